@@ -1,0 +1,53 @@
+# Every target makes the virtual environment that it needs; only the first time takes long.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := gaq_twisted tests twisted
+
+.PHONY: help demo test test-lowest lint format package clean
+
+help:
+	@echo "make demo         run the server on a Valkey of its own, with a page at /demo"
+	@echo "make test         run all tests"
+	@echo "make test-lowest  run all tests with the lowest versions that are allowed"
+	@echo "make lint         check format, style and types"
+	@echo "make format       format the sources"
+	@echo "make package      build the wheel, install it in a new environment, and try it there"
+	@echo "make clean        remove what the other targets made"
+
+demo: $(VENV)/ready
+	$(BIN)/twistd --nodaemon --pidfile= gaq-ws --demo
+
+test: $(VENV)/ready
+	$(BIN)/python -W error::DeprecationWarning:gaq_twisted -m twisted.trial $(TRIAL_ARGS) tests
+
+test-lowest: .venv-lowest/ready
+	.venv-lowest/bin/python -m twisted.trial $(TRIAL_ARGS) tests
+
+lint: $(VENV)/ready
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/mypy
+
+format: $(VENV)/ready
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+package: $(VENV)/ready
+	.ci/package $(BIN)/python
+
+clean:
+	rm -rf .venv .venv-lowest .mypy_cache .ruff_cache _trial_temp* build dist
+
+$(VENV)/ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --editable . --group test --group lint --group package
+	touch $@
+
+.venv-lowest/ready: pyproject.toml tests/lowest.txt
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	.venv-lowest/bin/python -m pip install --quiet --editable . --group test --constraint tests/lowest.txt
+	touch $@

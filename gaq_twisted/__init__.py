@@ -1,0 +1,3 @@
+"""Pushes Apache Superset's background-query events to browsers over WebSocket."""
+
+__all__: list[str] = []

@@ -1,0 +1,203 @@
+"""Stream ids, and stream entries turned into events and WebSocket frames.
+
+Two streams carry each event, and their ids differ.  An event is known by its
+data, which is the same text in both.  The ids that clients hand back as
+`last_id` are told apart by their spelling:
+
+    1795406438721-3     an id of the global stream (or one that some other
+                        server handed out)
+    1795406438721-03    an id of a channel stream, as this server writes it
+
+Both are the same number to Redis, to Superset's polling API and to the Node.js
+server, so clients can move freely between all of them.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from typing import NamedTuple, NoReturn, Protocol
+
+import msgspec
+
+_LAST_ID = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
+_UINT64_MAX = 2**64 - 1
+
+# RFC 6455 section 5.2: FIN with opcode 1, and the two extended payload lengths.
+_TEXT_FRAME = b"\x81"
+_LENGTH_16_BITS = b"\x7e"
+_LENGTH_64_BITS = b"\x7f"
+
+
+class StreamId(NamedTuple):
+    """A Redis stream id; ids compare as Redis compares them."""
+
+    ms: int
+    seq: int
+
+    @classmethod
+    def parse(cls, text: bytes) -> "StreamId":
+        """Return the id that Redis wrote as `<ms>-<seq>`."""
+        ms, _, seq = text.partition(b"-")
+        return cls(int(ms), int(seq))
+
+    def before(self) -> "StreamId":
+        """Return the greatest id below this one, which must not be 0-0."""
+        if self.seq:
+            return StreamId(self.ms, self.seq - 1)
+        return StreamId(self.ms - 1, _UINT64_MAX)
+
+    def after(self) -> "StreamId":
+        """Return the least id above this one."""
+        if self.seq < _UINT64_MAX:
+            return StreamId(self.ms, self.seq + 1)
+        return StreamId(self.ms + 1, 0)
+
+    def __bytes__(self) -> bytes:
+        return b"%d-%d" % self
+
+    def __str__(self) -> str:
+        return f"{self.ms}-{self.seq}"
+
+
+class LastId(NamedTuple):
+    """The id of the last event that a client received, as the client said it."""
+
+    id: StreamId
+    of_channel_stream: bool
+    """True when this server wrote the id for an entry of a channel stream."""
+
+    @classmethod
+    def parse(cls, text: str) -> "LastId | None":
+        """Return the id, or None unless text is `<ms>-<seq>`, both unsigned 64-bit numbers."""
+        match = _LAST_ID.fullmatch(text)
+        if match is None:
+            return None
+        ms, seq = match.groups()
+        if int(ms) > _UINT64_MAX or int(seq) > _UINT64_MAX:
+            return None
+        return cls(StreamId(int(ms), int(seq)), len(seq) > 1 and seq.startswith("0"))
+
+
+class Event(msgspec.Struct, frozen=True, gc=False, eq=False):
+    """One step of one background job, as a stream entry told it."""
+
+    id: bytes
+    """The id to show to clients, ASCII."""
+    channel: str
+    data: bytes
+    """A JSON object, UTF-8, without white space around it; the same bytes in both streams."""
+
+    def stream_id(self) -> StreamId:
+        """Return the id as numbers."""
+        return StreamId.parse(self.id)
+
+    def frame(self) -> bytes:
+        """Return the whole WebSocket text frame: the data with its stream id as first key.
+
+        The id is spliced into the text, so a key `id` of the data comes later
+        and wins in the browser, as it does with the Node.js server.
+        """
+        return text_frame(b'{"id":"%b",%b' % (self.id, self.data[1:]))
+
+
+class EventSink(Protocol):
+    """Takes events from whatever their source is: a stream or, one day, a subscription."""
+
+    def start(self, recent: Sequence[Event], *, complete: bool) -> None:
+        """Take the events that came before the first `deliver`, oldest first.
+
+        Args:
+            recent: the newest events that exist.
+            complete: whether no event older than these exists.
+        """
+
+    def deliver(self, event: Event) -> None:
+        """Take the next event."""
+
+
+class InvalidEvent(Exception):
+    """A stream entry is not a good event; its text is a short reason without any of the data."""
+
+
+class _ChannelOf(msgspec.Struct):
+    """The one key of an event that this server needs."""
+
+    channel_id: str
+
+
+_decode_channel = msgspec.json.Decoder(_ChannelOf).decode
+
+
+def parse_event(entry_id: bytes, data: bytes | None) -> Event:
+    """Return the event that a stream entry carries.
+
+    The data is checked to be what every browser can parse: one JSON object
+    (RFC 8259) in valid UTF-8.
+
+    Args:
+        entry_id: the entry's stream id as Redis wrote it.
+        data: the entry's field `data`, or None if it has no such field.
+
+    Raises:
+        InvalidEvent: if a browser could not use it.
+    """
+    if data is None:
+        raise InvalidEvent("no field data")
+    try:
+        if not data.isascii():
+            data.decode()
+        channel = _decode_channel(data).channel_id
+    except UnicodeDecodeError:
+        raise InvalidEvent("invalid UTF-8") from None
+    except msgspec.ValidationError:
+        raise InvalidEvent("no text channel_id") from None
+    except msgspec.DecodeError:
+        channel = _channel_by_the_slow_parser(data)
+    except RecursionError:
+        raise InvalidEvent("nested too deeply") from None
+    if not channel:
+        raise InvalidEvent("empty channel_id")
+    return Event(entry_id, channel, data.strip())
+
+
+def channel_stream_event(entry_id: bytes, data: bytes | None) -> Event:
+    """Return the event of a channel stream's entry, its id spelt as one of a channel stream.
+
+    Args and Raises: as parse_event.
+    """
+    event = parse_event(entry_id, data)
+    ms, _, seq = entry_id.partition(b"-")
+    return Event(b"%b-0%b" % (ms, seq), event.channel, event.data)
+
+
+def text_frame(payload: bytes) -> bytes:
+    """Return one unfragmented, unmasked text frame (RFC 6455 section 5.2).
+
+    Args:
+        payload: UTF-8 text, up to 2**63 - 1 bytes.
+    """
+    length = len(payload)
+    if length < 126:
+        return b"%b%c%b" % (_TEXT_FRAME, length, payload)
+    if length < 2**16:
+        return b"%b%b%b%b" % (_TEXT_FRAME, _LENGTH_16_BITS, length.to_bytes(2, "big"), payload)
+    return b"%b%b%b%b" % (_TEXT_FRAME, _LENGTH_64_BITS, length.to_bytes(8, "big"), payload)
+
+
+def _channel_by_the_slow_parser(data: bytes) -> str:
+    # msgspec refuses escaped lone surrogates, which Python's json writes and
+    # browsers read; the standard parser takes them, but also takes NaN.
+    try:
+        document = json.loads(data, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise InvalidEvent("nested too deeply") from None
+    except ValueError:
+        raise InvalidEvent("not JSON") from None
+    channel = document.get("channel_id") if isinstance(document, dict) else None
+    if not isinstance(channel, str):
+        raise InvalidEvent("no text channel_id")
+    return channel
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(name)

@@ -1,0 +1,287 @@
+"""Which sockets listen on which channel, and what each of them is sent.
+
+Everything here happens between two turns of the reactor, so each call is
+atomic: a socket is sent what it missed and joins its channel in one step, and
+no event can slip in between.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple, Protocol
+
+from twisted.logger import Logger
+
+from gaq_twisted import metrics
+from gaq_twisted.events import Event, LastId, StreamId
+from gaq_twisted.metrics import Metrics
+from gaq_twisted.resume import SKEW_MS, History, Missed, Reading
+from gaq_twisted.tail import Tail
+
+
+class Socket(Protocol):
+    """An open WebSocket as the hub sees it; each is equal only to itself."""
+
+    channel: str
+    peer: str
+    """The address of the client, for the log."""
+
+    def is_open(self) -> bool:
+        """Return whether frames can still be sent."""
+
+    def send(self, frames: bytes) -> None:
+        """Send one or more whole frames."""
+
+    def ping(self) -> None:
+        """Send a ping."""
+
+    def drop(self) -> None:
+        """End the connection without a closing handshake."""
+
+
+class Swept(NamedTuple):
+    """What a sweep found that should not have been there."""
+
+    sockets: int
+    """Sockets that were closed without having left."""
+    channels: int
+    """Channels without a socket."""
+
+
+class Hub:
+    """Owns the sockets and their channels; an EventSink."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        tail: Tail,
+        history: History,
+        metrics: Metrics,
+        seconds: Callable[[], float],
+        initial_replay_ms: int,
+    ) -> None:
+        """Make a hub without sockets.
+
+        Args:
+            tail: an empty tail, which the hub fills and owns from now on.
+            history: reads channel streams when the tail does not reach back far enough.
+            metrics: where to count.
+            seconds: returns the time in seconds since 1970.
+            initial_replay_ms: a client without a `last_id` gets the events of
+                this last time.
+        """
+        self._tail = tail
+        self._history = history
+        self._metrics = metrics
+        self._seconds = seconds
+        self._initial_replay_ms = initial_replay_ms
+        self._last_pong: dict[Socket, float] = {}
+        self._channels: dict[str, dict[Socket, None]] = {}
+        # Sockets that came before the tail was filled, with their last_id.
+        self._before_start: dict[Socket, str | None] | None = {}
+        # By channel: the readings under way, and the sockets that wait for them.
+        self._readings: dict[str, dict[Reading, Socket]] = {}
+        # Events that a socket got from its channel stream and that the global
+        # stream may still tell.
+        self._got_early: dict[Socket, list[Event]] = {}
+
+    @property
+    def sockets(self) -> list[Socket]:
+        """All sockets that joined and did not leave."""
+        return list(self._last_pong)
+
+    @property
+    def socket_count(self) -> int:
+        """How many sockets joined and did not leave."""
+        return len(self._last_pong)
+
+    @property
+    def channel_count(self) -> int:
+        """How many channels have a socket that hears new events."""
+        return len(self._channels)
+
+    # What happens to sockets
+
+    def join(self, socket: Socket, last_id: str | None) -> None:
+        """Take in a socket that has just opened and send it what it missed.
+
+        Args:
+            socket: the socket; it must not have joined before.
+            last_id: the id of the last event that its client received, as the
+                client sent it; None if it sent none.
+        """
+        self._last_pong[socket] = self._seconds()
+        self._metrics.increment(metrics.CONNECTED_CLIENT)
+        if self._before_start is None:
+            self._resume(socket, last_id)
+        else:
+            self._before_start[socket] = last_id
+
+    def leave(self, socket: Socket) -> bool:
+        """Forget a socket; return whether it was known."""
+        if self._last_pong.pop(socket, None) is None:
+            return False
+        self._got_early.pop(socket, None)
+        if self._before_start is not None:
+            self._before_start.pop(socket, None)
+        self._abandon_reading(socket)
+        listeners = self._channels.get(socket.channel, {})
+        listeners.pop(socket, None)
+        if not listeners:
+            self._channels.pop(socket.channel, None)
+        return True
+
+    def pong(self, socket: Socket) -> None:
+        """Note that a socket has shown that it is alive."""
+        if socket in self._last_pong:
+            self._last_pong[socket] = self._seconds()
+
+    def ping(self, timeout_seconds: float) -> int:
+        """Ping every socket and end those that were silent too long; return how many these were."""
+        oldest = self._seconds() - timeout_seconds
+        silent = [socket for socket, pong_at in self._last_pong.items() if pong_at <= oldest]
+        for socket in silent:
+            self._log.debug("{peer} did not answer pings", peer=socket.peer)
+            self._end(socket)
+        for socket in self.sockets:
+            try:
+                socket.ping()
+            except Exception:
+                self._failed_to_send(socket)
+        return len(silent)
+
+    def sweep(self) -> Swept:
+        """Drop what should not be there; return how much it was."""
+        closed = [socket for socket in self._last_pong if not socket.is_open()]
+        for socket in closed:
+            self.leave(socket)
+        empty = [channel for channel, listeners in self._channels.items() if not listeners]
+        for channel in empty:
+            del self._channels[channel]
+        settled_ms = self._tail.newest_id.ms - SKEW_MS
+        for socket, events in list(self._got_early.items()):
+            events[:] = [event for event in events if event.stream_id().ms >= settled_ms]
+            if not events:
+                del self._got_early[socket]
+        return Swept(len(closed), len(empty))
+
+    # What the source of events tells (EventSink)
+
+    def start(self, recent: Sequence[Event], *, complete: bool) -> None:
+        """Fill the tail and answer the sockets that waited for it."""
+        if not complete and recent:
+            self._tail.older_exist(recent[0].id)
+        for event in recent:
+            self._tail.append(event)
+        waiting, self._before_start = self._before_start or {}, None
+        for socket, last_id in waiting.items():
+            self._resume(socket, last_id)
+
+    def deliver(self, event: Event) -> None:
+        """Keep an event in the tail and send it to every socket of its channel."""
+        self._tail.append(event)
+        for reading in self._readings.get(event.channel, ()):
+            reading.deliver(event)
+        listeners = self._channels.get(event.channel)
+        if not listeners:
+            return
+        frame = event.frame()
+        for socket in list(listeners):
+            if socket not in self._got_early or not self._was_early(socket, event):
+                self._send(socket, frame)
+
+    def _resume(self, socket: Socket, last_id: str | None) -> None:
+        position = None if last_id is None else LastId.parse(last_id)
+        if position is None:
+            if last_id is not None:
+                self._log.warn("{peer}: ignored last_id, which is not <ms>-<seq>", peer=socket.peer)
+            self._resume_new_client(socket)
+            return
+        if not position.of_channel_stream:
+            missed = self._tail.after(socket.channel, position.id)
+            if missed is not None:
+                self._admit(socket, missed)
+                return
+        self._read_history(
+            socket,
+            since=position.id,
+            read_from=StreamId(max(0, position.id.ms - SKEW_MS), 0),
+            # Had this been an id of the global stream, a tail that spans it would have known it.
+            exact=position.of_channel_stream or self._tail.spans(position.id),
+        )
+
+    def _resume_new_client(self, socket: Socket) -> None:
+        # A job can end before its page has opened its first socket.
+        since_ms = max(0, int(self._seconds() * 1000) - self._initial_replay_ms)
+        if not self._initial_replay_ms:
+            self._admit(socket, [])
+        elif self._tail.covers(since_ms):
+            self._admit(socket, self._tail.since(socket.channel, since_ms))
+        else:
+            since = StreamId(since_ms, 0)
+            self._read_history(socket, since=since, read_from=since, exact=False)
+
+    def _read_history(
+        self, socket: Socket, *, since: StreamId, read_from: StreamId, exact: bool
+    ) -> None:
+        reading = Reading(
+            socket.channel,
+            since=since,
+            read_from=read_from,
+            exact=exact,
+            tail_now=partial(self._tail.of_channel, socket.channel),
+            done=self._history_read,
+        )
+        self._readings.setdefault(socket.channel, {})[reading] = socket
+        self._history.read(reading)
+
+    def _history_read(self, reading: Reading, missed: Missed) -> None:
+        socket = self._readings[reading.channel][reading]
+        self._abandon_reading(socket)
+        if missed.early:
+            self._got_early[socket] = missed.early
+        self._admit(socket, missed.events)
+
+    def _abandon_reading(self, socket: Socket) -> None:
+        readings = self._readings.get(socket.channel, {})
+        for reading in [reading for reading, waiting in readings.items() if waiting is socket]:
+            reading.wanted = False
+            del readings[reading]
+        if not readings:
+            self._readings.pop(socket.channel, None)
+
+    def _admit(self, socket: Socket, missed: Sequence[Event]) -> None:
+        self._channels.setdefault(socket.channel, {})[socket] = None
+        if missed:
+            self._send(socket, b"".join([event.frame() for event in missed]))
+        self._log.debug(
+            "{peer} joined channel {channel} and was sent {missed} missed events",
+            peer=socket.peer,
+            channel=socket.channel,
+            missed=len(missed),
+        )
+
+    def _was_early(self, socket: Socket, event: Event) -> bool:
+        events = self._got_early[socket]
+        for index, early in enumerate(events):
+            if early.data == event.data:
+                del events[index]
+                if not events:
+                    del self._got_early[socket]
+                return True
+        return False
+
+    def _send(self, socket: Socket, frames: bytes) -> None:
+        try:
+            socket.send(frames)
+        except Exception:
+            self._failed_to_send(socket)
+
+    def _failed_to_send(self, socket: Socket) -> None:
+        self._log.failure("cannot send to {peer}", peer=socket.peer)
+        self._metrics.increment(metrics.CLIENT_SEND_ERROR)
+        self._end(socket)
+
+    def _end(self, socket: Socket) -> None:
+        self.leave(socket)
+        socket.drop()

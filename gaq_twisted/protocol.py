@@ -1,0 +1,165 @@
+"""The WebSocket side: Autobahn's callbacks turned into calls of the hub."""
+
+from http import HTTPStatus
+from typing import Any
+
+import txaio
+from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
+from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.logger import Logger
+
+from gaq_twisted.auth import Authenticator, Unauthorized
+from gaq_twisted.hub import Hub
+
+
+class EventSocket(WebSocketServerProtocol):  # type: ignore[misc]
+    """One browser's WebSocket; a hub.Socket.
+
+    What the client sends is thrown away as it arrives.
+    """
+
+    # Autobahn logs each refused or dropped client twice, and without fields.
+    log = txaio.make_logger(level="error")
+
+    _log = Logger()
+
+    factory: "EventSocketFactory"
+    channel: str
+    _last_id: str | None = None
+
+    # Called by Autobahn
+
+    def onConnect(self, request: ConnectionRequest) -> None:
+        """Accept the upgrade if the cookie names a channel.
+
+        Raises:
+            ConnectionDeny: 401 if it does not.
+        """
+        try:
+            self.channel = self.factory.authenticator.channel(request.headers.get("cookie", ""))
+        except Unauthorized as error:
+            raise ConnectionDeny(HTTPStatus.UNAUTHORIZED, str(error)) from None
+        except Exception:
+            self._log.failure("upgrade of {peer} failed", peer=self.peer)
+            raise ConnectionDeny(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error") from None
+        self._last_id = request.params.get("last_id", [None])[0]
+
+    def failHandshake(
+        self,
+        reason: str,
+        code: int = HTTPStatus.BAD_REQUEST,
+        responseHeaders: list[tuple[str, str]] | None = None,
+    ) -> None:
+        """Refuse the upgrade with the reason as the answer's one line of text."""
+        self._log.info(
+            "refused the upgrade of {peer} with {code}: {reason}",
+            peer=self.peer,
+            code=int(code),
+            reason=reason,
+        )
+        self.wasNotCleanReason = reason
+        body = f"{reason}\n".encode()
+        headers = [
+            ("Content-Type", "text/plain; charset=utf-8"),
+            ("Content-Length", str(len(body))),
+            ("Connection", "close"),
+            *(responseHeaders or ()),
+        ]
+        lines = [f"HTTP/1.1 {int(code)} {HTTPStatus(code).phrase}"]
+        lines.extend(f"{name}: {value}" for name, value in headers)
+        self.transport.write("\r\n".join([*lines, "", ""]).encode() + body)
+        self.dropConnection(abort=False)
+
+    def onOpen(self) -> None:
+        """Join the hub."""
+        try:
+            self.factory.hub.join(self, self._last_id)
+        except Exception:
+            self._log.failure("{peer} could not join", peer=self.peer)
+            self.drop()
+
+    def onPong(self, payload: bytes) -> None:
+        """Tell the hub that the client lives."""
+        self.factory.hub.pong(self)
+
+    def onMessageBegin(self, isBinary: bool) -> None:
+        """Expect nothing."""
+
+    def onMessageFrameBegin(self, length: int) -> None:
+        """Expect nothing."""
+
+    def onMessageFrameData(self, payload: bytes) -> None:
+        """Keep nothing."""
+
+    def onMessageFrameEnd(self) -> None:
+        """Do nothing."""
+
+    def onMessageEnd(self) -> None:
+        """Do nothing."""
+
+    def sendCloseFrame(self, *args: Any, **kwargs: Any) -> None:
+        """Leave the hub first: no event may follow a close frame (RFC 6455 section 5.5.1)."""
+        self.factory.hub.leave(self)
+        super().sendCloseFrame(*args, **kwargs)
+
+    def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
+        """Leave the hub."""
+        self.factory.hub.leave(self)
+        self._log.debug("{peer} closed: {code} {reason}", peer=self.peer, code=code, reason=reason)
+
+    # Called by the hub
+
+    def is_open(self) -> bool:
+        """Return whether frames can still be sent."""
+        return bool(self.state == self.STATE_OPEN)
+
+    def send(self, frames: bytes) -> None:
+        """Write whole frames; Autobahn's own way costs more and adds nothing for a server."""
+        self.transport.write(frames)
+
+    def ping(self) -> None:
+        """Send a ping."""
+        self.sendPing()
+
+    def drop(self) -> None:
+        """End the connection without a closing handshake."""
+        self.dropConnection(abort=True)
+
+
+class EventSocketFactory(WebSocketServerFactory):  # type: ignore[misc]
+    """Makes an EventSocket for each browser that asks for an upgrade."""
+
+    protocol = EventSocket
+
+    def __init__(self, hub: Hub, authenticator: Authenticator, reactor: Any) -> None:
+        """Take the hub, and who decides who may connect."""
+        super().__init__(server="gaq-twisted", reactor=reactor)
+        self.hub = hub
+        self.authenticator = authenticator
+        self.setProtocolOptions(
+            allowNullOrigin=True,
+            failByDrop=False,
+            # A request reaches Autobahn whole, so there is nothing to wait for.
+            openHandshakeTimeout=0,
+            tcpNoDelay=True,
+        )
+
+    def close_all(self, *, within_seconds: float, clock: Any) -> "Deferred[None]":
+        """Close every socket with 1001, going away (RFC 6455 section 7.4.1).
+
+        Args:
+            within_seconds: how long to wait for the clients' answers.
+            clock: provides IReactorTime.
+
+        Returns:
+            A Deferred that fires when all are closed, or the time is over.
+        """
+        sockets = [socket for socket in self.hub.sockets if isinstance(socket, EventSocket)]
+        for socket in sockets:
+            socket.sendClose(socket.CLOSE_STATUS_CODE_GOING_AWAY, "the server stops")
+        done: Deferred[None] = Deferred()
+        DeferredList([socket.is_closed for socket in sockets]).addCallback(
+            lambda _: done.callback(None)
+        )
+        return done.addTimeout(within_seconds, clock, lambda *_: None)

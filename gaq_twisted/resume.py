@@ -1,0 +1,131 @@
+"""What a returning client missed, worked out from its channel's stream and the tail.
+
+The two streams hold the same events in slightly different orders under
+different ids.  Whatever is sent keeps two rules, so that a client may drop
+after any frame and still lose nothing:
+
+- After a frame with an id of the channel stream the client has every entry of
+  that stream up to that id.
+- After a frame with an id of the global stream the client has every event of
+  its channel up to that id.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, Protocol
+
+from gaq_twisted.events import Event, StreamId
+
+SKEW_MS = 5000
+"""How long a publisher may take between its two XADDs without an event being missed."""
+
+
+class Missed(NamedTuple):
+    """What to send to a returning client."""
+
+    events: list[Event]
+    """The events it missed, in the order to send them."""
+    early: list[Event]
+    """Those of them that the global stream may still be about to tell."""
+
+
+class Reading:
+    """A client that waits until its channel's stream has been read.
+
+    The events that arrive meanwhile are kept here, so that it does not matter
+    how much of the tail is dropped before the answer comes.
+    """
+
+    def __init__(
+        self,
+        channel: str,
+        *,
+        since: StreamId,
+        read_from: StreamId,
+        exact: bool,
+        tail_now: Callable[[], list[Event]],
+        done: "Callable[[Reading, Missed], None]",
+    ) -> None:
+        """Describe what is needed.
+
+        Args:
+            channel: whose stream to read.
+            since: the client has what came before this id.
+            read_from: the first id of the channel stream to read.
+            exact: whether an entry with the id `since`, if there is one, is
+                certain to be the client's last.
+            tail_now: returns the channel's events in the tail.
+            done: called with this reading and what the client missed.
+        """
+        self.channel = channel
+        self.read_from = read_from
+        self.wanted = True
+        """False once the client is gone."""
+        self._since = since
+        self._exact = exact
+        self._tail_now = tail_now
+        self._done = done
+        self._held: list[Event] = []
+
+    def begin(self) -> None:
+        """Do this before each try to read the channel stream."""
+        self._held = self._tail_now()
+
+    def deliver(self, event: Event) -> None:
+        """Take the channel's next event of the global stream."""
+        self._held.append(event)
+
+    def answer(self, entries: Sequence[Event]) -> None:
+        """Tell the client what it missed, unless it is gone.
+
+        Args:
+            entries: as for `missed`.
+        """
+        if self.wanted:
+            self._done(self, self.missed(entries))
+
+    def missed(self, entries: Sequence[Event]) -> Missed:
+        """Return what the client missed.
+
+        Args:
+            entries: the channel stream's events from `read_from` on, in stream
+                order, read after `begin`.
+        """
+        had, missed = self._split(entries)
+        held = [event for event in self._held if event.stream_id().ms >= self._since.ms]
+        held = _without(held, had)
+        # Entries that the global stream's part lacks are older than the tail or
+        # not there yet.  They go first, with all that precedes them in their own
+        # stream, which keeps both rules.
+        unheld = _without(missed, held)
+        cut = missed.index(unheld[-1]) + 1 if unheld else 0
+        first = missed[:cut]
+        newest_ms = max((event.stream_id().ms for event in (*held[-1:], *missed[-1:])), default=0)
+        early = [event for event in unheld if event.stream_id().ms >= newest_ms - SKEW_MS]
+        return Missed(first + _without(held, first), early)
+
+    def _split(self, entries: Sequence[Event]) -> tuple[list[Event], list[Event]]:
+        if self._exact:
+            for index, event in enumerate(entries, 1):
+                if event.stream_id() == self._since:
+                    return list(entries[:index]), list(entries[index:])
+        return [], list(entries)
+
+
+class History(Protocol):
+    """Reads channel streams for clients whose last event is not in the tail."""
+
+    def read(self, reading: Reading) -> None:
+        """Answer that reading, sooner or later, while it is wanted."""
+
+
+def _without(events: Iterable[Event], others: Iterable[Event]) -> list[Event]:
+    """Return the events left after each of the others has cancelled one with the same data."""
+    left = Counter(event.data for event in others)
+    kept: list[Event] = []
+    for event in events:
+        if left[event.data] > 0:
+            left[event.data] -= 1
+        else:
+            kept.append(event)
+    return kept

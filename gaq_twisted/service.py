@@ -1,0 +1,186 @@
+"""Settings turned into a running server: the one place where things are wired."""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from twisted.application.internet import TimerService, backoffPolicy
+from twisted.application.service import IService, MultiService, Service
+from twisted.application.strports import service as listening_service
+from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
+from twisted.logger import ILogObserver, Logger
+from twisted.web.resource import IResource
+
+from gaq_twisted import metrics
+from gaq_twisted.auth import Authenticator
+from gaq_twisted.config import Settings
+from gaq_twisted.firehose import Firehose
+from gaq_twisted.hub import Hub
+from gaq_twisted.metrics import Metrics
+from gaq_twisted.protocol import EventSocketFactory
+from gaq_twisted.replays import Replays
+from gaq_twisted.site import EventSite, Root
+from gaq_twisted.statsd import StatsdService
+from gaq_twisted.streams import Streams
+from gaq_twisted.tail import Tail
+
+_GAUGES_SECONDS = 10.0
+_GOODBYE_SECONDS = 1.0
+
+
+class Server(MultiService):
+    """The whole server as one service."""
+
+    _log = Logger()
+
+    def __init__(self, observer: ILogObserver | None) -> None:
+        """Take the log observer of the application, or None to leave it twistd's own."""
+        super().__init__()
+        self._observer = observer
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Join the application and give it the log observer."""
+        if self._observer is not None:
+            parent.setComponent(ILogObserver, self._observer)
+        super().setServiceParent(parent)
+
+    def privilegedStartService(self) -> None:
+        """Open the port.
+
+        Raises:
+            SystemExit: if it cannot be opened.
+        """
+        try:
+            super().privilegedStartService()
+        except CannotListenError as error:
+            message = (
+                f"cannot listen on port {error.port} ({error.socketError.strerror}):"
+                " stop what uses it, or set another port"
+            )
+            self._log.critical("{message}", message=message)
+            raise SystemExit(f"gaq-ws: {message}") from None
+
+
+class Goodbye(Service):
+    """Closes the sockets when the server stops, so that browsers know at once."""
+
+    def __init__(self, factory: EventSocketFactory, clock: Any) -> None:
+        """Take the sockets' factory, and a clock that provides IReactorTime."""
+        self._factory = factory
+        self._clock = clock
+
+    def stopService(self) -> "Deferred[None]":
+        """Close every socket; wait a little for the browsers' answers."""
+        super().stopService()
+        return self._factory.close_all(within_seconds=_GOODBYE_SECONDS, clock=self._clock)
+
+
+class Periodic:
+    """What is done every now and then, with its results in the log."""
+
+    _log = Logger()
+
+    def __init__(self, hub: Hub, counts: Metrics, settings: Settings) -> None:
+        """Take what is looked after."""
+        self._hub = hub
+        self._metrics = counts
+        self._timeout_seconds = settings.socket_response_timeout_ms / 1000
+
+    def ping(self) -> None:
+        """Ping all sockets and end the silent ones."""
+        ended = self._hub.ping(self._timeout_seconds)
+        if ended:
+            self._log.info(
+                "ended {count} sockets that did not answer pings for {seconds} s",
+                count=ended,
+                seconds=self._timeout_seconds,
+            )
+
+    def sweep(self) -> None:
+        """Drop what should not be in the hub."""
+        swept = self._hub.sweep()
+        level = self._log.warn if any(swept) else self._log.debug
+        level(
+            "the sweep dropped {sockets} closed sockets and {channels} empty channels",
+            sockets=swept.sockets,
+            channels=swept.channels,
+        )
+
+    def report(self) -> None:
+        """Set the gauges."""
+        self._metrics.gauge(metrics.OPEN_SOCKETS, self._hub.socket_count)
+        self._metrics.gauge(metrics.OPEN_CHANNELS, self._hub.channel_count)
+
+    def guarded(self, task: Callable[[], None]) -> None:
+        """Do a task; a fault in it is logged, because it would end the task's timer for good."""
+        try:
+            task()
+        except Exception:
+            self._log.failure("a periodic task failed")
+
+
+def make_server(
+    settings: Settings,
+    reactor: Any,
+    *,
+    observer: ILogObserver | None = None,
+    first: Sequence[IService] = (),
+    resources: Mapping[bytes, IResource] | None = None,
+    interface: str = "",
+) -> Server:
+    """Return the server that the settings describe, not started.
+
+    Args:
+        settings: the settings.
+        reactor: the reactor.
+        observer: as for Server.
+        first: services to start before all others.
+        resources: further HTTP resources by the first part of their path.
+        interface: the address to listen on; all IPv4 addresses if empty.
+    """
+    statsd = StatsdService(settings.statsd, reactor)
+    streams = Streams(settings, reactor)
+    retry_delay = backoffPolicy(
+        initialDelay=0.1, maxDelay=3.0, factor=2.0, jitter=lambda: random.uniform(0.0, 0.2)
+    )
+    replays = Replays(streams, reactor, retry_delay)
+    hub = Hub(
+        Tail(settings.tail_max_events, settings.tail_max_bytes),
+        replays,
+        statsd,
+        reactor.seconds,
+        settings.initial_replay_ms,
+    )
+    firehose = Firehose(streams, hub, statsd, reactor, retry_delay, settings.tail_max_events)
+    factory = EventSocketFactory(hub, Authenticator(settings), reactor)
+    root = Root(factory)
+    for path, resource in (resources or {}).items():
+        root.putChild(path, resource)
+    periodic = Periodic(hub, statsd, settings)
+
+    server = Server(observer)
+    parts: tuple[IService, ...] = (
+        *first,
+        statsd,
+        firehose,
+        replays,
+        _timer(settings.ping_sockets_interval_ms / 1000, periodic.ping, periodic, reactor),
+        _timer(settings.gc_channels_interval_ms / 1000, periodic.sweep, periodic, reactor),
+        _timer(_GAUGES_SECONDS, periodic.report, periodic, reactor),
+        Goodbye(factory, reactor),
+        listening_service(
+            f"tcp:{settings.port}:interface={interface}", EventSite(root, reactor=reactor), reactor
+        ),
+    )
+    for part in parts:
+        part.setServiceParent(server)
+    return server
+
+
+def _timer(
+    seconds: float, task: Callable[[], None], periodic: Periodic, clock: Any
+) -> TimerService:
+    timer = TimerService(seconds, periodic.guarded, task)
+    timer.clock = clock
+    return timer

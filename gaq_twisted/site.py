@@ -1,0 +1,113 @@
+"""The HTTP side: health checks, upgrades to WebSocket, and nothing else."""
+
+from typing import Any
+
+from autobahn.twisted.resource import WebSocketResource
+from twisted.logger import Logger
+from twisted.web import http
+from twisted.web.resource import IResource, Resource
+from twisted.web.server import Request, Site
+
+from gaq_twisted.protocol import EventSocketFactory
+
+_TEXT = b"text/plain; charset=utf-8"
+
+
+class EventSite(Site):
+    """A Site whose requests are logged as events of level debug, not as an access log."""
+
+    _log = Logger()
+
+    noisy = False
+    displayTracebacks = False
+
+    def log(self, request: http.Request) -> None:
+        """Note one request that was answered."""
+        self._log.debug(
+            "{peer} {method} {path}: {code}",
+            peer=str(request.getClientAddress()),
+            method=request.method.decode("ascii", "replace"),
+            path=request.path.decode("ascii", "replace"),
+            code=request.code,
+        )
+
+
+class Root(Resource):
+    """Takes an upgrade on any path; other requests go to the children."""
+
+    def __init__(self, factory: EventSocketFactory) -> None:
+        """Make the tree of resources."""
+        super().__init__()
+        self._upgrade = Upgrade(factory)
+        self._not_found = NotFound()
+        self.putChild(b"health", Health())
+
+    def getChildWithDefault(self, path: bytes, request: Request) -> IResource:
+        """Return the resource that answers the request."""
+        if _asks_for_websocket(request):
+            return self._upgrade
+        child: IResource = super().getChildWithDefault(path, request)
+        return child
+
+    def getChild(self, path: bytes, request: Request) -> IResource:
+        """Return what answers where there is nothing."""
+        return self._not_found
+
+
+class Health(Resource):
+    """Says that the process lives."""
+
+    def __init__(self) -> None:
+        """Have no children."""
+        super().__init__()
+        self._not_found = NotFound()
+
+    def getChild(self, path: bytes, request: Request) -> IResource:
+        """Return what answers where there is nothing."""
+        return self._not_found
+
+    def render(self, request: Request) -> bytes:
+        """Answer 200 OK to GET and HEAD, and 405 to all else."""
+        request.setHeader(b"content-type", _TEXT)
+        if request.method not in (b"GET", b"HEAD"):
+            request.setResponseCode(405)
+            request.setHeader(b"allow", b"GET, HEAD")
+            return b"only GET and HEAD are allowed here\n"
+        return b"OK"
+
+
+class NotFound(Resource):
+    """Answers 404 to everything."""
+
+    isLeaf = True
+
+    def render(self, request: Request) -> bytes:
+        """Answer 404."""
+        request.setResponseCode(404)
+        request.setHeader(b"content-type", _TEXT)
+        return b"not found; a WebSocket upgrade is taken on any path\n"
+
+
+class Upgrade(WebSocketResource):  # type: ignore[misc]
+    """Hands the connection of a request over to an EventSocket."""
+
+    def render(self, request: Request) -> int | bytes:
+        """Hand over, with what the request's HTTP side would get in the way of put aside."""
+        headers = request.requestHeaders
+        cookies = headers.getRawHeaders(b"cookie", [])
+        if len(cookies) > 1:
+            # They would be joined by a comma, which is not how cookies are joined
+            # (RFC 6265 section 5.4).
+            headers.setRawHeaders(b"cookie", [b"; ".join(cookies)])
+        # The HTTP channel no longer decides when the transport reads.
+        transport: Any = request.channel.transport
+        transport.unregisterProducer()
+        answer: int | bytes = super().render(request)
+        return answer
+
+
+def _asks_for_websocket(request: Request) -> bool:
+    values = request.requestHeaders.getRawHeaders(b"upgrade", [])
+    return any(
+        token.strip().lower() == b"websocket" for value in values for token in value.split(b",")
+    )

@@ -1,0 +1,160 @@
+"""Sends metrics to a StatsD server by UDP.
+
+txstatsd, the Twisted package for this, runs on Python 2 only; the names of its
+methods are kept.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IResolutionReceiver
+from twisted.internet.protocol import DatagramProtocol
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from gaq_twisted.config import Statsd
+
+# One Ethernet frame's worth, so that no datagram is fragmented.
+_MAX_DATAGRAM_BYTES = 1432
+_LOOK_UP_AGAIN_SECONDS = 60.0
+
+
+class StatsdService(Service):
+    """Counts and gauges as StatsD lines with DogStatsD tags; a Metrics.
+
+    What is counted in one turn of the reactor goes out together.  While the
+    host's name is not resolved nothing is sent and nothing is kept.
+    """
+
+    _log = Logger()
+
+    def __init__(self, settings: Statsd, reactor: Any) -> None:
+        """Take where to send to.
+
+        Args:
+            settings: host, port and tags.
+            reactor: provides IReactorTime, IReactorUDP and IReactorPluggableNameResolver.
+        """
+        self._host = settings.host
+        self._port = settings.port
+        self._tags = _tag_suffix(settings.global_tags)
+        self._reactor = reactor
+        self._address: tuple[str, int] | None = None
+        self._udp: Any = None
+        self._lines: list[bytes] = []
+        self._looking_up: Any = None
+        self._complained = False
+
+    def startService(self) -> None:
+        """Begin to resolve the host's name."""
+        super().startService()
+        self._look_up()
+
+    def stopService(self) -> "Deferred[None] | None":
+        """Send what is left and close the UDP port."""
+        super().stopService()
+        self._flush()
+        if self._looking_up is not None:
+            self._looking_up.cancel()
+        if self._udp is None:
+            return None
+        udp, self._udp, self._address = self._udp, None, None
+        stopped: Deferred[None] | None = udp.stopListening()
+        return stopped
+
+    def increment(self, name: str, count: int = 1) -> None:
+        """Add to a counter."""
+        self._add(f"{name}:{count}|c{self._tags}")
+
+    def gauge(self, name: str, value: float) -> None:
+        """Set a gauge."""
+        self._add(f"{name}:{value}|g{self._tags}")
+
+    def _look_up(self) -> None:
+        self._looking_up = None
+        self._reactor.nameResolver.resolveHostName(
+            _FirstAddress(self._looked_up), self._host, self._port, transportSemantics="UDP"
+        )
+
+    def _looked_up(self, address: IPv4Address | IPv6Address | None) -> None:
+        if not self.running:
+            return
+        if address is not None:
+            interface = "::" if isinstance(address, IPv6Address) else ""
+            protocol = DatagramProtocol()
+            protocol.noisy = False
+            self._udp = self._reactor.listenUDP(0, protocol, interface=interface)
+            self._address = (address.host, address.port)
+            self._log.debug(
+                "metrics go to StatsD at {host}:{port}", host=self._host, port=self._port
+            )
+            return
+        self._complain("the host name does not resolve")
+        self._looking_up = self._reactor.callLater(_LOOK_UP_AGAIN_SECONDS, self._look_up)
+
+    def _add(self, line: str) -> None:
+        if self._address is None:
+            return
+        if not self._lines:
+            self._reactor.callLater(0, self._flush)
+        self._lines.append(line.encode())
+
+    def _flush(self) -> None:
+        lines, self._lines = self._lines, []
+        if self._address is None:
+            return
+        try:
+            for datagram in _datagrams(lines):
+                self._udp.write(datagram, self._address)
+        except OSError as error:
+            self._complain(str(error))
+
+    def _complain(self, reason: str) -> None:
+        if not self._complained:
+            self._complained = True
+            self._log.warn(
+                "no metrics reach StatsD at {host}:{port}: {reason}",
+                host=self._host,
+                port=self._port,
+                reason=reason,
+            )
+
+
+@implementer(IResolutionReceiver)
+class _FirstAddress:
+    """Passes on the first address of a host name, or None when it has none."""
+
+    def __init__(self, found: Callable[[IPv4Address | IPv6Address | None], None]) -> None:
+        self._found = found
+        self._address: IPv4Address | IPv6Address | None = None
+
+    def resolutionBegan(self, resolutionInProgress: object) -> None:
+        """Take note of nothing."""
+
+    def addressResolved(self, address: IAddress) -> None:
+        """Keep the address if it is the first."""
+        if self._address is None and isinstance(address, IPv4Address | IPv6Address):
+            self._address = address
+
+    def resolutionComplete(self) -> None:
+        """Pass on what was found."""
+        self._found(self._address)
+
+
+def _datagrams(lines: Iterable[bytes]) -> Iterator[bytes]:
+    datagram = b""
+    for line in lines:
+        if datagram and len(datagram) + 1 + len(line) > _MAX_DATAGRAM_BYTES:
+            yield datagram
+            datagram = b""
+        datagram = datagram + b"\n" + line if datagram else line
+    if datagram:
+        yield datagram
+
+
+def _tag_suffix(tags: Iterable[str]) -> str:
+    joined = ",".join(tags)
+    return f"|#{joined}" if joined else ""

@@ -1,0 +1,83 @@
+"""The `twistd gaq-ws` command: its options, and the service they make.
+
+The one place that imports the reactor.
+"""
+
+import os
+from pathlib import Path
+
+from twisted.application.service import IService
+from twisted.logger import Logger
+from twisted.python import usage
+
+from gaq_twisted import config
+
+_DEFAULT_CONFIG_FILE = Path("config.json")
+_log = Logger()
+
+
+class Options(usage.Options):
+    """The options of `twistd gaq-ws`."""
+
+    synopsis = "[--config FILE | --demo]"
+
+    longdesc = """Pushes Apache Superset's background-query events to browsers over WebSocket.
+    Settings come from the file, and from environment variables, which win; see
+    config.example.json and the README."""
+
+    optParameters = [
+        [
+            "config",
+            "c",
+            None,
+            "The JSON file with the settings [default: config.json if it exists].",
+        ]
+    ]
+
+    optFlags = [
+        ["demo", None, "Run with a Redis-compatible server of its own and a page at /demo."]
+    ]
+
+    def postOptions(self) -> None:
+        """Refuse options that contradict each other.
+
+        Raises:
+            usage.UsageError: if they do.
+        """
+        if self["demo"] and self["config"]:
+            raise usage.UsageError("--demo makes its own settings: leave out --config")
+
+    def config_file(self) -> Path | None:
+        """Return the file that holds the settings, or None if there is none."""
+        if self["config"]:
+            return Path(self["config"])
+        return _DEFAULT_CONFIG_FILE if _DEFAULT_CONFIG_FILE.exists() else None
+
+
+def makeService(options: Options) -> IService:
+    """Return the service that the options and the environment describe.
+
+    Raises:
+        SystemExit: with a line per fault, if the settings cannot be used.
+    """
+    from twisted.internet import reactor
+
+    if options["demo"]:
+        from gaq_twisted.demo import make_demo
+
+        return make_demo(options.parent, reactor)
+
+    try:
+        settings, warnings = config.load(options.config_file(), os.environ)
+    except config.ConfigError as error:
+        raise SystemExit("\n".join(f"gaq-ws: {fault}" for fault in error.faults)) from None
+    for warning in warnings:
+        _log.warn("{warning}", warning=warning)
+
+    # These import parts of Autobahn and txredisapi that want a reactor installed.
+    from gaq_twisted.logs import observer
+    from gaq_twisted.service import make_server
+
+    twistd = options.parent or {}
+    log_to = None if twistd.get("logger") else observer(settings, twistd, reactor)
+    return make_server(settings, reactor, observer=log_to)

@@ -1,0 +1,1 @@
+"""Tests of gaq_twisted: a module for each module of it, and some for the whole."""
