@@ -16,6 +16,8 @@ from msgspec import Meta, Struct
 from msgspec.structs import fields
 
 _MIN_JWT_SECRET_BYTES = 32
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,20}")
+_FLAGS = {"true": True, "1": True, "false": False, "0": False}
 # What Kubernetes puts into <SERVICE>_PORT for a service of that name.
 _SERVICE_LINK = re.compile(r"(?:tcp|udp)://")
 
@@ -165,31 +167,28 @@ def load(file: Path | None, environ: Mapping[str, str]) -> Loaded:
     """
     faults: list[str] = []
     warnings: list[str] = []
-    document = _read_file(file, faults) if file else {}
+    document = dict(_flattened(_read_file(file), file, faults)) if file else {}
     leaves = list(_leaves(Settings))
     values: dict[str, Any] = {}
     for leaf in leaves:
         text = _environment_text(leaf, environ, warnings)
         if text:
-            value: Any = _split(text) if get_origin(leaf.base_type) is tuple else text
+            value = _environment_value(leaf, text)
             origin = f"{leaf.key} ({leaf.environment_name} in the environment)"
         elif leaf.key in document:
             value = document[leaf.key]
             origin = f"{leaf.key} (in {file})"
-        elif leaf.required:
-            faults.append(
-                f"{leaf.key} is not set: it must be {leaf.allowed};"
-                f" set it in the configuration file or as {leaf.environment_name}"
-            )
-            continue
         else:
+            if leaf.required:
+                faults.append(
+                    f"{leaf.key} is not set: it must be {leaf.allowed};"
+                    f" set it in the configuration file or as {leaf.environment_name}"
+                )
             continue
         try:
-            values[leaf.key] = msgspec.convert(
-                value, leaf.type, strict=not text, dec_hook=_make_secret
-            )
+            values[leaf.key] = msgspec.convert(value, leaf.type, dec_hook=_make_secret)
         except msgspec.ValidationError:
-            shown = "its value" if leaf.is_secret else _shortened(json.dumps(value))
+            shown = "its value" if leaf.is_secret else _shortened(json.dumps(text or value))
             faults.append(f"{origin}: {shown} is not allowed: it must be {leaf.allowed}")
     warnings.extend(_unknown_keys(document, [leaf.key for leaf in leaves], file))
     if not faults:
@@ -200,35 +199,34 @@ def load(file: Path | None, environ: Mapping[str, str]) -> Loaded:
     return Loaded(settings, warnings)
 
 
-def _read_file(file: Path, faults: list[str]) -> dict[str, Any]:
-    """Return the file's settings by dotted key."""
+def _read_file(file: Path) -> dict[str, Any]:
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        faults.append(f"cannot read {file}: {error.strerror}")
+        reason = str(error.strerror)
     except UnicodeDecodeError as error:
-        faults.append(f"cannot read {file}: it is not UTF-8 (byte {error.start})")
+        reason = f"it is not UTF-8 (byte {error.start})"
     except json.JSONDecodeError as error:
-        faults.append(
-            f"cannot read {file}: it is not JSON:"
-            f" {error.msg} in line {error.lineno}, column {error.colno}"
-        )
+        reason = f"it is not JSON: {error.msg} in line {error.lineno}, column {error.colno}"
     except RecursionError:
-        faults.append(f"cannot read {file}: it is nested too deeply")
+        reason = "it is nested too deeply"
+    except ValueError as error:
+        reason = str(error)
     else:
         if isinstance(document, dict):
-            return dict(_flattened(document, file, faults))
-        faults.append(f"cannot read {file}: it must hold a JSON object")
-    return {}
+            return document
+        reason = "it must hold a JSON object"
+    raise ConfigError([f"cannot read {file}: {reason}"])
 
 
 def _flattened(
     document: dict[str, Any], file: Path, faults: list[str]
 ) -> Iterator[tuple[str, Any]]:
+    """Yield the file's settings by dotted key."""
     sections = {field.encode_name for field in fields(Settings) if _is_section(field.type)}
     for key, value in document.items():
         if key not in sections:
-            yield key, value
+            yield json.dumps(key) if "." in key else key, value
         elif isinstance(value, dict):
             for name, inner in value.items():
                 yield f"{key}.{name}", inner
@@ -275,14 +273,25 @@ def _environment_text(leaf: _Leaf, environ: Mapping[str, str], warnings: list[st
     return text
 
 
-def _split(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
+def _environment_value(leaf: _Leaf, text: str) -> Any:
+    """Return the text as the JSON file would have it, or as it is where that makes no sense."""
+    if get_origin(leaf.base_type) is tuple:
+        return [part.strip() for part in text.split(",") if part.strip()]
+    if leaf.base_type is int and _WHOLE_NUMBER.fullmatch(text):
+        return int(text)
+    if leaf.base_type is bool:
+        return _FLAGS.get(text.lower(), text)
+    return text
 
 
 def _make_secret(type_: type, value: object) -> object:
     if not isinstance(value, str):
         raise ValueError("not a text")
     return type_(value)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _shortened(text: str) -> str:
@@ -296,7 +305,7 @@ def _unknown_keys(
         if key not in known:
             near = get_close_matches(key, known, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            yield f"ignored the unknown setting {key} (in {file}){hint}"
+            yield f"ignored the unknown setting {_one_line(key)} (in {file}){hint}"
 
 
 def _contradictions(settings: Settings) -> Iterator[str]:

@@ -19,7 +19,7 @@ from typing import NamedTuple, NoReturn, Protocol
 
 import msgspec
 
-_LAST_ID = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
+_LAST_ID = re.compile(r"([0-9]{1,20})-(0?[0-9]{1,20})")
 _UINT64_MAX = 2**64 - 1
 
 # RFC 6455 section 5.2: FIN with opcode 1, and the two extended payload lengths.
@@ -77,6 +77,11 @@ class LastId(NamedTuple):
             return None
         return cls(StreamId(int(ms), int(seq)), len(seq) > 1 and seq.startswith("0"))
 
+    def __bytes__(self) -> bytes:
+        return (
+            _spelt_for_channel_stream(bytes(self.id)) if self.of_channel_stream else bytes(self.id)
+        )
+
 
 class Event(msgspec.Struct, frozen=True, gc=False, eq=False):
     """One step of one background job, as a stream entry told it."""
@@ -90,6 +95,10 @@ class Event(msgspec.Struct, frozen=True, gc=False, eq=False):
     def stream_id(self) -> StreamId:
         """Return the id as numbers."""
         return StreamId.parse(self.id)
+
+    def with_id(self, shown: bytes) -> "Event":
+        """Return the same event under another id."""
+        return Event(shown, self.channel, self.data)
 
     def frame(self) -> bytes:
         """Return the whole WebSocket text frame: the data with its stream id as first key.
@@ -165,9 +174,7 @@ def channel_stream_event(entry_id: bytes, data: bytes | None) -> Event:
 
     Args and Raises: as parse_event.
     """
-    event = parse_event(entry_id, data)
-    ms, _, seq = entry_id.partition(b"-")
-    return Event(b"%b-0%b" % (ms, seq), event.channel, event.data)
+    return parse_event(entry_id, data).with_id(_spelt_for_channel_stream(entry_id))
 
 
 def text_frame(payload: bytes) -> bytes:
@@ -184,11 +191,15 @@ def text_frame(payload: bytes) -> bytes:
     return b"%b%b%b%b" % (_TEXT_FRAME, _LENGTH_64_BITS, length.to_bytes(8, "big"), payload)
 
 
+def _spelt_for_channel_stream(stream_id: bytes) -> bytes:
+    return stream_id.replace(b"-", b"-0")
+
+
 def _channel_by_the_slow_parser(data: bytes) -> str:
     # msgspec refuses escaped lone surrogates, which Python's json writes and
     # browsers read; the standard parser takes them, but also takes NaN.
     try:
-        document = json.loads(data, parse_constant=_refuse_constant)
+        document = json.loads(data.decode(), parse_constant=_refuse_constant)
     except RecursionError:
         raise InvalidEvent("nested too deeply") from None
     except ValueError:

@@ -204,7 +204,7 @@ class Hub:
                 return
         self._read_history(
             socket,
-            since=position.id,
+            since=position,
             read_from=StreamId(max(0, position.id.ms - SKEW_MS), 0),
             # Had this been an id of the global stream, a tail that spans it would have known it.
             exact=position.of_channel_stream or self._tail.spans(position.id),
@@ -218,11 +218,11 @@ class Hub:
         elif self._tail.covers(since_ms):
             self._admit(socket, self._tail.since(socket.channel, since_ms))
         else:
-            since = StreamId(since_ms, 0)
-            self._read_history(socket, since=since, read_from=since, exact=False)
+            since = LastId(StreamId(since_ms, 0), of_channel_stream=False)
+            self._read_history(socket, since=since, read_from=since.id, exact=False)
 
     def _read_history(
-        self, socket: Socket, *, since: StreamId, read_from: StreamId, exact: bool
+        self, socket: Socket, *, since: LastId, read_from: StreamId, exact: bool
     ) -> None:
         reading = Reading(
             socket.channel,

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
-from gaq_twisted.events import Event, StreamId
+from gaq_twisted.events import Event, LastId, StreamId
 
 SKEW_MS = 5000
 """How long a publisher may take between its two XADDs without an event being missed."""
@@ -26,7 +26,7 @@ class Missed(NamedTuple):
     events: list[Event]
     """The events it missed, in the order to send them."""
     early: list[Event]
-    """Those of them that the global stream may still be about to tell."""
+    """Those that it has then and that the global stream may still be about to tell."""
 
 
 class Reading:
@@ -40,7 +40,7 @@ class Reading:
         self,
         channel: str,
         *,
-        since: StreamId,
+        since: LastId,
         read_from: StreamId,
         exact: bool,
         tail_now: Callable[[], list[Event]],
@@ -50,10 +50,10 @@ class Reading:
 
         Args:
             channel: whose stream to read.
-            since: the client has what came before this id.
+            since: the client has what came up to this id.
             read_from: the first id of the channel stream to read.
-            exact: whether an entry with the id `since`, if there is one, is
-                certain to be the client's last.
+            exact: whether an entry of the channel stream with the id `since`,
+                if there is one, is certain to be the client's last.
             tail_now: returns the channel's events in the tail.
             done: called with this reading and what the client missed.
         """
@@ -65,15 +65,17 @@ class Reading:
         self._exact = exact
         self._tail_now = tail_now
         self._done = done
-        self._held: list[Event] = []
+        self._tail: list[Event] = []
+        self._arrived: list[Event] = []
 
     def begin(self) -> None:
         """Do this before each try to read the channel stream."""
-        self._held = self._tail_now()
+        self._tail = self._tail_now()
+        self._arrived = []
 
     def deliver(self, event: Event) -> None:
         """Take the channel's next event of the global stream."""
-        self._held.append(event)
+        self._arrived.append(event)
 
     def answer(self, entries: Sequence[Event]) -> None:
         """Tell the client what it missed, unless it is gone.
@@ -92,22 +94,26 @@ class Reading:
                 order, read after `begin`.
         """
         had, missed = self._split(entries)
-        held = [event for event in self._held if event.stream_id().ms >= self._since.ms]
-        held = _without(held, had)
-        # Entries that the global stream's part lacks are older than the tail or
-        # not there yet.  They go first, with all that precedes them in their own
-        # stream, which keeps both rules.
+        since_ms = self._since.id.ms
+        tail = [event for event in self._tail if event.stream_id().ms >= since_ms]
+        early = _recent(_without(entries, tail + self._arrived))
+        held = _without(tail + self._arrived, had)
         unheld = _without(missed, held)
-        cut = missed.index(unheld[-1]) + 1 if unheld else 0
-        first = missed[:cut]
-        newest_ms = max((event.stream_id().ms for event in (*held[-1:], *missed[-1:])), default=0)
-        early = [event for event in unheld if event.stream_id().ms >= newest_ms - SKEW_MS]
+        if not unheld:
+            return Missed(held, early)
+        # What is not held is older than the tail, or the global stream does not
+        # tell it yet.  It goes first, with all that precedes it in its own
+        # stream.  What was trimmed from that stream comes even before, under the
+        # id that the client has already.
+        trimmed = _without(_without(tail, had), missed)
+        cut = missed.index(unheld[-1]) + 1
+        first = [event.with_id(bytes(self._since)) for event in trimmed] + missed[:cut]
         return Missed(first + _without(held, first), early)
 
     def _split(self, entries: Sequence[Event]) -> tuple[list[Event], list[Event]]:
         if self._exact:
             for index, event in enumerate(entries, 1):
-                if event.stream_id() == self._since:
+                if event.stream_id() == self._since.id:
                     return list(entries[:index]), list(entries[index:])
         return [], list(entries)
 
@@ -117,6 +123,11 @@ class History(Protocol):
 
     def read(self, reading: Reading) -> None:
         """Answer that reading, sooner or later, while it is wanted."""
+
+
+def _recent(events: Sequence[Event]) -> list[Event]:
+    newest_ms = events[-1].stream_id().ms if events else 0
+    return [event for event in events if event.stream_id().ms >= newest_ms - SKEW_MS]
 
 
 def _without(events: Iterable[Event], others: Iterable[Event]) -> list[Event]:

@@ -10,6 +10,7 @@ from typing import Any
 from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError, MessageLengthError
 from twisted.internet.interfaces import IAddress, IResolutionReceiver
 from twisted.internet.protocol import DatagramProtocol
 from twisted.logger import Logger
@@ -46,7 +47,7 @@ class StatsdService(Service):
         self._udp: Any = None
         self._lines: list[bytes] = []
         self._looking_up: Any = None
-        self._complained = False
+        self._complaint = ""
 
     def startService(self) -> None:
         """Begin to resolve the host's name."""
@@ -86,7 +87,11 @@ class StatsdService(Service):
             interface = "::" if isinstance(address, IPv6Address) else ""
             protocol = DatagramProtocol()
             protocol.noisy = False
-            self._udp = self._reactor.listenUDP(0, protocol, interface=interface)
+            try:
+                self._udp = self._reactor.listenUDP(0, protocol, interface=interface)
+            except CannotListenError as error:
+                self._complain(str(error))
+                return
             self._address = (address.host, address.port)
             self._log.debug(
                 "metrics go to StatsD at {host}:{port}", host=self._host, port=self._port
@@ -106,15 +111,15 @@ class StatsdService(Service):
         lines, self._lines = self._lines, []
         if self._address is None:
             return
-        try:
-            for datagram in _datagrams(lines):
+        for datagram in _datagrams(lines):
+            try:
                 self._udp.write(datagram, self._address)
-        except OSError as error:
-            self._complain(str(error))
+            except (OSError, MessageLengthError) as error:
+                self._complain(str(error))
 
     def _complain(self, reason: str) -> None:
-        if not self._complained:
-            self._complained = True
+        if reason != self._complaint:
+            self._complaint = reason
             self._log.warn(
                 "no metrics reach StatsD at {host}:{port}: {reason}",
                 host=self._host,

@@ -1,0 +1,428 @@
+"""The settings: defaults, the file, the environment, and every way to get them wrong."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+from twisted.trial.unittest import SynchronousTestCase
+
+from gaq_twisted.config import ConfigError, Loaded, Settings, load
+from tests.samples import SECRET
+
+EXAMPLE = Path(__file__).parent.parent / "config.example.json"
+
+
+class Sample(NamedTuple):
+    """A setting: its names, its default, and two other values."""
+
+    key: str
+    environment_name: str
+    default: object
+    in_file: object
+    as_text: str
+    from_text: object
+
+
+SAMPLES = [
+    Sample("port", "PORT", 8080, 1, " 65535 ", 65535),
+    Sample("logLevel", "LOG_LEVEL", "info", "warning", "debug", "debug"),
+    Sample("logToFile", "LOG_TO_FILE", False, True, "false", False),
+    Sample("logFilename", "LOG_FILENAME", "app.log", "a.log", "/b.log", "/b.log"),
+    Sample("statsd.host", "STATSD_HOST", "127.0.0.1", "one", "two", "two"),
+    Sample("statsd.port", "STATSD_PORT", 8125, 1, "2", 2),
+    Sample("statsd.globalTags", "STATSD_GLOBAL_TAGS", [], ["a:b"], "c:d, e ,,", ["c:d", "e"]),
+    Sample("redis.host", "REDIS_HOST", "127.0.0.1", "one", "two", "two"),
+    Sample("redis.port", "REDIS_PORT", 6379, 1, "2", 2),
+    Sample("redis.username", "REDIS_USERNAME", "default", "", "two", "two"),
+    Sample("redis.password", "REDIS_PASSWORD", "", " one ", "\ttwo, ", "\ttwo, "),
+    Sample("redis.db", "REDIS_DB", 0, 1, "2", 2),
+    Sample("redis.ssl", "REDIS_SSL", False, True, "0", False),
+    Sample("redis.validateHostname", "REDIS_VALIDATE_HOSTNAME", True, False, "1", True),
+    Sample("redisStreamPrefix", "REDIS_STREAM_PREFIX", "async-events-", "", "a,b", "a,b"),
+    Sample("redisStreamReadCount", "REDIS_STREAM_READ_COUNT", 100, 1, "2", 2),
+    Sample("redisStreamReadBlockMs", "REDIS_STREAM_READ_BLOCK_MS", 5000, 1, "2", 2),
+    Sample("jwtSecret", "JWT_SECRET", SECRET, " " * 32, "\té" * 16, "\té" * 16),
+    Sample(
+        "jwtAlgorithms",
+        "JWT_ALGORITHMS",
+        ["HS256"],
+        ["HS512"],
+        "HS384,HS512",
+        ["HS384", "HS512"],
+    ),
+    Sample("jwtCookieName", "JWT_COOKIE_NAME", "async-token", "one", "two", "two"),
+    Sample("jwtChannelIdKey", "JWT_CHANNEL_ID_KEY", "channel", "one", "two", "two"),
+    Sample("socketResponseTimeoutMs", "SOCKET_RESPONSE_TIMEOUT_MS", 60000, 20001, "20002", 20002),
+    Sample("pingSocketsIntervalMs", "PING_SOCKETS_INTERVAL_MS", 20000, 1, "19999", 19999),
+    Sample("gcChannelsIntervalMs", "GC_CHANNELS_INTERVAL_MS", 120000, 1, "2", 2),
+    Sample("initialReplayMs", "INITIAL_REPLAY_MS", 10000, 0, "1", 1),
+    Sample("tailMaxEvents", "TAIL_MAX_EVENTS", 20000, 1, "2", 2),
+    Sample("tailMaxBytes", "TAIL_MAX_BYTES", 33554432, 1, "2", 2),
+]
+DEFAULTS = {sample.key: sample.default for sample in SAMPLES}
+
+PORT = "a whole number from 1 to 65535"
+FLAG = "true or false"
+TEXT = "a text that is not empty"
+LEVEL = "one of debug, info, warn, warning, error"
+ALGORITHMS = "a list of one or more of HS256, HS384, HS512"
+JWT_SECRET = "the text of 32 bytes or more that Superset has as GLOBAL_ASYNC_QUERIES_JWT_SECRET"
+
+WRONG_IN_FILE = [
+    ("port", 0, PORT),
+    ("port", 65536, PORT),
+    ("port", -1, PORT),
+    ("port", 10**30, PORT),
+    ("port", 1.5, PORT),
+    ("port", True, PORT),
+    ("port", "8080", PORT),
+    ("port", None, PORT),
+    ("port", [], PORT),
+    ("redis.port", {}, PORT),
+    ("redis.db", -1, "a whole number from 0 to 2147483647"),
+    ("redisStreamReadCount", 1_000_001, "a whole number from 1 to 1000000"),
+    ("redisStreamReadBlockMs", 0, "a whole number from 1 to 2147483647"),
+    ("initialReplayMs", -1, "a whole number from 0 to 2147483647"),
+    ("tailMaxBytes", 2**40 + 1, f"a whole number from 1 to {2**40}"),
+    ("logToFile", 1, FLAG),
+    ("redis.ssl", "true", FLAG),
+    ("logLevel", "INFO", LEVEL),
+    ("logLevel", 1, LEVEL),
+    ("logFilename", "", TEXT),
+    ("statsd.host", 5, TEXT),
+    ("redis.username", None, "a text"),
+    ("redisStreamPrefix", False, "a text"),
+    ("statsd.globalTags", "a:b", "a list of texts"),
+    ("statsd.globalTags", ["a:b", 1], "a list of texts"),
+    ("jwtAlgorithms", "HS256", ALGORITHMS),
+    ("jwtAlgorithms", [], ALGORITHMS),
+    ("jwtAlgorithms", ["HS256", "RS256"], ALGORITHMS),
+    ("jwtAlgorithms", ["none"], ALGORITHMS),
+]
+WRONG_IN_ENVIRONMENT = [
+    ("port", "PORT", "80a", '"80a"', PORT),
+    ("port", "PORT", "0", '"0"', PORT),
+    ("port", "PORT", "\uff18\uff10", '"\\uff18\\uff10"', PORT),
+    ("port", "PORT", "a\nb", '"a\\nb"', PORT),
+    ("redis.ssl", "REDIS_SSL", "yes", '"yes"', FLAG),
+    ("logLevel", "LOG_LEVEL", "loud", '"loud"', LEVEL),
+    ("jwtAlgorithms", "JWT_ALGORITHMS", "HS256,none", '["HS256", "none"]', ALGORITHMS),
+    ("jwtAlgorithms", "JWT_ALGORITHMS", " , ", "[]", ALGORITHMS),
+]
+
+
+def _nested(values: Mapping[str, object]) -> dict[str, Any]:
+    """Return the document whose dotted keys these are."""
+    document: dict[str, Any] = {}
+    for key, value in values.items():
+        section, _, name = key.rpartition(".")
+        (document.setdefault(section, {}) if section else document)[name] = value
+    return document
+
+
+def _flat(settings: Settings) -> dict[str, object]:
+    """Return the settings by dotted key, as JSON has them, secrets in clear."""
+    flat: dict[str, object] = {}
+    for key, value in json.loads(msgspec.json.encode(settings, enc_hook=str)).items():
+        if isinstance(value, dict):
+            flat.update({f"{key}.{name}": inner for name, inner in value.items()})
+        else:
+            flat[key] = value
+    return flat
+
+
+class ConfigTestCase(SynchronousTestCase):
+    """Loads settings from files that the tests write."""
+
+    def setUp(self) -> None:
+        """Choose a place for the file."""
+        self.file = Path(self.mktemp())
+
+    def load(
+        self, values: Mapping[str, object] | None = None, environ: Mapping[str, str] | None = None
+    ) -> Loaded:
+        """Load a file with the tests' secret and those values, by dotted key."""
+        self.file.write_text(json.dumps(_nested({"jwtSecret": SECRET, **(values or {})})))
+        return load(self.file, environ or {})
+
+    def faults(
+        self, values: Mapping[str, object], environ: Mapping[str, str] | None = None
+    ) -> list[str]:
+        """Return the faults of such a file."""
+        error: ConfigError = self.assertRaises(ConfigError, self.load, values, environ)
+        return error.faults
+
+    def fault_of_text(self, content: bytes) -> str:
+        """Return the one fault of a file with that content."""
+        self.file.write_bytes(content)
+        return self.fault_of_file(self.file)
+
+    def fault_of_file(self, file: Path) -> str:
+        """Return the one fault, a line, that is found with that file."""
+        error: ConfigError = self.assertRaises(ConfigError, load, file, {"JWT_SECRET": SECRET})
+        self.assertEqual(len(error.faults), 1, error.faults)
+        self.assertEqual(len(error.faults[0].splitlines()), 1)
+        return error.faults[0]
+
+
+class SourcesTests(ConfigTestCase):
+    """Defaults, then the file, then the environment."""
+
+    def test_defaults(self) -> None:
+        """What nobody sets has its documented default, and no setting is undocumented here."""
+        settings, warnings = load(None, {"JWT_SECRET": SECRET})
+        self.assertEqual(_flat(settings), DEFAULTS)
+        self.assertEqual(warnings, [])
+
+    def test_file_wins_over_default(self) -> None:
+        """Each key of the file replaces that default and no other."""
+        for sample in SAMPLES:
+            settings, warnings = self.load({sample.key: sample.in_file})
+            self.assertEqual(_flat(settings), {**DEFAULTS, sample.key: sample.in_file})
+            self.assertEqual(warnings, [], sample.key)
+
+    def test_environment_wins_over_file(self) -> None:
+        """Each variable, named after its key, replaces that value of the file and no other."""
+        for sample in SAMPLES:
+            settings, warnings = self.load(
+                {sample.key: sample.in_file}, {sample.environment_name: sample.as_text}
+            )
+            self.assertEqual(_flat(settings), {**DEFAULTS, sample.key: sample.from_text})
+            self.assertEqual(warnings, [], sample.key)
+
+    def test_all_at_once(self) -> None:
+        """All settings can come from the environment together, without a file."""
+        settings, _ = load(None, {sample.environment_name: sample.as_text for sample in SAMPLES})
+        self.assertEqual(_flat(settings), {sample.key: sample.from_text for sample in SAMPLES})
+
+    def test_blank_environment(self) -> None:
+        """A blank variable counts as not set, a blank secret too."""
+        for blank in ("", " ", "\t\n"):
+            environ = {sample.environment_name: blank for sample in SAMPLES}
+            settings, warnings = self.load({"port": 81}, environ)
+            self.assertEqual(_flat(settings), {**DEFAULTS, "port": 81})
+            self.assertEqual(warnings, [])
+
+    def test_flag_spellings(self) -> None:
+        """Flags in the environment are true, false, 1 or 0, in any case."""
+        for text, value in (("true", True), ("TRUE", True), ("1", True), ("False", False)):
+            self.assertIs(self.load({}, {"REDIS_SSL": text}).settings.redis.ssl, value, text)
+
+    def test_other_environment(self) -> None:
+        """Variables that belong to others are no concern of ours."""
+        self.assertEqual(self.load({}, {"PATH": "x", "REDIS": "y", "port": "z"}).warnings, [])
+
+    def test_kubernetes_service_link(self) -> None:
+        """What Kubernetes sets for a service of that name is ignored with a warning."""
+        for key, name, default in (
+            ("redis.port", "REDIS_PORT", 6379),
+            ("statsd.port", "STATSD_PORT", 8125),
+        ):
+            for text in ("tcp://10.0.0.1:6379", " udp://[fd00::1]:8125"):
+                settings, warnings = self.load({}, {name: text})
+                self.assertEqual(_flat(settings)[key], default)
+                self.assertEqual(len(warnings), 1, text)
+                self.assertIn(f"{name}={text.strip()}", warnings[0])
+                self.assertIn("Kubernetes", warnings[0])
+
+    def test_service_link_keeps_the_file(self) -> None:
+        """A variable that is ignored leaves the file's value in place."""
+        loaded = self.load({"redis.port": 1}, {"REDIS_PORT": "tcp://10.0.0.1:6379"})
+        self.assertEqual(loaded.settings.redis.port, 1)
+
+    def test_example(self) -> None:
+        """The example holds every setting with its default and works once it has a secret."""
+        document = json.loads(EXAMPLE.read_text())
+        self.assertEqual(document, _nested({**DEFAULTS, "jwtSecret": "CHANGE-ME"}))
+        settings, warnings = load(EXAMPLE, {"JWT_SECRET": SECRET})
+        self.assertEqual((_flat(settings), warnings), (DEFAULTS, []))
+
+    def test_example_as_it_is(self) -> None:
+        """The example's secret is refused, and nothing else of it."""
+        faults = self.assertRaises(ConfigError, load, EXAMPLE, {}).faults
+        self.assertEqual(
+            faults,
+            [f"jwtSecret (in {EXAMPLE}): its value is not allowed: it must be {JWT_SECRET}"],
+        )
+
+
+class UnknownKeyTests(ConfigTestCase):
+    """Keys of the file that mean nothing."""
+
+    def test_nearest_name(self) -> None:
+        """An unknown key, also in a section, is a warning with the nearest known name."""
+        for key, near in (
+            ("prot", "port"),
+            ("PORT", None),
+            ("redis_stream_prefix", "redisStreamPrefix"),
+            ("redis.pasword", "redis.password"),
+            ("statsd.globalTag", "statsd.globalTags"),
+            ("jwtSecrets", "jwtSecret"),
+            ("zzz", None),
+        ):
+            settings, warnings = self.load({key: "x"})
+            self.assertEqual(_flat(settings), DEFAULTS)
+            hint = f"; did you mean {near}?" if near else ""
+            self.assertEqual(
+                warnings, [f"ignored the unknown setting {key} (in {self.file}){hint}"]
+            )
+
+    def test_each_is_named(self) -> None:
+        """Several unknown keys make as many warnings, whatever they hold."""
+        warnings = self.load({"a": [1], "b": {"c": 2}, "redis.d": None}).warnings
+        self.assertEqual([line.split()[4] for line in warnings], ["a", "b", "redis.d"])
+
+
+class FaultTests(ConfigTestCase):
+    """Values that are not allowed."""
+
+    def test_wrong_in_file(self) -> None:
+        """A wrong value of the file is one line: key, file, value and what is allowed."""
+        for key, value, allowed in WRONG_IN_FILE:
+            self.assertEqual(
+                self.faults({key: value}),
+                [
+                    f"{key} (in {self.file}): {json.dumps(value)} is not allowed:"
+                    f" it must be {allowed}"
+                ],
+            )
+
+    def test_wrong_in_environment(self) -> None:
+        """A wrong value of the environment is one line: key, variable, value, what is allowed."""
+        for key, name, text, shown, allowed in WRONG_IN_ENVIRONMENT:
+            self.assertEqual(
+                self.faults({}, {name: text}),
+                [
+                    f"{key} ({name} in the environment): {shown} is not allowed:"
+                    f" it must be {allowed}"
+                ],
+            )
+
+    def test_environment_hides_the_file(self) -> None:
+        """A wrong value of the file does no harm where the environment replaces it."""
+        self.assertEqual(self.load({"port": "x"}, {"PORT": "81"}).settings.port, 81)
+
+    def test_long_value(self) -> None:
+        """A very long value is cut short."""
+        (fault,) = self.faults({"port": "9" * 1000})
+        self.assertIn('"999', fault)
+        self.assertIn("... is not allowed", fault)
+        self.assertLess(len(fault) - len(str(self.file)), 200)
+
+    def test_section_is_not_an_object(self) -> None:
+        """A section that holds anything else is a fault, and what it holds is not shown."""
+        for value in ("redis://:hunter2@redis:6379", ["hunter2"], None, 6379):
+            self.assertEqual(
+                self.faults({"redis": value}),
+                [f"redis (in {self.file}): it must be an object, as in config.example.json"],
+            )
+
+    def test_several_together(self) -> None:
+        """All faults are reported at once, and the error's text has a line for each."""
+        error = self.assertRaises(
+            ConfigError,
+            self.load,
+            {"port": 0, "redis.ssl": 1, "statsd": 5, "jwtSecret": "short"},
+            {"LOG_LEVEL": "loud"},
+        )
+        keys = sorted(fault.split()[0] for fault in error.faults)
+        self.assertEqual(keys, ["jwtSecret", "logLevel", "port", "redis.ssl", "statsd"])
+        self.assertEqual(str(error).splitlines(), error.faults)
+
+    def test_ping_interval_and_timeout(self) -> None:
+        """A timeout that is not longer than the ping interval would end every socket."""
+        for timeout, interval in ((60000, 60000), (1, 2)):
+            (fault,) = self.faults(
+                {"socketResponseTimeoutMs": timeout, "pingSocketsIntervalMs": interval}
+            )
+            self.assertIn(f"socketResponseTimeoutMs is {timeout}", fault)
+            self.assertIn(f"pingSocketsIntervalMs, which is {interval}", fault)
+        self.load({"socketResponseTimeoutMs": 2, "pingSocketsIntervalMs": 1})
+
+
+class FileTests(ConfigTestCase):
+    """Files that cannot be used."""
+
+    def test_cannot_be_opened(self) -> None:
+        """A file that is missing, or is a directory, is named with the reason."""
+        directory = self.file
+        directory.mkdir()
+        for file, reason in (
+            (directory / "missing", "No such file or directory"),
+            (directory, "Is a directory"),
+        ):
+            self.assertEqual(self.fault_of_file(file), f"cannot read {file}: {reason}")
+
+    def test_content(self) -> None:
+        """What is wrong with a file's text is told, with its place where it has one."""
+        for content, reason in (
+            (b'{"port": "\xff"}', "it is not UTF-8 (byte 10)"),
+            (b"", "in line 1, column 1"),
+            (b'{"port": 80,\n "redis": {host}}', "in line 2, column 12"),
+            (b'{"port": 80}\n{}', "in line 2, column 1"),
+            (b"\xef\xbb\xbf{}", "in line 1, column 1"),
+            (b"[]", "it must hold a JSON object"),
+            (b'"port"', "it must hold a JSON object"),
+            (b"null", "it must hold a JSON object"),
+            (b"[" * 100_000, "it is nested too deeply"),
+            (b'{"a":' * 100_000, "it is nested too deeply"),
+        ):
+            fault = self.fault_of_text(content)
+            self.assertTrue(fault.startswith(f"cannot read {self.file}: it "), fault)
+            self.assertTrue(fault.endswith(reason), fault)
+
+    def test_huge_number(self) -> None:
+        """A number with more digits than Python reads is a fault like any other."""
+        self.assertIn(str(self.file), self.fault_of_text(b'{"port": %b}' % (b"1" * 5000)))
+
+
+class SecretTests(ConfigTestCase):
+    """The secrets: what is accepted, and that they stay secret."""
+
+    def test_missing(self) -> None:
+        """Without jwtSecret there is one line that says how to set it."""
+        (fault,) = self.assertRaises(ConfigError, load, None, {"JWT_SECRET": " "}).faults
+        self.assertTrue(fault.startswith(f"jwtSecret is not set: it must be {JWT_SECRET};"), fault)
+        self.assertIn("JWT_SECRET", fault.rpartition(";")[2])
+
+    def test_length(self) -> None:
+        """32 bytes are enough, counted in UTF-8, and 31 are not."""
+        for secret in ("x" * 32, "é" * 16, "😀" * 8):
+            self.assertEqual(self.load({"jwtSecret": secret}).settings.jwt_secret, secret)
+            self.assertEqual(self.load({}, {"JWT_SECRET": secret}).settings.jwt_secret, secret)
+        for secret in ("", "x" * 31, "é" * 15 + "x"):
+            self.assertEqual(len(self.faults({"jwtSecret": secret})), 1, secret)
+        self.assertEqual(len(self.faults({}, {"JWT_SECRET": "x" * 31})), 1)
+
+    def test_not_encodable(self) -> None:
+        """A secret with half a surrogate pair cannot sign anything."""
+        self.assertEqual(len(self.faults({"jwtSecret": "\ud800" * 40})), 1)
+
+    def test_not_shown_in_settings(self) -> None:
+        """Settings can be printed: an empty password shows as such, the rest of secrets not."""
+        settings = self.load({"redis.password": "hunter2"}).settings
+        for text in (repr(settings), str(settings), f"{settings}", f"{settings.redis}"):
+            self.assertNotIn("hunter2", text)
+            self.assertNotIn(SECRET, text)
+            self.assertIn("password='***'", text)
+        self.assertIn("password=''", repr(self.load().settings))
+
+    def test_not_shown_in_faults(self) -> None:
+        """No complaint shows a secret, wherever it stands."""
+        for values, environ in (
+            ({"jwtSecret": "hunter2"}, {}),
+            ({}, {"JWT_SECRET": "hunter2"}),
+            ({"jwtSecret": ["hunter2" * 8]}, {}),
+            ({"redis.password": ["hunter2"]}, {}),
+            ({"redis.password": {"hunter2": 1}}, {}),
+            ({"redis.password": "hunter2", "port": 0}, {"REDIS_PASSWORD": "hunter2"}),
+        ):
+            error = self.assertRaises(ConfigError, self.load, values, environ)
+            self.assertNotIn("hunter2", f"{error} {error!r} {error.faults}")
+
+    def test_not_shown_when_misplaced(self) -> None:
+        """A secret under a misspelt key, or in a broken file, is not shown either."""
+        self.assertNotIn("hunter2", str(self.load({"jwtSecert": "hunter2"}).warnings))
+        self.assertNotIn("hunter2", self.fault_of_text(b'{"jwtSecret": "hunter2}'))
