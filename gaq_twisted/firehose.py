@@ -110,6 +110,11 @@ class Firehose(Service):
             entries = await self._streams.newest(count=self._recent_count)
             self._sink.start(self._events(entries), complete=len(entries) < self._recent_count)
             self._cursor = entries[-1].id if entries else _BEGINNING
+            self._log.info(
+                "following the global stream from {cursor}, with {count} recent entries",
+                cursor=self._cursor.decode(),
+                count=len(entries),
+            )
             return
         if self._failures:
             self._check_cursor(self._cursor, await self._streams.newest(count=1))

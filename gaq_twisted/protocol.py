@@ -39,10 +39,10 @@ class EventSocket(WebSocketServerProtocol):  # type: ignore[misc]
         try:
             self.channel = self.factory.authenticator.channel(request.headers.get("cookie", ""))
         except Unauthorized as error:
-            raise ConnectionDeny(HTTPStatus.UNAUTHORIZED, str(error)) from None
+            raise ConnectionDeny(HTTPStatus.UNAUTHORIZED.value, str(error)) from None
         except Exception:
             self._log.failure("upgrade of {peer} failed", peer=self.peer)
-            raise ConnectionDeny(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error") from None
+            raise ConnectionDeny(ConnectionDeny.INTERNAL_SERVER_ERROR, "internal error") from None
         self._last_id = request.params.get("last_id", [None])[0]
 
     def failHandshake(

@@ -121,6 +121,11 @@ class Connection:
         return f"Redis at {self._settings.host}:{self._settings.port}"
 
 
+def redis_connection(settings: Redis, reactor: Any) -> Connection:
+    """Return a connection to the Redis server that the settings name, not yet opened."""
+    return Connection(_endpoint(settings, reactor), settings, reactor)
+
+
 class Streams:
     """The event streams of one Superset.
 
@@ -135,9 +140,8 @@ class Streams:
             settings: the Redis server, the streams' prefix, and count and block time of a read.
             reactor: provides IReactorTime and what TCP endpoints need.
         """
-        endpoint = _endpoint(settings.redis, reactor)
-        self._following = Connection(endpoint, settings.redis, reactor)
-        self._reading = Connection(endpoint, settings.redis, reactor)
+        self._following = redis_connection(settings.redis, reactor)
+        self._reading = redis_connection(settings.redis, reactor)
         self._prefix = settings.redis_stream_prefix
         self._global = f"{settings.redis_stream_prefix}full"
         self._read_count = settings.redis_stream_read_count

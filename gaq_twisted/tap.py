@@ -4,7 +4,9 @@ The one place that imports the reactor.
 """
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from twisted.application.service import IService
 from twisted.logger import Logger
@@ -62,10 +64,15 @@ def makeService(options: Options) -> IService:
     """
     from twisted.internet import reactor
 
+    # The rest imports parts of Autobahn and txredisapi that want a reactor installed.
+    twistd: Mapping[str, Any] = options.parent or {}
     if options["demo"]:
         from gaq_twisted.demo import make_demo
 
-        return make_demo(options.parent, reactor)
+        return make_demo(twistd, reactor)
+
+    from gaq_twisted.logs import observer
+    from gaq_twisted.service import make_server
 
     try:
         settings, warnings = config.load(options.config_file(), os.environ)
@@ -73,11 +80,5 @@ def makeService(options: Options) -> IService:
         raise SystemExit("\n".join(f"gaq-ws: {fault}" for fault in error.faults)) from None
     for warning in warnings:
         _log.warn("{warning}", warning=warning)
-
-    # These import parts of Autobahn and txredisapi that want a reactor installed.
-    from gaq_twisted.logs import observer
-    from gaq_twisted.service import make_server
-
-    twistd = options.parent or {}
     log_to = None if twistd.get("logger") else observer(settings, twistd, reactor)
     return make_server(settings, reactor, observer=log_to)

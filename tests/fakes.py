@@ -1,8 +1,14 @@
-"""Stand-ins for the hub's neighbours, which note what was asked of them."""
+"""Stand-ins for neighbours of what is tested, which note what was asked of them."""
 
+from twisted.internet.defer import Deferred
+
+from gaq_twisted.events import StreamId
+from gaq_twisted.firehose import GlobalStream
 from gaq_twisted.hub import Socket
 from gaq_twisted.metrics import Metrics
+from gaq_twisted.replays import ChannelStreams
 from gaq_twisted.resume import History, Reading
+from gaq_twisted.streams import Entry
 
 
 class FakeSocket(Socket):
@@ -66,3 +72,42 @@ class RecordingMetrics(Metrics):
     def gauge(self, name: str, value: float) -> None:
         """Keep the newest value."""
         self.gauges[name] = value
+
+
+class FakeStreams(GlobalStream, ChannelStreams):
+    """Redis streams whose replies the test gives, to one question after the other."""
+
+    def __init__(self) -> None:
+        """Have no questions yet."""
+        self.asked: list[tuple[object, ...]] = []
+        self._open: list[Deferred[list[Entry]]] = []
+
+    async def newest(self, *, count: int) -> list[Entry]:
+        """Ask for the newest entries."""
+        return await self._ask("newest", count)
+
+    async def after(self, cursor: bytes) -> list[Entry]:
+        """Ask for the next entries."""
+        return await self._ask("after", cursor)
+
+    async def of_channel(self, channel: str, start: StreamId) -> list[Entry]:
+        """Ask for a channel's entries."""
+        return await self._ask(channel, start)
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether a question waits for its reply."""
+        return bool(self._open)
+
+    def answer(self, *entries: Entry) -> None:
+        """Reply to the oldest open question."""
+        self._open.pop(0).callback(list(entries))
+
+    def fail(self, error: Exception) -> None:
+        """Let the oldest open question fail."""
+        self._open.pop(0).errback(error)
+
+    async def _ask(self, *question: object) -> list[Entry]:
+        self.asked.append(question)
+        self._open.append(Deferred(self._open.remove))
+        return await self._open[-1]

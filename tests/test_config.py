@@ -108,8 +108,8 @@ WRONG_IN_ENVIRONMENT = [
     ("port", "PORT", "a\nb", '"a\\nb"', PORT),
     ("redis.ssl", "REDIS_SSL", "yes", '"yes"', FLAG),
     ("logLevel", "LOG_LEVEL", "loud", '"loud"', LEVEL),
-    ("jwtAlgorithms", "JWT_ALGORITHMS", "HS256,none", '["HS256", "none"]', ALGORITHMS),
-    ("jwtAlgorithms", "JWT_ALGORITHMS", " , ", "[]", ALGORITHMS),
+    ("jwtAlgorithms", "JWT_ALGORITHMS", "HS256,none", '"HS256,none"', ALGORITHMS),
+    ("jwtAlgorithms", "JWT_ALGORITHMS", " , ", '","', ALGORITHMS),
 ]
 
 

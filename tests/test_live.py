@@ -1,0 +1,240 @@
+"""The whole server against a real Valkey, an independent publisher and an independent client."""
+
+import signal
+import socket
+
+from twisted.trial.unittest import SynchronousTestCase
+from websockets.exceptions import ConnectionClosedError, InvalidStatus
+from websockets.sync.client import connect
+
+from tests.processes import (
+    DEADLINE_SECONDS,
+    PREFIX,
+    Server,
+    Tab,
+    Valkey,
+    environment,
+    health,
+)
+from tests.samples import CHANNEL, job_data, token
+
+OTHER_CHANNEL = "121a0484-17a2-480e-a50b-ed5f95c34312"
+
+
+class LiveTests(SynchronousTestCase):
+    """Events on their way from Redis to browsers."""
+
+    def setUp(self) -> None:
+        """Start a Valkey."""
+        self.valkey = Valkey(self)
+
+    def start(self, **values: str) -> Server:
+        """Start a server and wait until it is ready."""
+        server = Server(self, environment(self.valkey, **values))
+        server.wait_until_ready()
+        return server
+
+    def test_live(self) -> None:
+        """Each event reaches every tab of its channel and no other, in order, with its id."""
+        port = self.start().port
+        with Tab(port) as tab, Tab(port, path="/ws") as twin, Tab(port, channel=OTHER_CHANNEL) as b:
+            ids = self.valkey.publish("1", "2")
+            self.valkey.publish("other", channel=OTHER_CHANNEL)
+            self.valkey.publish("3")
+            for client in (tab, twin):
+                events = client.events(3)
+                self.assertEqual([event["job_id"] for event in events], ["1", "2", "3"])
+                self.assertEqual([event["id"] for event in events[:2]], ids)
+            self.assertEqual(b.jobs(1), ["other"])
+
+    def test_frame_is_exact(self) -> None:
+        """A frame is the publisher's text with the id as first key."""
+        port = self.start().port
+        with Tab(port) as tab:
+            (stream_id,) = self.valkey.publish("1")
+            expected = b'{"id":"' + stream_id.encode() + b'",' + job_data(job="1")[1:]
+            self.assertEqual(tab.connection.recv(DEADLINE_SECONDS), expected.decode())
+
+    def test_resume_from_the_tail(self) -> None:
+        """A client that returns gets what it missed, once, in order, on its own socket only."""
+        port = self.start().port
+        with Tab(port) as other_tab:
+            with Tab(port) as tab:
+                self.valkey.publish("1")
+                last_id = tab.events(1)[0]["id"]
+            missed = self.valkey.publish("2", "3")
+            with Tab(port, last_id=last_id) as tab:
+                self.valkey.publish("4")
+                events = tab.events(3)
+                self.assertEqual([event["job_id"] for event in events], ["2", "3", "4"])
+                self.assertEqual([event["id"] for event in events[:2]], missed)
+                self.assertEqual(other_tab.jobs(4), ["1", "2", "3", "4"])
+
+    def test_resume_from_the_channel_stream(self) -> None:
+        """A client whose last event the tail has forgotten loses nothing either."""
+        port = self.start(TAIL_MAX_EVENTS="2").port
+        with Tab(port) as tab:
+            self.valkey.publish("1")
+            last_id = tab.events(1)[0]["id"]
+        with Tab(port, channel=OTHER_CHANNEL) as witness:
+            self.valkey.publish("2", "3", "4")
+            self.valkey.publish("other", channel=OTHER_CHANNEL)
+            witness.jobs(1)
+        with Tab(port, last_id=last_id) as tab:
+            # An old id of the global stream: what came shortly before may come again.
+            events = tab.events(4)
+            self.assertEqual([event["job_id"] for event in events], ["1", "2", "3", "4"])
+        # The ids of a replay are those of the channel stream, and exact.
+        with Tab(port, last_id=events[1]["id"]) as tab:
+            self.valkey.publish("5")
+            self.assertEqual(tab.jobs(3), ["3", "4", "5"])
+
+    def test_initial_replay(self) -> None:
+        """A job that ends before its page's first connection is told."""
+        port = self.start().port
+        self.valkey.publish("early")
+        with Tab(port) as tab:
+            self.assertEqual(tab.jobs(1), ["early"])
+
+    def test_started_after_the_events(self) -> None:
+        """A server that starts later resumes clients of the one before."""
+        first = self.start()
+        with Tab(first.port) as tab:
+            self.valkey.publish("1")
+            last_id = tab.events(1)[0]["id"]
+        first.stop()
+        self.valkey.publish("2")
+        with Tab(self.start().port, last_id=last_id) as tab:
+            self.assertEqual(tab.jobs(1), ["2"])
+
+    def test_bad_entries_are_skipped(self) -> None:
+        """What is not an event harms nobody."""
+        server = self.start()
+        with Tab(server.port) as tab:
+            for data in (b"", b"not JSON", b"[1]", b'{"channel_id": 1}', b"\xff\xfe", b"{}{}"):
+                self.valkey.client.xadd(f"{PREFIX}full", {"data": data})
+            self.valkey.client.xadd(f"{PREFIX}full", {"other": "field"})
+            self.valkey.publish("good")
+            self.assertEqual(tab.jobs(1), ["good"])
+        server.wait_for_text("entries that are not events")
+
+    def test_redis_restarted(self) -> None:
+        """Sockets outlive a kill of Redis, and nothing that it holds is lost."""
+        server = self.start()
+        with Tab(server.port) as tab:
+            self.valkey.publish("1")
+            last_id = tab.events(1)[0]["id"]
+            self.valkey.kill()
+            server.wait_for_text("cannot follow the global stream")
+            self.assertEqual(health(server.port), 200)
+            with (
+                Tab(server.port, last_id=last_id) as newcomer,
+                Tab(server.port, last_id="1-1") as old,
+            ):
+                self.valkey.restart()
+                self.valkey.publish("2")
+                self.assertEqual(tab.jobs(1), ["2"])
+                self.assertEqual(newcomer.jobs(1), ["2"])
+                self.assertEqual(old.jobs(2), ["1", "2"])
+
+    def test_redis_absent_at_start(self) -> None:
+        """The server starts without Redis and serves whoever came before it."""
+        self.valkey.publish("1")
+        self.valkey.kill()
+        server = Server(self, environment(self.valkey))
+        server.wait_until_healthy()
+        with Tab(server.port) as tab:
+            self.valkey.restart()
+            self.assertEqual(tab.jobs(1), ["1"])
+
+    def test_refusals(self) -> None:
+        """A client without a good cookie hears why, and the log tells it without the token."""
+        server = self.start()
+        forged = token(secret="another secret, as long as the first")
+        for cookie, reason in (
+            ("session=1", "no cookie named async-token"),
+            (f"async-token={forged}", "bad signature"),
+            (f"async-token={token(exp=1)}", "expired"),
+            (f"async-token={token(channel=None)}", "no channel"),
+        ):
+            with self.assertRaises(InvalidStatus) as caught:
+                connect(
+                    f"ws://127.0.0.1:{server.port}/", additional_headers={"Cookie": cookie}
+                ).close()
+            response = caught.exception.response
+            self.assertEqual(response.status_code, 401)
+            self.assertIn(reason.encode(), response.body or b"")
+            self.assertEqual((response.body or b"").count(b"\n"), 1)
+            server.wait_for_text(reason)
+        self.assertNotIn("eyJ", server.text())
+        self.assertIn("127.0.0.1", server.text())
+
+    def test_client_messages_are_ignored(self) -> None:
+        """Whatever a client says changes nothing."""
+        with Tab(self.start().port) as tab:
+            tab.connection.send("hello")
+            tab.connection.send(b"\0" * 100_000)
+            tab.connection.send(["frag", "mented"])
+            self.assertTrue(tab.connection.ping().wait(DEADLINE_SECONDS))
+            self.valkey.publish("1")
+            self.assertEqual(tab.jobs(1), ["1"])
+
+    def test_silent_socket_is_ended(self) -> None:
+        """A client that answers no ping is dropped; one that answers stays."""
+        server = self.start(PING_SOCKETS_INTERVAL_MS="100", SOCKET_RESPONSE_TIMEOUT_MS="500")
+        request = (
+            f"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+            f"Cookie: async-token={token()}\r\n\r\n"
+        )
+        with (
+            Tab(server.port) as tab,
+            socket.create_connection(("127.0.0.1", server.port), DEADLINE_SECONDS) as silent,
+        ):
+            silent.sendall(request.encode())
+            received = b""
+            try:
+                while chunk := silent.recv(1000):
+                    received += chunk
+            except ConnectionResetError:
+                pass
+            self.assertIn(b"\x89\x00", received, "no ping")
+            self.valkey.publish("1")
+            self.assertEqual(tab.jobs(1), ["1"])
+        server.wait_for_text("did not answer pings")
+
+    def test_statsd(self) -> None:
+        """Connects are counted at a StatsD server, with the tags."""
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as statsd:
+            statsd.bind(("127.0.0.1", 0))
+            statsd.settimeout(DEADLINE_SECONDS)
+            server = self.start(
+                STATSD_PORT=str(statsd.getsockname()[1]), STATSD_GLOBAL_TAGS="env:test,team:bi"
+            )
+            with Tab(server.port):
+                lines: list[str] = []
+                while "ws_connected_client:1|c|#env:test,team:bi" not in lines:
+                    lines.extend(statsd.recv(2000).decode().splitlines())
+
+    def test_signals(self) -> None:
+        """SIGTERM and SIGINT end it cleanly while it waits for Redis; browsers are told."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            server = self.start(REDIS_STREAM_READ_BLOCK_MS="60000")
+            tab = Tab(server.port)
+            # twistd ends by the signal that it was sent, once all is stopped.
+            self.assertEqual(server.stop(number), -number)
+            with self.assertRaises(ConnectionClosedError) as caught:
+                tab.connection.recv(DEADLINE_SECONDS)
+            close = caught.exception.rcvd
+            self.assertEqual(close and close.code, 1001)
+            self.assertNotIn("Traceback", server.text())
+
+    def test_backlog(self) -> None:
+        """Events that arrive faster than they are read all arrive, in order."""
+        port = self.start(REDIS_STREAM_READ_COUNT="10").port
+        jobs = [str(number) for number in range(2000)]
+        with Tab(port) as tab, self.valkey.client.pipeline(transaction=False) as pipeline:
+            for job in jobs:
+                pipeline.xadd(f"{PREFIX}full", {"data": job_data(CHANNEL, job)})
+            pipeline.execute()
+            self.assertEqual(tab.jobs(len(jobs)), jobs)

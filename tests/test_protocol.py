@@ -1,0 +1,407 @@
+"""WebSockets from the first byte of the upgrade to the last of the closing handshake."""
+
+import time
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from typing import Any, NoReturn
+
+import txaio
+from twisted.internet.task import Clock
+from twisted.logger import LogEvent, LogLevel, capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+from websockets.frames import Frame, Opcode
+
+from gaq_twisted.auth import Authenticator
+from tests.memory import PEER, Browser, MemoryServer, shown
+from tests.samples import CHANNEL, cookie, job_event, token
+
+MASK = b"\x00\x00\x00\x00"
+CLOSE = b"\x88"
+
+
+def ids(browser: Browser) -> list[bytes]:
+    """Return the ids of the events that a browser was sent."""
+    return [text.split(b'"')[3] for text in browser.texts]
+
+
+def above_debug(events: Iterable[LogEvent]) -> list[LogEvent]:
+    """Return the log events that an operator sees."""
+    return [event for event in events if event["log_level"] > LogLevel.debug]
+
+
+class ProtocolTestCase(SynchronousTestCase):
+    """Has a server whose network and time are the test's."""
+
+    def setUp(self) -> None:
+        """Make the server; Autobahn's timers follow txaio's loop."""
+        self.clock = Clock()
+        self.patch(txaio.config, "loop", self.clock)
+        self.server = MemoryServer(self.clock)
+        self.hub = self.server.hub
+
+    def deliver(self, stream_id: str, browser: Browser) -> None:
+        """Deliver an event and let it travel."""
+        self.hub.deliver(job_event(stream_id))
+        browser.pump.flush()
+
+
+class UpgradeTests(ProtocolTestCase):
+    """Clients that are let in."""
+
+    def test_any_path(self) -> None:
+        """An upgrade is taken on every path, that of the health check too."""
+        self.hub.deliver(job_event("1-2"))
+        for target in ("/ws?last_id=1-2", "/", "/ws", "/health", "/a/b/", "/?last_id="):
+            browser = self.server.open(target)
+            self.deliver("7-0", browser)
+            self.assertEqual(ids(browser), [b"7-0"], target)
+            browser.lose()
+
+    def test_response(self) -> None:
+        """The answer is a plain 101: no compression though it is offered, no cookie of ours."""
+        response = self.server.open().response
+        self.assertEqual(response.status_code, 101)
+        self.assertEqual(
+            {name.lower() for name in response.headers},
+            {"server", "upgrade", "connection", "sec-websocket-accept"},
+        )
+        self.assertEqual(response.headers["Server"], "gaq-twisted")
+
+    def test_last_id(self) -> None:
+        """What came after the query's last_id follows the answer at once."""
+        for number in range(1, 5):
+            self.hub.deliver(job_event(f"{number}-0"))
+        self.assertEqual(ids(self.server.open("/ws?x=1&last_id=2-0")), [b"3-0", b"4-0"])
+
+    def test_frame(self) -> None:
+        """An event arrives as one text message: its data with the stream's id as first key."""
+        browser = self.server.open()
+        event = job_event("1795406438721-3")
+        self.hub.deliver(event)
+        browser.pump.flush()
+        self.assertEqual(browser.texts, [b'{"id":"1795406438721-3",' + event.data[1:]])
+
+    def test_cookie_in_two_headers(self) -> None:
+        """A cookie is found whichever of several Cookie headers has it."""
+        for cookies in (("a=1, 2", cookie()), (cookie(), "a=1, 2")):
+            browser = self.server.connect()
+            browser.upgrade(*cookies)
+            self.assertEqual(browser.response.status_code, 101)
+
+    def test_http_side_lets_go(self) -> None:
+        """The HTTP channel neither steers the transport after the upgrade nor times it out."""
+        browser = self.server.connect()
+        self.assertIsNotNone(browser.line.producer)
+        browser.upgrade(cookie())
+        self.assertIsNone(browser.line.producer)
+        self.clock.advance(3600)
+        self.deliver("1-0", browser)
+        self.assertEqual((ids(browser), browser.lost), ([b"1-0"], False))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_quiet(self) -> None:
+        """A socket's life shows neither its token nor anything above debug in the log."""
+        with capturedLogs() as logs:
+            browser = self.server.open("/?last_id=1-2")
+            self.deliver("1-0", browser)
+            browser.lose()
+        self.assertEqual(above_debug(logs), [])
+        self.assertNotIn("eyJ", shown(logs))
+
+    def test_joining_fails(self) -> None:
+        """A socket that the hub cannot take is dropped, with the fault in the log."""
+
+        def fail(*_: object) -> NoReturn:
+            raise RuntimeError("no room")
+
+        self.patch(self.hub, "join", fail)
+        browser = self.server.connect()
+        browser.upgrade(cookie())
+        self.assertEqual((browser.line.aborted, browser.lost), (True, True))
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+
+class RefusalTests(ProtocolTestCase):
+    """Clients that are not let in."""
+
+    def refused(self, code: int, reason: str, act: Callable[[Browser], None]) -> list[LogEvent]:
+        """Check the whole answer and its line in the log; return what was logged before that."""
+        browser = self.server.connect()
+        with capturedLogs() as logs:
+            act(browser)
+        body = f"{reason}\n".encode()
+        head, _, rest = browser.received.partition(b"\r\n\r\n")
+        lines = head.decode().split("\r\n")
+        self.assertEqual(lines[0], f"HTTP/1.1 {code} {HTTPStatus(code).phrase}")
+        self.assertEqual(rest, body)
+        self.assertIn(f"Content-Length: {len(body)}", lines)
+        self.assertIn("Content-Type: text/plain; charset=utf-8", lines)
+        self.assertEqual((browser.lost, self.hub.socket_count), (True, 0))
+        *before, event = above_debug(logs)
+        self.assertIs(event["log_level"], LogLevel.info)
+        self.assertIn(f"{PEER.host}:{PEER.port}", event["peer"])
+        self.assertEqual((event["code"], event["reason"]), (code, reason))
+        self.assertNotIn("eyJ", shown(logs) + browser.received.decode())
+        return before
+
+    def test_cookies(self) -> None:
+        """The answer to a client that may not connect is 401 with the reason."""
+        cases = (
+            ("no cookie named async-token", ""),
+            ("no cookie named async-token", f"other={token()}"),
+            ("the token has expired", f"async-token={token(exp=1)}"),
+            ("the token is not valid yet", f"async-token={token(nbf=int(time.time()) + 3600)}"),
+            (
+                "bad signature: the token is not signed with jwtSecret",
+                f"async-token={token(secret='another secret, long enough to sign with')}",
+            ),
+            ("the cookie async-token is not a valid JWT", "async-token=eyJx.eyJy.eyJz"),
+            ("no channel: the token has no text channel", f"async-token={token(7)}"),
+        )
+        for reason, header in cases:
+
+            def upgrade(browser: Browser, header: str = header) -> None:
+                browser.upgrade(*[header] if header else [])
+
+            self.assertEqual(self.refused(401, reason, upgrade), [])
+
+    def test_authenticator_fails(self) -> None:
+        """A fault of ours is answered with 500 and no details, and logged once as a failure."""
+
+        class Broken(Authenticator):
+            def __init__(self) -> None:
+                """Need no settings."""
+
+            def channel(self, cookie_header: str) -> str:
+                raise RuntimeError("boom")
+
+        self.server.factory.authenticator = Broken()
+        (failure,) = self.refused(500, "internal error", lambda browser: browser.upgrade(cookie()))
+        self.assertIs(failure["log_level"], LogLevel.critical)
+        self.assertIn(PEER.host, failure["peer"])
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+    def test_bad_handshakes(self) -> None:
+        """Requests that are no WebSocket handshake are answered with 4xx and the reason as text."""
+        good = {
+            "Host": "gaq.test",
+            "Upgrade": "websocket",
+            "Connection": "Upgrade",
+            "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+            "Sec-WebSocket-Version": "13",
+            "Cookie": cookie(),
+        }
+        cases: tuple[tuple[int, str, str, dict[str, str | None]], ...] = (
+            (400, "HTTP Sec-WebSocket-Key header missing", "GET", {"Sec-WebSocket-Key": None}),
+            (
+                400,
+                "WebSocket version 12 not supported (supported versions: 13,8)",
+                "GET",
+                {"Sec-WebSocket-Version": "12"},
+            ),
+            (405, 'HTTP method "POST" not allowed', "POST", {}),
+            (400, "HTTP Connection header missing", "GET", {"Connection": None}),
+            (400, "HTTP Host header missing in opening handshake request", "GET", {"Host": None}),
+        )
+        for code, reason, method, changes in cases:
+            headers = [f"{key}: {value}" for key, value in {**good, **changes}.items() if value]
+            request = "\r\n".join([f"{method} /ws HTTP/1.1", *headers, "", ""]).encode()
+
+            def send(browser: Browser, request: bytes = request) -> None:
+                browser.send(request)
+
+            self.assertEqual(self.refused(code, reason, send), [])
+
+
+class IncomingTests(ProtocolTestCase):
+    """What clients send once they are in."""
+
+    def setUp(self) -> None:
+        """Open a socket."""
+        super().setUp()
+        self.browser = self.server.open()
+
+    @property
+    def socket(self) -> Any:
+        """The server's side of the socket."""
+        (socket,) = self.hub.sockets
+        return socket
+
+    def send_frame(self, opcode: Opcode, data: bytes, *, fin: bool = True) -> None:
+        """Send a frame as browsers do."""
+        self.browser.send(Frame(opcode, data, fin).serialize(mask=True))
+
+    def assert_healthy(self) -> None:
+        """Check that the socket hears events and holds nothing of what came."""
+        self.assertEqual(bytes(self.socket.data), b"")
+        self.assertFalse(hasattr(self.socket, "message_data") and self.socket.message_data)
+        self.assertFalse(getattr(self.socket, "frame_data", None))
+        self.deliver("1-0", self.browser)
+        self.assertEqual(ids(self.browser)[-1:], [b"1-0"])
+        self.assertEqual((self.browser.lost, list(self.browser.frames(Opcode.CLOSE))), (False, []))
+
+    def test_messages_are_ignored(self) -> None:
+        """Text, binary, empty and large messages change nothing."""
+        for opcode in (Opcode.TEXT, Opcode.BINARY):
+            for data in (b"", b"hello", b"x" * 2**20):
+                self.send_frame(opcode, data)
+                self.assert_healthy()
+
+    def test_fragments_are_ignored(self) -> None:
+        """Nor does a message in many frames, between which control frames are served."""
+        self.send_frame(Opcode.TEXT, b"a", fin=False)
+        for _ in range(100):
+            self.send_frame(Opcode.CONT, b"b" * 1000, fin=False)
+            self.assert_healthy()
+        self.send_frame(Opcode.PING, b"?")
+        self.assertEqual([bytes(f.data) for f in self.browser.frames(Opcode.PONG)], [b"?"])
+        self.send_frame(Opcode.CONT, b"")
+        self.assert_healthy()
+
+    def test_half_a_message_is_not_kept(self) -> None:
+        """What has arrived of a large frame is thrown away before the rest comes."""
+        self.browser.send(b"\x82\xff" + (2**40).to_bytes(8, "big") + MASK)
+        for _ in range(10):
+            self.browser.send(b"x" * 2**16)
+            self.assert_healthy()
+
+    def test_bytes_one_by_one(self) -> None:
+        """Frames may arrive in the smallest pieces."""
+        for byte in Frame(Opcode.PING, b"ping").serialize(mask=True):
+            self.browser.send(bytes([byte]))
+        self.assertEqual([bytes(f.data) for f in self.browser.frames(Opcode.PONG)], [b"ping"])
+
+    def test_ping(self) -> None:
+        """A ping is answered with its payload."""
+        self.send_frame(Opcode.PING, b"are you there")
+        (pong,) = self.browser.frames(Opcode.PONG)
+        self.assertEqual(bytes(pong.data), b"are you there")
+
+    def test_close(self) -> None:
+        """A close frame is answered by one, and nothing follows it."""
+        self.send_frame(Opcode.CLOSE, b"\x03\xe9bye")
+        self.assertEqual((self.hub.socket_count, self.hub.channel_count), (0, 0))
+        self.deliver("1-0", self.browser)
+        self.assertEqual(self.browser.line.writes[-1], CLOSE + b"\x02\x03\xe8")
+        self.assertEqual(self.browser.received[-4:], CLOSE + b"\x02\x03\xe8")
+        self.assertTrue(self.browser.lost)
+
+    def test_event_between_close_frames(self) -> None:
+        """The hub has forgotten a socket by the time its close frame is written."""
+        counts: list[int] = []
+
+        def send_frame(*_: object, **__: object) -> None:
+            counts.append(self.hub.socket_count)
+
+        self.patch(self.socket, "sendFrame", send_frame)
+        self.send_frame(Opcode.CLOSE, b"")
+        self.assertEqual(counts, [0])
+
+    def test_protocol_violations(self) -> None:
+        """A violation is answered by close 1002, and no event follows it."""
+        for data in (
+            b"\x81\x02hi",  # not masked
+            b"\xc1\x80" + MASK,  # a reserved bit
+            b"\x83\x80" + MASK,  # a reserved opcode
+            b"\x80\x80" + MASK,  # a continuation of nothing
+        ):
+            browser = self.server.open()
+            before = self.hub.socket_count
+            browser.send(data)
+            self.assertEqual(self.hub.socket_count, before - 1)
+            self.deliver("1-0", browser)
+            (close,) = browser.frames(Opcode.CLOSE)
+            self.assertEqual(bytes(close.data[:2]), (1002).to_bytes(2, "big"), data)
+            self.assertEqual(browser.line.writes[-1][:1], CLOSE)
+            self.assertEqual(browser.texts, [])
+            self.clock.advance(2)
+            browser.pump.flush()
+            self.assertTrue(browser.lost, "the client does not answer the close frame")
+
+    def test_connection_lost(self) -> None:
+        """The hub forgets a client that is gone without a word."""
+        other = self.server.open()
+        self.browser.lose()
+        self.assertEqual(self.hub.socket_count, 1)
+        self.deliver("1-0", other)
+        self.assertEqual(ids(other), [b"1-0"])
+        other.lose()
+        self.assertEqual((self.hub.socket_count, self.hub.channel_count), (0, 0))
+
+
+class OutgoingTests(ProtocolTestCase):
+    """What the server starts by itself."""
+
+    def test_pings(self) -> None:
+        """Clients that answer pings stay; a silent one is aborted, without a close frame."""
+        alive, silent = self.server.open(), self.server.open()
+        for _ in range(3):
+            self.clock.advance(20)
+            self.hub.ping(60)
+            alive.pump.flush()
+            silent.pump.flush()
+            alive.answer()
+        self.assertEqual([len(list(alive.frames(Opcode.PING))), alive.lost], [3, False])
+        self.assertEqual([len(list(silent.frames(Opcode.PING))), silent.lost], [2, True])
+        self.assertTrue(silent.line.aborted)
+        self.assertEqual(list(silent.frames(Opcode.CLOSE)), [])
+        self.assertEqual(self.hub.socket_count, 1)
+
+    def test_write_fails(self) -> None:
+        """A socket that cannot be written to is aborted and forgotten."""
+        browser = self.server.open()
+
+        def fail(data: bytes) -> NoReturn:
+            raise OSError("broken pipe")
+
+        self.patch(browser.line, "write", fail)
+        self.deliver("1-0", browser)
+        self.assertTrue(browser.line.aborted and browser.lost)
+        self.assertEqual(self.hub.socket_count, 0)
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+
+    def test_close_all(self) -> None:
+        """Every socket is told that the server goes away; the wait ends with the last answer."""
+        browsers = [self.server.open() for _ in range(3)]
+        closed = self.server.factory.close_all(within_seconds=0.5, clock=self.clock)
+        self.assertEqual(self.hub.socket_count, 0)
+        self.hub.deliver(job_event("1-0"))
+        for browser in browsers:
+            self.assertNoResult(closed)
+            browser.pump.flush()
+            (close,) = browser.frames(Opcode.CLOSE)
+            self.assertEqual(bytes(close.data[:2]), (1001).to_bytes(2, "big"))
+            browser.answer()
+            self.assertTrue(browser.lost)
+            self.assertEqual(browser.texts, [])
+        self.assertIsNone(self.successResultOf(closed))
+        self.clock.advance(5)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_close_all_without_answer(self) -> None:
+        """The wait for answers is bounded, and a socket that answers later does no harm."""
+        browser = self.server.open()
+        closed = self.server.factory.close_all(within_seconds=0.5, clock=self.clock)
+        self.clock.advance(0.4)
+        self.assertNoResult(closed)
+        self.clock.advance(0.1)
+        self.assertIsNone(self.successResultOf(closed))
+        browser.pump.flush()
+        browser.answer()
+        self.assertTrue(browser.lost)
+
+    def test_close_all_of_nothing(self) -> None:
+        """Without sockets there is nothing to wait for."""
+        closed = self.server.factory.close_all(within_seconds=0.5, clock=self.clock)
+        self.assertIsNone(self.successResultOf(closed))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_channels(self) -> None:
+        """An event reaches the sockets of its channel only."""
+        mine, other = self.server.open(), self.server.connect()
+        other.upgrade(cookie("another channel"))
+        self.hub.deliver(job_event("1-0", CHANNEL))
+        self.hub.deliver(job_event("2-0", "another channel"))
+        mine.pump.flush()
+        other.pump.flush()
+        self.assertEqual((ids(mine), ids(other)), ([b"1-0"], [b"2-0"]))
