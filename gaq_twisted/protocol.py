@@ -157,7 +157,8 @@ class EventSocketFactory(WebSocketServerFactory):  # type: ignore[misc]
         """
         sockets = [socket for socket in self.hub.sockets if isinstance(socket, EventSocket)]
         for socket in sockets:
-            socket.sendClose(socket.CLOSE_STATUS_CODE_GOING_AWAY, "the server stops")
+            # Autobahn's sendClose leaves the codes below 3000 to Autobahn itself.
+            socket.sendCloseFrame(socket.CLOSE_STATUS_CODE_GOING_AWAY, b"the server stops")
         done: Deferred[None] = Deferred()
         DeferredList([socket.is_closed for socket in sockets]).addCallback(
             lambda _: done.callback(None)

@@ -97,7 +97,7 @@ class Server:
             test.addCleanup(temporary.cleanup)
             directory = Path(temporary.name)
         self.directory = directory
-        self.port = int(environ.get("PORT", "0"))
+        self.port = int(environ["PORT"]) if environ.get("PORT", "").isdigit() else 0
         self.output = directory / "output"
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(

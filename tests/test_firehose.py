@@ -69,7 +69,7 @@ class FirehoseTestCase(SynchronousTestCase):
         self.streams.answer(*entries)
         self.clock.advance(0)
 
-    def fail(self, error: Exception, wait: float) -> None:
+    def fail_once(self, error: Exception, wait: float) -> None:
         """Let the question fail, and check that it is asked again after that many seconds."""
         asked = len(self.streams.asked)
         self.streams.fail(error)
@@ -116,7 +116,7 @@ class StartTests(FirehoseTestCase):
 
     def test_redis_is_away(self) -> None:
         """Until Redis answers the sink is not started; then once."""
-        self.fail(AWAY, 1)
+        self.fail_once(AWAY, 1)
         self.assertEqual((self.asked(), self.sink.starts), (("newest", RECENT), []))
         self.answer(entry(1))
         self.assertEqual(self.sink.starts, [([b"1-0"], True)])
@@ -201,17 +201,17 @@ class OutageTests(FirehoseTestCase):
     def test_waits_grow(self) -> None:
         """Each failure in a row has a longer wait; success begins anew."""
         for wait in (1, 2, 4):
-            self.fail(AWAY, wait)
+            self.fail_once(AWAY, wait)
         self.recover(entry(5))
         self.answer()
-        self.fail(AWAY, 1)
+        self.fail_once(AWAY, 1)
 
     def test_log(self) -> None:
         """An outage has one line when it begins and one when it ends."""
         for _ in range(2):
             with capturedLogs() as logs:
                 for wait in (1, 2, 4):
-                    self.fail(AWAY, wait)
+                    self.fail_once(AWAY, wait)
                 self.recover(entry(5))
             (warning,) = at_level(LogLevel.warn, logs)
             self.assertEqual(warning["error"], str(AWAY))
@@ -224,7 +224,7 @@ class OutageTests(FirehoseTestCase):
 
     def test_nothing_is_skipped(self) -> None:
         """What arrived while Redis was away is read from where the reading ended."""
-        self.fail(AWAY, 1)
+        self.fail_once(AWAY, 1)
         self.recover(entry(9))
         self.assertEqual(self.asked(), ("after", b"5-0"))
         self.answer(entry(7), entry(9))
@@ -234,14 +234,14 @@ class OutageTests(FirehoseTestCase):
     def test_fails_again_while_checking(self) -> None:
         """A failure of the check itself is one more failure of the same outage."""
         with capturedLogs() as logs:
-            self.fail(AWAY, 1)
-            self.fail(AWAY, 2)
+            self.fail_once(AWAY, 1)
+            self.fail_once(AWAY, 2)
         self.recover(entry(5))
         self.assertEqual(len(at_level(LogLevel.warn, logs)), 1)
 
     def gap(self, *newest: Entry) -> LogEvent:
         """Come back to a stream that ends there; return the warning about it."""
-        self.fail(AWAY, 1)
+        self.fail_once(AWAY, 1)
         with capturedLogs() as logs:
             self.recover(*newest)
         self.assertEqual(self.metrics.counts, {STREAM_GAP: 1})
@@ -263,15 +263,15 @@ class OutageTests(FirehoseTestCase):
 
     def test_ids_compare_as_numbers(self) -> None:
         """An id with more digits is greater, though its text comes first."""
-        self.fail(AWAY, 1)
+        self.fail_once(AWAY, 1)
         self.recover(entry(10))
         self.assertEqual((self.asked(), self.metrics.counts), (("after", b"5-0"), {}))
 
     def test_unexpected_exception(self) -> None:
         """A fault of ours is logged as a failure each time, and does not end the following."""
         with capturedLogs() as logs:
-            self.fail(ZeroDivisionError("oops"), 1)
-            self.fail(ZeroDivisionError("oops"), 2)
+            self.fail_once(ZeroDivisionError("oops"), 1)
+            self.fail_once(ZeroDivisionError("oops"), 2)
         self.assertEqual(len(at_level(LogLevel.critical, logs)), 2)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
         self.recover(entry(5))

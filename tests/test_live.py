@@ -4,7 +4,7 @@ import signal
 import socket
 
 from twisted.trial.unittest import SynchronousTestCase
-from websockets.exceptions import ConnectionClosedError, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from tests.processes import (
@@ -223,7 +223,7 @@ class LiveTests(SynchronousTestCase):
             tab = Tab(server.port)
             # twistd ends by the signal that it was sent, once all is stopped.
             self.assertEqual(server.stop(number), -number)
-            with self.assertRaises(ConnectionClosedError) as caught:
+            with self.assertRaises(ConnectionClosed) as caught:
                 tab.connection.recv(DEADLINE_SECONDS)
             close = caught.exception.rcvd
             self.assertEqual(close and close.code, 1001)
