@@ -73,8 +73,7 @@ class Connection:
     def close(self) -> None:
         """Close the connection; commands under way fail."""
         if self._protocol is not None:
-            self._protocol.transport.abortConnection()
-            self._protocol = None
+            self._give_up(self._protocol)
 
     async def _connected(self) -> Any:
         await self._lock.acquire()
@@ -86,19 +85,29 @@ class Connection:
             self._lock.release()
 
     async def _connect(self) -> Any:
+        connecting = self._endpoint.connect(_Factory())
         try:
-            protocol = await self._endpoint.connect(_Factory())
+            protocol: Any = await connecting.addTimeout(_CONNECT_SECONDS, self._clock)
         except (ConnectError, DNSLookupError) as error:
             raise StreamsError(f"cannot connect to {self}: {error}") from None
+        except DeadlineError:
+            raise StreamsError(f"cannot connect to {self} within {_CONNECT_SECONDS:g} s") from None
         except ConnectingCancelledError:
             raise CancelledError from None
+        try:
+            await self._log_in(protocol)
+        except StreamsError:
+            self._give_up(protocol)
+            raise
+        return protocol
+
+    async def _log_in(self, protocol: Any) -> None:
         if self._settings.password:
             # Redis before 6.0 knows no users; later ones take this form for the default user.
             user = [self._settings.username] if self._settings.username != "default" else []
             await self._ask(protocol, ("AUTH", *user, self._settings.password), _ANSWER_SECONDS)
         if self._settings.db:
             await self._ask(protocol, ("SELECT", self._settings.db), _ANSWER_SECONDS)
-        return protocol
 
     async def _ask(self, protocol: Any, command: Sequence[object], within_seconds: float) -> Any:
         try:
@@ -110,12 +119,16 @@ class Connection:
             raise StreamsError(f"the connection to {self} was lost: {protocol.lost}") from None
         except (DeadlineError, CancelledError) as error:
             # Its reply may still come, so the connection is of no more use.
-            if protocol is self._protocol:
-                self._protocol = None
-            protocol.transport.abortConnection()
+            self._give_up(protocol)
             if isinstance(error, CancelledError):
                 raise
             raise StreamsError(f"{self} did not answer within {within_seconds:g} s") from None
+
+    def _give_up(self, protocol: Any) -> None:
+        if protocol is self._protocol:
+            self._protocol = None
+        if protocol.connected:
+            protocol.transport.abortConnection()
 
     def __str__(self) -> str:
         return f"Redis at {self._settings.host}:{self._settings.port}"
@@ -239,7 +252,7 @@ class _Factory(Factory):
 
 def _endpoint(settings: Redis, reactor: Any) -> IStreamClientEndpoint:
     host = settings.host
-    tcp = HostnameEndpoint(reactor, host, settings.port, timeout=_CONNECT_SECONDS)
+    tcp = HostnameEndpoint(reactor, host, settings.port)
     if not settings.ssl:
         return tcp
     if settings.validate_hostname:

@@ -3,6 +3,7 @@
 The one place that imports the reactor.
 """
 
+import encodings.idna  # noqa: F401 - looking up a host name wants it, perhaps after a chroot
 import os
 from collections.abc import Mapping
 from pathlib import Path

@@ -9,6 +9,7 @@ from twisted.internet.task import Clock
 from twisted.logger import LogEvent, eventAsText
 from twisted.python.failure import Failure
 from twisted.test.iosim import FakeTransport, IOPump, connect, makeFakeClient
+from twisted.web.server import Site
 from websockets.client import ClientProtocol
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.frames import Frame, Opcode
@@ -133,13 +134,7 @@ class MemoryServer:
 
     def connect(self, target: str = "/") -> Browser:
         """Return a client that is connected and has asked nothing yet."""
-        channel = self._site.buildProtocol(PEER)
-        browser = Browser(target)
-        browser.line = ServerTransport(channel)
-        browser.pump = connect(
-            channel, browser.line, browser, makeFakeClient(browser), clock=self.clock
-        )
-        return browser
+        return connected_browser(self._site, self.clock, target)
 
     def open(self, target: str = "/") -> Browser:
         """Return a client with an open WebSocket."""
@@ -147,6 +142,15 @@ class MemoryServer:
         browser.upgrade(cookie())
         assert browser.response.status_code == 101, browser.received
         return browser
+
+
+def connected_browser(site: Site, clock: Clock, target: str = "/") -> Browser:
+    """Return a client that is connected to a site and has asked nothing yet."""
+    channel = site.buildProtocol(PEER)
+    browser = Browser(target)
+    browser.line = ServerTransport(channel)
+    browser.pump = connect(channel, browser.line, browser, makeFakeClient(browser), clock=clock)
+    return browser
 
 
 def shown(events: Sequence[LogEvent]) -> str:

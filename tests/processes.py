@@ -51,14 +51,20 @@ class Valkey:
         self.port = self._server.port
         self.client = redis.Redis(port=self.port)
         test.addCleanup(self.client.close)
+        self._pid = self._find_pid()
 
     def kill(self) -> None:
         """End it with SIGKILL, if it runs."""
         self._server.terminate()
 
+    def signal(self, number: int) -> None:
+        """Send a signal to its process."""
+        os.kill(self._pid, number)
+
     def restart(self) -> None:
         """Start it again on the same port with the data it had."""
         self._server.start()
+        self._pid = self._find_pid()
 
     def publish(self, *jobs: str, channel: str = CHANNEL) -> list[str]:
         """Publish jobs as Superset does; return their ids in the global stream."""
@@ -69,6 +75,10 @@ class Valkey:
             stream_id: Any = self.client.xadd(f"{PREFIX}full", data, maxlen=1_000_000)
             ids.append(stream_id.decode())
         return ids
+
+    def _find_pid(self) -> int:
+        pid: int = self.client.info("server")["process_id"]
+        return pid
 
 
 class Server:

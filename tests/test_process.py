@@ -1,12 +1,12 @@
 """`twistd gaq-ws` as operators run it: started, configured, daemonized, stopped."""
 
+import contextlib
 import json
 import os
 import pwd
 import signal
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 from twisted.application.service import IServiceMaker
@@ -134,28 +134,33 @@ class ForegroundTests(SynchronousTestCase):
         wait_until(lambda: log.exists() and "following" in log.read_text(), server.text)
         self.assertEqual(server.text(), "")
 
-    def test_privileges_and_chroot(self) -> None:
-        """The options --uid and --chroot work, and the server serves afterwards."""
-        if os.geteuid() != 0:
-            raise SkipTest("only root may change root and user")
-        jail = Path(self.mktemp())
+    def test_uid(self) -> None:
+        """The option --uid works, and the server serves afterwards."""
+        _only_as_root()
+        uid = pwd.getpwnam(UNPRIVILEGED).pw_uid
+        server = self.start_with("--uid", str(uid))
+        status = Path(f"/proc/{server.process.pid}/status").read_text()
+        self.assertIn(f"Uid:\t{uid}\t{uid}", status)
+        self.check_delivery(server)
+
+    def test_chroot(self) -> None:
+        """The option --chroot works, and the server serves afterwards."""
+        _only_as_root()
+        jail = Path(self.mktemp()).resolve()
         (jail / "dev").mkdir(parents=True)
         # Twisted keeps a descriptor of it in reserve.
         (jail / "dev" / "null").touch()
-        user = pwd.getpwnam(UNPRIVILEGED)
+        server = self.start_with("--chroot", str(jail))
+        self.assertEqual(Path(f"/proc/{server.process.pid}/root").readlink(), jail)
+        self.check_delivery(server)
+
+    def start_with(self, *options: str) -> Server:
+        """Start a server with options of twistd, and wait until it is ready."""
         server = Server(
-            self,
-            environment(self.valkey),
-            arguments=(
-                *("--nodaemon", "--pidfile=", "--chroot", str(jail.resolve())),
-                *("--uid", str(user.pw_uid), "--gid", str(user.pw_gid)),
-            ),
+            self, environment(self.valkey), arguments=("--nodaemon", "--pidfile=", *options)
         )
         server.wait_until_ready()
-        status = Path(f"/proc/{server.process.pid}/status").read_text()
-        self.assertIn(f"Uid:\t{user.pw_uid}\t{user.pw_uid}", status)
-        self.assertEqual(Path(f"/proc/{server.process.pid}/root").readlink(), jail.resolve())
-        self.check_delivery(server)
+        return server
 
 
 class DaemonTests(SynchronousTestCase):
@@ -212,6 +217,11 @@ class DemoTests(SynchronousTestCase):
         self.assertIn("leave out --config", server.text())
 
 
+def _only_as_root() -> None:
+    if os.geteuid() != 0:
+        raise SkipTest("only root may do this")
+
+
 def _runs(pid: int) -> bool:
     try:
         os.kill(pid, 0)
@@ -221,5 +231,5 @@ def _runs(pid: int) -> bool:
 
 
 def _kill(pid: int) -> None:
-    with suppress(ProcessLookupError):
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)

@@ -7,8 +7,8 @@ from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from gaq_twisted.site import EventSite
-from tests.memory import MemoryServer
+from tests.memory import PEER, MemoryServer
+from tests.samples import cookie
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "BREW")
 TEXT = ["text/plain; charset=utf-8"]
@@ -19,8 +19,7 @@ class SiteTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Make a client of the resources."""
-        self.server = MemoryServer(Clock())
-        self.client = StubTreq(self.server.root)
+        self.client: Any = StubTreq(MemoryServer(Clock()).root)
 
     def request(self, method: str, path: str) -> tuple[Any, bytes]:
         """Return the response and its body; nothing that operators see may be logged."""
@@ -39,7 +38,6 @@ class SiteTests(SynchronousTestCase):
                 response, content = self.request(method, path)
                 self.assertEqual((response.code, content), (200, body), method)
                 self.assertEqual(response.headers.getRawHeaders("content-type"), TEXT)
-                self.assertEqual(response.headers.getRawHeaders("content-length"), ["2"])
 
     def test_health_methods(self) -> None:
         """Other methods, known or not, are told which are allowed."""
@@ -73,20 +71,35 @@ class SiteTests(SynchronousTestCase):
                 self.assertNotRegex(server, "[0-9]")
 
 
-class RequestLogTests(SynchronousTestCase):
-    """The site's log of requests."""
+class RawTests(SynchronousTestCase):
+    """Requests as bytes, to the site itself."""
 
-    def test_debug_only(self) -> None:
+    def setUp(self) -> None:
+        """Connect."""
+        self.browser = MemoryServer(Clock()).connect()
+
+    def test_log(self) -> None:
         """A request has one line, of level debug, with its peer, method, path and code."""
-        browser = MemoryServer(Clock()).connect()
         with capturedLogs() as logs:
-            browser.send(b"GET /other?token=secret HTTP/1.1\r\nHost: gaq.test\r\n\r\n")
+            self.browser.send(b"GET /other?token=secret HTTP/1.1\r\nHost: gaq.test\r\n\r\n")
         (line,) = [one for one in logs if one["log_namespace"].startswith("gaq_twisted")]
         self.assertIs(line["log_level"], LogLevel.debug)
         self.assertEqual((line["method"], line["path"], line["code"]), ("GET", "/other", 404))
-        self.assertIn("192.0.2.7", line["peer"])
+        self.assertIn(PEER.host, line["peer"])
         self.assertNotIn("secret", repr(logs))
 
-    def test_quiet_factory(self) -> None:
-        """Neither starting nor stopping the site is worth a line."""
-        self.assertFalse(EventSite.noisy)
+    def test_head(self) -> None:
+        """The answer to HEAD has the length of the body that it leaves out."""
+        self.browser.send(b"HEAD /health HTTP/1.1\r\nHost: gaq.test\r\n\r\n")
+        head, _, body = self.browser.received.partition(b"\r\n\r\n")
+        self.assertEqual(body, b"")
+        self.assertIn(b"content-length: 2", head.lower().split(b"\r\n"))
+
+    def test_one_connection(self) -> None:
+        """Several requests, the last an upgrade, may use one connection."""
+        for _ in range(3):
+            self.browser.send(b"GET /health HTTP/1.1\r\nHost: gaq.test\r\n\r\n")
+            self.assertTrue(self.browser.received.endswith(b"\r\n\r\nOK"))
+            self.browser.received = b""
+        self.browser.upgrade(cookie())
+        self.assertTrue(self.browser.received.startswith(b"HTTP/1.1 101 "))

@@ -34,6 +34,7 @@ class DemoPage(Resource):
         self._settings = settings
         self._authenticator = Authenticator(settings)
         self._page = files(__package__).joinpath("page.html").read_bytes()
+        self.putChild(b"", self)
         self.putChild(b"publish", Publish(self._authenticator, publisher))
 
     def render_GET(self, request: Request) -> bytes:

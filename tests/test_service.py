@@ -1,0 +1,349 @@
+"""The whole server, wired and started on a reactor in memory, and once on the real one."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import txaio
+from twisted.application.service import Application, Service
+from twisted.internet import reactor
+from twisted.internet.address import IPv4Address
+from twisted.internet.error import CannotListenError
+from twisted.internet.protocol import DatagramProtocol, Factory
+from twisted.internet.testing import FakeDatagramTransport, MemoryReactorClock, StringTransport
+from twisted.logger import ILogObserver, LogEvent, LogLevel, capturedLogs, formatEvent
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.web.resource import Resource
+from twisted.web.static import Data
+from websockets.frames import Opcode
+
+from gaq_twisted.hub import Hub, Swept
+from gaq_twisted.metrics import OPEN_CHANNELS, OPEN_SOCKETS
+from gaq_twisted.service import Goodbye, Server, make_server
+from tests.memory import Browser, MemoryServer, connected_browser
+from tests.samples import cookie, settings
+
+PING_SECONDS, TIMEOUT_SECONDS = 20, 60
+
+
+class UdpPort(FakeDatagramTransport):
+    """A UDP port that notes its end."""
+
+    open = True
+
+    def stopListening(self) -> None:
+        """Close."""
+        self.open = False
+
+
+class FakeReactor(MemoryReactorClock):
+    """A reactor without a network; connections to Redis wait until a test accepts them."""
+
+    port_is_free = True
+
+    def __init__(self) -> None:
+        """Have no ports."""
+        super().__init__()
+        self.udp = UdpPort()
+
+    def listenUDP(
+        self, port: int, protocol: DatagramProtocol, interface: str = "", maxPacketSize: int = 8192
+    ) -> UdpPort:
+        """Open the one UDP port."""
+        return self.udp
+
+    def listenTCP(self, port: int, factory: Factory, backlog: int = 50, interface: str = "") -> Any:
+        """Open a port if it is free."""
+        if not self.port_is_free:
+            raise CannotListenError(interface, port, OSError(98, "Address already in use"))
+        return super().listenTCP(port, factory, backlog, interface)
+
+    def accept(self) -> tuple[Any, StringTransport]:
+        """Let the oldest connection to Redis be made; return its protocol and transport."""
+        _, port, factory, _, _ = self.tcpClients.pop(0)
+        protocol: Any = factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", port))
+        transport = StringTransport()
+        protocol.makeConnection(transport)
+        return protocol, transport
+
+    @property
+    def datagrams(self) -> list[bytes]:
+        """What was sent by UDP."""
+        return [datagram for datagram, _ in self.udp.written]
+
+
+class ServerTestCase(SynchronousTestCase):
+    """Has a reactor in memory."""
+
+    def setUp(self) -> None:
+        """Make the reactor; Autobahn's timers follow txaio's loop."""
+        self.reactor = FakeReactor()
+        self.patch(txaio.config, "loop", self.reactor)
+
+    def server(self, **more: Any) -> Server:
+        """Return a server with the default settings."""
+        return make_server(settings(), self.reactor, **more)
+
+    def start(self, **more: Any) -> Server:
+        """Return a server that was started as twistd does it."""
+        server = self.server(**more)
+        server.privilegedStartService()
+        server.startService()
+        return server
+
+    def stop(self, server: Server, *browsers: Browser) -> None:
+        """Stop, and check that every part does so by itself within the second of the goodbye."""
+        stopped: Any = server.stopService()
+        for browser in browsers:
+            browser.pump.flush()
+        self.reactor.advance(1)
+        for success, result in self.successResultOf(stopped):
+            self.assertTrue(success, result)
+
+    def connect(self, target: str = "/") -> Browser:
+        """Return a client that is connected to the server's port."""
+        site: Any = self.reactor.tcpServers[0][1]
+        return connected_browser(site, self.reactor, target)
+
+    def open(self) -> Browser:
+        """Return a client with an open WebSocket."""
+        browser = self.connect()
+        browser.upgrade(cookie())
+        self.assertEqual(browser.response.status_code, 101)
+        return browser
+
+
+def levels(logs: Iterable[LogEvent], *, namespace: str = "gaq_twisted") -> list[Any]:
+    """Return the levels of our log events, without those for debugging."""
+    return [
+        one["log_level"]
+        for one in logs
+        if one["log_namespace"].startswith(namespace) and one["log_level"] > LogLevel.debug
+    ]
+
+
+class WiringTests(ServerTestCase):
+    """The parts and their order."""
+
+    def test_parts(self) -> None:
+        """What others need is started before them; the port comes last."""
+        first = Service()
+        parts = list(self.server(first=[first]))
+        self.assertIs(parts[0], first)
+        names = [type(part).__name__ for part in parts]
+        self.assertEqual(names.count("TimerService"), 3)
+        self.assertLess(names.index("StatsdService"), names.index("Firehose"))
+        self.assertLess(names.index("StatsdService"), names.index("Replays"))
+        self.assertEqual(names[-2:], ["Goodbye", "StreamServerEndpointService"])
+
+    def test_nothing_before_the_start(self) -> None:
+        """A server that was made but not started has touched nothing."""
+        self.server()
+        self.assertEqual((self.reactor.tcpServers, self.reactor.tcpClients), ([], []))
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_port(self) -> None:
+        """The port of the settings is opened, on the interface that is asked for."""
+        for interface in ("", "127.0.0.1"):
+            self.stop(self.start(interface=interface))
+        ports = [(port, address) for port, _, _, address in self.reactor.tcpServers]
+        self.assertEqual(ports, [(8080, ""), (8080, "127.0.0.1")])
+
+    def test_resources(self) -> None:
+        """Further resources are served beside the health check."""
+        page: Resource = Data(b"hello", "text/plain")
+        server = self.start(resources={b"demo": page})
+        for path, body in ((b"/demo", b"hello"), (b"/health", b"OK")):
+            browser = self.connect()
+            browser.send(b"GET " + path + b" HTTP/1.1\r\nHost: gaq.test\r\n\r\n")
+            self.assertTrue(browser.received.endswith(b"\r\n\r\n" + body))
+            browser.lose()
+        self.stop(server)
+
+    def test_observer(self) -> None:
+        """The application gets the log observer if there is one, and else keeps its own."""
+
+        def own(event: LogEvent) -> None:
+            """Be an observer."""
+
+        for given, expected in ((None, None), (own, own)):
+            application: Any = Application("gaq-ws")
+            self.server(observer=given).setServiceParent(application)
+            self.assertIs(application.getComponent(ILogObserver), expected)
+
+
+class StartAndStopTests(ServerTestCase):
+    """The server's life without and with Redis."""
+
+    def test_without_redis(self) -> None:
+        """The server runs and stops cleanly while Redis does not answer."""
+        with capturedLogs() as logs:
+            server = self.start()
+            self.reactor.advance(0.5)
+            self.stop(server)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        self.assertFalse(self.reactor.udp.open)
+        self.assertEqual([one for one in levels(logs) if one >= LogLevel.error], [])
+
+    def test_clients_without_redis(self) -> None:
+        """A client that comes while Redis is away is let in, and told when the server stops."""
+        server = self.start()
+        browser = self.open()
+        self.assertFalse(browser.lost)
+        self.stop(server, browser)
+        (close,) = browser.frames(Opcode.CLOSE)
+        self.assertEqual(bytes(close.data[:2]), (1001).to_bytes(2, "big"))
+        self.reactor.advance(1)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_stop_closes_redis(self) -> None:
+        """Stopping leaves no connection to Redis open, be it busy or idle."""
+        server = self.start()
+        following, following_transport = self.reactor.accept()
+        self.assertIn(b"XREVRANGE", following_transport.value())
+        following.dataReceived(b"*0\r\n")
+        self.reactor.advance(0)
+        self.assertIn(b"XREAD", following_transport.value())
+        browser = self.connect("/?last_id=1-00")
+        browser.upgrade(cookie())
+        reading, reading_transport = self.reactor.accept()
+        self.assertIn(b"XRANGE", reading_transport.value())
+        reading.dataReceived(b"*0\r\n")
+        browser.lose()
+        self.stop(server)
+        self.assertTrue(following_transport.disconnecting, "the connection that follows")
+        self.assertTrue(reading_transport.disconnecting, "the connection that reads channels")
+
+    def test_port_is_taken(self) -> None:
+        """A port that cannot be opened ends the process with one line that names it."""
+        self.reactor.port_is_free = False
+        with capturedLogs() as logs, self.assertRaises(SystemExit) as caught:
+            self.server().privilegedStartService()
+        message = str(caught.exception)
+        self.assertEqual(len(message.splitlines()), 1)
+        self.assertIn("port 8080 (Address already in use)", message)
+        (event,) = [one for one in logs if one["log_level"] is LogLevel.critical]
+        self.assertIn(formatEvent(event), message)
+
+
+class TimerTests(ServerTestCase):
+    """What is done every now and then."""
+
+    def calls(self, name: str, seconds: int, result: object) -> tuple[list[float], list[Any]]:
+        """Return when that method of the hub is called in a time, and the log levels."""
+        times: list[float] = []
+
+        def method(*_: object) -> object:
+            times.append(round(self.reactor.seconds(), 3))
+            if isinstance(result, Exception):
+                raise result
+            return result
+
+        self.patch(Hub, name, method)
+        server = self.start()
+        with capturedLogs() as logs:
+            for _ in range(seconds):
+                self.reactor.advance(1)
+        self.stop(server)
+        return times, levels(logs, namespace="gaq_twisted.service")
+
+    def test_intervals(self) -> None:
+        """Pings and sweeps keep the intervals of the settings, and a quiet log."""
+        times, logged = self.calls("ping", 60, 0)
+        self.assertEqual((times, logged), ([0, 20, 40, 60], []))
+
+    def test_faults(self) -> None:
+        """A task that raises is logged, and done again at the next interval."""
+        times, logged = self.calls("sweep", 240, ZeroDivisionError("oops"))
+        self.assertEqual((times, logged), ([0, 120, 240], [LogLevel.critical] * 2))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 3)
+
+    def test_sweep_is_quiet(self) -> None:
+        """A sweep that found nothing is not worth a line."""
+        times, logged = self.calls("sweep", 120, Swept(0, 0))
+        self.assertEqual((times, logged), ([0, 120], []))
+
+    def test_sweep_warns(self) -> None:
+        """A sweep that found something, of either kind, warns."""
+        for swept in (Swept(1, 0), Swept(0, 1)):
+            self.setUp()
+            self.assertEqual(self.calls("sweep", 120, swept)[1], [LogLevel.warn])
+
+    def test_silent_clients(self) -> None:
+        """A client that answers no ping is ended after the timeout, with one line for all."""
+        server = self.start()
+        alive, *silent = [self.open() for _ in range(3)]
+        with capturedLogs() as logs:
+            for _ in range(TIMEOUT_SECONDS // PING_SECONDS):
+                self.reactor.advance(PING_SECONDS)
+                for browser in (alive, *silent):
+                    browser.pump.flush()
+                alive.answer()
+        self.assertEqual([browser.lost for browser in (alive, *silent)], [False, True, True])
+        (line,) = [one for one in logs if one["log_namespace"].startswith("gaq_twisted.service")]
+        self.assertEqual((line["log_level"], line["count"]), (LogLevel.info, 2))
+        alive.lose()
+        self.stop(server)
+
+    def test_gauges(self) -> None:
+        """The gauges go out every 10 s, with what is true then."""
+        server = self.start()
+        self.reactor.advance(0)
+        browsers = [self.open(), self.open()]
+        self.reactor.advance(0)
+        self.reactor.udp.written.clear()
+        for count in (2, 1, 0):
+            self.reactor.advance(9.9)
+            self.assertEqual(self.reactor.datagrams, [])
+            self.reactor.advance(0.1)
+            self.reactor.advance(0)
+            sent = b"\n".join(self.reactor.datagrams).decode().split("\n")
+            self.assertIn(f"{OPEN_SOCKETS}:{count}|g", sent)
+            # Channels are those that hear events, and nobody does before Redis has answered.
+            self.assertIn(f"{OPEN_CHANNELS}:0|g", sent)
+            self.reactor.udp.written.clear()
+            if browsers:
+                browsers.pop().lose()
+        self.stop(server)
+
+
+class GoodbyeTests(ServerTestCase):
+    """The end as the clients see it."""
+
+    def setUp(self) -> None:
+        """Make clients of a server, and a service that ends them."""
+        super().setUp()
+        self.memory = MemoryServer(self.reactor)
+        self.goodbye = Goodbye(self.memory.factory, self.reactor)
+
+    def test_answers(self) -> None:
+        """It is over when the clients have answered."""
+        browser = self.memory.open()
+        stopped = self.goodbye.stopService()
+        browser.pump.flush()
+        self.assertNoResult(stopped)
+        browser.answer()
+        self.assertIsNone(self.successResultOf(stopped))
+
+    def test_no_answer(self) -> None:
+        """It is over after a second at most."""
+        self.memory.open()
+        stopped = self.goodbye.stopService()
+        self.reactor.advance(0.9)
+        self.assertNoResult(stopped)
+        self.reactor.advance(0.1)
+        self.assertIsNone(self.successResultOf(stopped))
+
+
+class RealTests(TestCase):
+    """The server on the real reactor."""
+
+    def test_port_is_taken(self) -> None:
+        """The operating system's own word about a taken port is understood."""
+        net: Any = reactor
+        taken = net.listenTCP(0, Factory(), interface="127.0.0.1")
+        self.addCleanup(taken.stopListening)
+        port = taken.getHost().port
+        server = make_server(settings(port=port), net, interface="127.0.0.1")
+        with self.assertRaises(SystemExit) as caught:
+            server.privilegedStartService()
+        self.assertIn(f"port {port} (", str(caught.exception))
