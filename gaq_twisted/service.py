@@ -34,7 +34,7 @@ class Server(MultiService):
 
     _log = Logger()
 
-    def __init__(self, observer: ILogObserver | None) -> None:
+    def __init__(self, observer: "ILogObserver | None") -> None:
         """Take the log observer of the application, or None to leave it twistd's own."""
         super().__init__()
         self._observer = observer
@@ -124,7 +124,7 @@ def make_server(
     settings: Settings,
     reactor: Any,
     *,
-    observer: ILogObserver | None = None,
+    observer: "ILogObserver | None" = None,
     first: Sequence[IService] = (),
     resources: Mapping[bytes, IResource] | None = None,
     interface: str = "",

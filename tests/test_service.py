@@ -162,12 +162,16 @@ class WiringTests(ServerTestCase):
     def test_observer(self) -> None:
         """The application gets the log observer if there is one, and else keeps its own."""
 
-        def own(event: LogEvent) -> None:
-            """Be an observer."""
+        def given(event: LogEvent) -> None:
+            """Be the server's observer."""
 
-        for given, expected in ((None, None), (own, own)):
+        def before(event: LogEvent) -> None:
+            """Be the application's own."""
+
+        for observer, expected in ((None, before), (given, given)):
             application: Any = Application("gaq-ws")
-            self.server(observer=given).setServiceParent(application)
+            application.setComponent(ILogObserver, before)
+            self.server(observer=observer).setServiceParent(application)
             self.assertIs(application.getComponent(ILogObserver), expected)
 
 

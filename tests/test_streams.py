@@ -129,9 +129,9 @@ class ConnectionTests(StreamsTestCase):
         for _ in range(5):
             await self.refusal(Redis(port=self.valkey.port, password=Secret("wrong")))
             await self.refusal(Redis(port=self.valkey.port, db=99))
-        deadline = reactor.seconds() + DEADLINE_SECONDS  # type: ignore[attr-defined]
+        deadline = reactor.seconds() + DEADLINE_SECONDS
         while names() != before:
-            self.assertLess(reactor.seconds(), deadline)  # type: ignore[attr-defined]
+            self.assertLess(reactor.seconds(), deadline)
             await deferLater(reactor, 0)
 
     async def test_database(self) -> None:
