@@ -112,12 +112,13 @@ class Event(msgspec.Struct, frozen=True, gc=False, eq=False):
 class EventSink(Protocol):
     """Takes events from whatever their source is: a stream or, one day, a subscription."""
 
-    def start(self, recent: Sequence[Event], *, complete: bool) -> None:
+    def start(self, recent: Sequence[Event], *, whole_from: bytes | None) -> None:
         """Take the events that came before the first `deliver`, oldest first.
 
         Args:
             recent: the newest events that exist.
-            complete: whether no event older than these exists.
+            whole_from: the stream id from which on `recent` lacks nothing, or
+                None if it lacks nothing at all.
         """
 
     def deliver(self, event: Event) -> None:

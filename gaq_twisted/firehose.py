@@ -108,7 +108,8 @@ class Firehose(Service):
     async def _read(self) -> None:
         if self._cursor is None:
             entries = await self._streams.newest(count=self._recent_count)
-            self._sink.start(self._events(entries), complete=len(entries) < self._recent_count)
+            whole_from = entries[0].id if len(entries) == self._recent_count else None
+            self._sink.start(self._events(entries), whole_from=whole_from)
             self._cursor = entries[-1].id if entries else _BEGINNING
             self._log.info(
                 "following the global stream from {cursor}, with {count} recent entries",

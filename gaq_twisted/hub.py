@@ -167,10 +167,10 @@ class Hub:
 
     # What the source of events tells (EventSink)
 
-    def start(self, recent: Sequence[Event], *, complete: bool) -> None:
+    def start(self, recent: Sequence[Event], *, whole_from: bytes | None) -> None:
         """Fill the tail and answer the sockets that waited for it."""
-        if not complete and recent:
-            self._tail.older_exist(recent[0].id)
+        if whole_from is not None:
+            self._tail.older_exist(whole_from)
         for event in recent:
             self._tail.append(event)
         waiting, self._before_start = self._before_start or {}, None
@@ -235,8 +235,12 @@ class Hub:
         self._readings.setdefault(socket.channel, {})[reading] = socket
         self._history.read(reading)
 
-    def _history_read(self, reading: Reading, missed: Missed) -> None:
+    def _history_read(self, reading: Reading, missed: Missed | None) -> None:
         socket = self._readings[reading.channel][reading]
+        if missed is None:
+            # The browser will come back and try again; left open it would wait for ever.
+            self._end(socket)
+            return
         self._abandon_reading(socket)
         if missed.early:
             self._got_early[socket] = missed.early

@@ -77,7 +77,7 @@ class EventSocket(WebSocketServerProtocol):  # type: ignore[misc]
             self.factory.hub.join(self, self._last_id)
         except Exception:
             self._log.failure("{peer} could not join", peer=self.peer)
-            self.drop()
+            self.sendCloseFrame(self.CLOSE_STATUS_CODE_INTERNAL_ERROR, b"internal error")
 
     def onPong(self, payload: bytes) -> None:
         """Tell the hub that the client lives."""

@@ -63,11 +63,13 @@ class Replays(Service):
     async def _work(self) -> None:
         while True:
             try:
-                await self._serve(await self._queue.get())
+                reading = await self._queue.get()
+                await self._serve(reading)
             except CancelledError:
                 return
             except Exception:
                 self._log.failure("a client's missed events could not be read")
+                reading.fail()
 
     async def _serve(self, reading: Reading) -> None:
         failures = 0

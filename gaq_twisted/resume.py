@@ -44,7 +44,7 @@ class Reading:
         read_from: StreamId,
         exact: bool,
         tail_now: Callable[[], list[Event]],
-        done: "Callable[[Reading, Missed], None]",
+        done: "Callable[[Reading, Missed | None], None]",
     ) -> None:
         """Describe what is needed.
 
@@ -55,7 +55,8 @@ class Reading:
             exact: whether an entry of the channel stream with the id `since`,
                 if there is one, is certain to be the client's last.
             tail_now: returns the channel's events in the tail.
-            done: called with this reading and what the client missed.
+            done: called with this reading and what the client missed; or None
+                if that will never be known.
         """
         self.channel = channel
         self.read_from = read_from
@@ -85,6 +86,11 @@ class Reading:
         """
         if self.wanted:
             self._done(self, self.missed(entries))
+
+    def fail(self) -> None:
+        """Tell that there will be no answer."""
+        if self.wanted:
+            self._done(self, None)
 
     def missed(self, entries: Sequence[Event]) -> Missed:
         """Return what the client missed.
@@ -122,7 +128,7 @@ class History(Protocol):
     """Reads channel streams for clients whose last event is not in the tail."""
 
     def read(self, reading: Reading) -> None:
-        """Answer that reading, sooner or later, while it is wanted."""
+        """Answer that reading or let it fail, sooner or later, while it is wanted."""
 
 
 def _recent(events: Sequence[Event]) -> list[Event]:

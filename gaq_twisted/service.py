@@ -58,7 +58,7 @@ class Server(MultiService):
                 f"cannot listen on port {error.port} ({error.socketError.strerror}):"
                 " stop what uses it, or set another port"
             )
-            self._log.critical("{message}", message=message)
+            self._log.critical("{reason}", reason=message)
             raise SystemExit(f"gaq-ws: {message}") from None
 
 
@@ -163,6 +163,7 @@ def make_server(
     parts: tuple[IService, ...] = (
         *first,
         statsd,
+        streams,
         firehose,
         replays,
         _timer(settings.ping_sockets_interval_ms / 1000, periodic.ping, periodic, reactor),

@@ -10,8 +10,6 @@ from twisted.web.server import Request, Site
 
 from gaq_twisted.protocol import EventSocketFactory
 
-_TEXT = b"text/plain; charset=utf-8"
-
 
 class EventSite(Site):
     """A Site whose requests are logged as events of level debug, not as an access log."""
@@ -68,12 +66,10 @@ class Health(Resource):
 
     def render(self, request: Request) -> bytes:
         """Answer 200 OK to GET and HEAD, and 405 to all else."""
-        request.setHeader(b"content-type", _TEXT)
-        if request.method not in (b"GET", b"HEAD"):
-            request.setResponseCode(405)
-            request.setHeader(b"allow", b"GET, HEAD")
-            return b"only GET and HEAD are allowed here\n"
-        return b"OK"
+        if request.method in (b"GET", b"HEAD"):
+            return _answer(request, 200, b"OK")
+        request.setHeader(b"allow", b"GET, HEAD")
+        return _answer(request, 405, b"only GET and HEAD are allowed here\n")
 
 
 class NotFound(Resource):
@@ -83,9 +79,7 @@ class NotFound(Resource):
 
     def render(self, request: Request) -> bytes:
         """Answer 404."""
-        request.setResponseCode(404)
-        request.setHeader(b"content-type", _TEXT)
-        return b"not found; a WebSocket upgrade is taken on any path\n"
+        return _answer(request, 404, b"not found; a WebSocket upgrade is taken on any path\n")
 
 
 class Upgrade(WebSocketResource):  # type: ignore[misc]
@@ -104,6 +98,15 @@ class Upgrade(WebSocketResource):  # type: ignore[misc]
         transport.unregisterProducer()
         answer: int | bytes = super().render(request)
         return answer
+
+
+def _answer(request: Request, code: int, text: bytes) -> bytes:
+    request.setResponseCode(code)
+    request.setHeader(b"server", b"gaq-twisted")
+    request.setHeader(b"content-type", b"text/plain; charset=utf-8")
+    request.setHeader(b"content-length", b"%d" % len(text))
+    # Twisted would cut the body from an answer to HEAD by itself, but complain in the log.
+    return b"" if request.method == b"HEAD" else text
 
 
 def _asks_for_websocket(request: Request) -> bool:

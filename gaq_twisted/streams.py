@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import txredisapi
+from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock
 from twisted.internet.defer import TimeoutError as DeadlineError
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
@@ -139,8 +140,8 @@ def redis_connection(settings: Redis, reactor: Any) -> Connection:
     return Connection(_endpoint(settings, reactor), settings, reactor)
 
 
-class Streams:
-    """The event streams of one Superset.
+class Streams(Service):
+    """The event streams of one Superset; a service, so that its connections are closed.
 
     The global stream is followed on a connection of its own, because a blocking
     read holds up whatever comes after it.
@@ -160,8 +161,9 @@ class Streams:
         self._read_count = settings.redis_stream_read_count
         self._block_ms = settings.redis_stream_read_block_ms
 
-    def close(self) -> None:
+    def stopService(self) -> None:
         """Close the connections; reads under way fail."""
+        super().stopService()
         self._following.close()
         self._reading.close()
 

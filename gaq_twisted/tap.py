@@ -41,15 +41,6 @@ class Options(usage.Options):
         ["demo", None, "Run with a Redis-compatible server of its own and a page at /demo."]
     ]
 
-    def postOptions(self) -> None:
-        """Refuse options that contradict each other.
-
-        Raises:
-            usage.UsageError: if they do.
-        """
-        if self["demo"] and self["config"]:
-            raise usage.UsageError("--demo makes its own settings: leave out --config")
-
     def config_file(self) -> Path | None:
         """Return the file that holds the settings, or None if there is none."""
         if self["config"]:
@@ -61,13 +52,15 @@ def makeService(options: Options) -> IService:
     """Return the service that the options and the environment describe.
 
     Raises:
-        SystemExit: with a line per fault, if the settings cannot be used.
+        SystemExit: with a line per fault, if the options or settings cannot be used.
     """
     from twisted.internet import reactor
 
     # The rest imports parts of Autobahn and txredisapi that want a reactor installed.
     twistd: Mapping[str, Any] = options.parent or {}
     if options["demo"]:
+        if options["config"]:
+            raise SystemExit("gaq-ws: --demo makes its own settings: leave out --config")
         from gaq_twisted.demo import make_demo
 
         return make_demo(twistd, reactor)

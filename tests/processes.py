@@ -1,5 +1,6 @@
 """Real processes for tests: a Valkey, and `twistd gaq-ws`; and the peers that talk to them."""
 
+import contextlib
 import json
 import os
 import signal
@@ -117,6 +118,7 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
+                start_new_session=True,
             )
         test.addCleanup(self._end)
 
@@ -155,9 +157,10 @@ class Server:
             raise AssertionError(f"{otherwise}, and it has ended:\n{self.text()}")
 
     def _end(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
+        # With whatever it started itself.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
 
 
 class Tab:

@@ -35,13 +35,13 @@ class RecordingSink(EventSink):
 
     def __init__(self) -> None:
         """Have no events yet."""
-        self.starts: list[tuple[list[bytes], bool]] = []
+        self.starts: list[tuple[list[bytes], bytes | None]] = []
         self.delivered: list[bytes] = []
         self.refused: tuple[bytes, ...] = ()
 
-    def start(self, recent: Sequence[Event], *, complete: bool) -> None:
+    def start(self, recent: Sequence[Event], *, whole_from: bytes | None) -> None:
         """Keep the ids."""
-        self.starts.append(([event.id for event in recent], complete))
+        self.starts.append(([event.id for event in recent], whole_from))
 
     def deliver(self, event: Event) -> None:
         """Keep the id, or fail."""
@@ -92,25 +92,25 @@ class StartTests(FirehoseTestCase):
         """The sink gets the newest entries there are; fewer than wanted are all of them."""
         self.assertEqual(self.asked(), ("newest", RECENT))
         self.answer(entry(1), entry(2))
-        self.assertEqual(self.sink.starts, [([b"1-0", b"2-0"], True)])
+        self.assertEqual(self.sink.starts, [([b"1-0", b"2-0"], None)])
         self.assertEqual(self.sink.delivered, [])
         self.assertEqual(self.asked(), ("after", b"2-0"))
 
     def test_more_exist(self) -> None:
         """As many as wanted may not be all."""
         self.answer(entry(1), entry(2), entry(3))
-        self.assertEqual(self.sink.starts, [([b"1-0", b"2-0", b"3-0"], False)])
+        self.assertEqual(self.sink.starts, [([b"1-0", b"2-0", b"3-0"], b"1-0")])
 
     def test_empty_stream(self) -> None:
         """An empty stream is followed from its beginning, never from `$`."""
         self.answer()
-        self.assertEqual(self.sink.starts, [([], True)])
+        self.assertEqual(self.sink.starts, [([], None)])
         self.assertEqual(self.asked(), ("after", b"0-0"))
 
     def test_invalid_entries(self) -> None:
         """Invalid entries count for what was read, and for where to go on."""
         self.answer(Entry(b"1-0", None), entry(2), Entry(b"3-0", b"{"))
-        self.assertEqual(self.sink.starts, [([b"2-0"], False)])
+        self.assertEqual(self.sink.starts, [([b"2-0"], b"1-0")])
         self.assertEqual(self.asked(), ("after", b"3-0"))
         self.assertEqual(self.metrics.counts, {INVALID_EVENT: 2})
 
@@ -119,7 +119,7 @@ class StartTests(FirehoseTestCase):
         self.fail_once(AWAY, 1)
         self.assertEqual((self.asked(), self.sink.starts), (("newest", RECENT), []))
         self.answer(entry(1))
-        self.assertEqual(self.sink.starts, [([b"1-0"], True)])
+        self.assertEqual(self.sink.starts, [([b"1-0"], None)])
 
 
 class FollowTests(FirehoseTestCase):

@@ -64,7 +64,7 @@ class StartedTestCase(HubTestCase):
     def setUp(self) -> None:
         """Start the hub."""
         super().setUp()
-        self.hub.start([], complete=True)
+        self.hub.start([], whole_from=None)
 
 
 class DeliverTests(StartedTestCase):
@@ -212,6 +212,12 @@ class HistoryResumeTests(StartedTestCase):
         self.deliver(event(30_000))
         self.assertEqual((socket.sent, self.hub.channel_count), ([], 0))
 
+    def test_reading_fails(self) -> None:
+        """A socket whose missed events will never be known is ended, so that it comes back."""
+        socket = self.join(RED, "1-1")
+        self.history.readings[0].fail()
+        self.assertEqual((socket.open, self.hub.socket_count), (False, 0))
+
     def test_one_leaves_of_two_that_wait(self) -> None:
         """Each socket has its own reading, which ends with it alone."""
         gone, stays = self.wait(), self.wait()
@@ -298,7 +304,7 @@ class BeforeStartTests(HubTestCase):
         resuming, new, unknown = self.join(last_id="1-0"), self.join(), self.join(last_id="3-00")
         self.assertEqual(self.hub.sockets, [resuming, new, unknown])
         self.assertEqual((self.hub.channel_count, self.history.readings), (0, []))
-        self.hub.start([event(1), event(2), event(3, BLUE)], complete=True)
+        self.hub.start([event(1), event(2), event(3, BLUE)], whole_from=None)
         self.assertEqual(resuming.sent, [event(2).frame()])
         self.assertEqual((new.sent, unknown.sent, len(self.history.readings)), ([], [], 1))
         self.deliver(event(4))
@@ -308,14 +314,14 @@ class BeforeStartTests(HubTestCase):
         """A socket that leaves before the start is not served."""
         socket = self.join(last_id="1-0")
         self.assertTrue(self.hub.leave(socket))
-        self.hub.start([event(1), event(2)], complete=True)
+        self.hub.start([event(1), event(2)], whole_from=None)
         self.assertEqual((socket.sent, self.hub.channel_count), ([], 0))
 
     def test_broken(self) -> None:
         """One that cannot be sent to does not stop the others."""
         broken, healthy = self.join(last_id="1-0"), self.join(last_id="1-0")
         broken.broken = True
-        self.hub.start([event(1), event(2)], complete=True)
+        self.hub.start([event(1), event(2)], whole_from=None)
         self.assertEqual((healthy.sent, self.hub.sockets), ([event(2).frame()], [healthy]))
         self.flushLoggedErrors(OSError)
 
@@ -331,21 +337,21 @@ class InitialReplayTests(HubTestCase):
     def test_tail_covers_the_time(self) -> None:
         """They are sent their channel's events of the last time, from the tail."""
         other = event(NOW_MS - 500, BLUE)
-        self.hub.start([self.old, self.first, other, self.last], complete=False)
+        self.hub.start([self.old, self.first, other, self.last], whole_from=self.old.id)
         socket = self.join()
         self.assertEqual(b"".join(socket.sent), frames(self.first, self.last))
         self.assertEqual(self.history.readings, [])
 
     def test_complete_tail(self) -> None:
         """A tail with all events there are covers any time, even with none."""
-        self.hub.start([self.last], complete=True)
+        self.hub.start([self.last], whole_from=None)
         self.assertEqual(self.join().sent, [self.last.frame()])
         self.assertEqual(self.join(BLUE).sent, [])
         self.assertEqual(self.history.readings, [])
 
     def test_tail_is_too_short(self) -> None:
         """Where the tail does not reach back so far, the channel's stream is read."""
-        self.hub.start([self.first, self.last], complete=False)
+        self.hub.start([self.first, self.last], whole_from=self.first.id)
         socket = self.join()
         self.assertEqual(socket.sent, [])
         (reading,) = self.history.readings
@@ -355,7 +361,7 @@ class InitialReplayTests(HubTestCase):
 
     def test_malformed_last_id(self) -> None:
         """A last_id that is none is treated as none, with a log line that does not repeat it."""
-        self.hub.start([self.last], complete=True)
+        self.hub.start([self.last], whole_from=None)
         for last_id in ("", "x", "1", "1-2-3", "-1-0", " 1-0", "18446744073709551616-0"):
             with capturedLogs() as logs:
                 socket = self.join(last_id=last_id)
@@ -367,7 +373,7 @@ class InitialReplayTests(HubTestCase):
     def test_time_before_the_epoch(self) -> None:
         """A clock near its beginning is no fault."""
         self.now = 0.5
-        self.hub.start([event(1)], complete=False)
+        self.hub.start([event(1)], whole_from=event(1).id)
         self.join()
         self.assertEqual(self.history.readings[0].read_from, StreamId(0, 0))
 
@@ -377,7 +383,7 @@ class NoInitialReplayTests(HubTestCase):
 
     def test_none(self) -> None:
         """They are live at once, with nothing read and nothing sent."""
-        self.hub.start([event(NOW_MS)], complete=False)
+        self.hub.start([event(NOW_MS)], whole_from=event(NOW_MS).id)
         socket = self.join()
         self.assertEqual((socket.sent, self.history.readings), ([], []))
         self.deliver(event(NOW_MS + 1))

@@ -109,7 +109,7 @@ class UpgradeTests(ProtocolTestCase):
         self.assertNotIn("eyJ", shown(logs))
 
     def test_joining_fails(self) -> None:
-        """A socket that the hub cannot take is dropped, with the fault in the log."""
+        """A socket that the hub cannot take is closed, with the fault in the log."""
 
         def fail(*_: object) -> NoReturn:
             raise RuntimeError("no room")
@@ -117,7 +117,8 @@ class UpgradeTests(ProtocolTestCase):
         self.patch(self.hub, "join", fail)
         browser = self.server.connect()
         browser.upgrade(cookie())
-        self.assertEqual((browser.line.aborted, browser.lost), (True, True))
+        (close,) = browser.frames(Opcode.CLOSE)
+        self.assertEqual(bytes(close.data[:2]), (1011).to_bytes(2, "big"))
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
 

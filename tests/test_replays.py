@@ -34,9 +34,10 @@ class RecordingReading(Reading):
             read_from=StreamId(7, 0),
             exact=False,
             tail_now=list,
-            done=lambda *_: None,
+            done=lambda _, missed: self.failures.append(missed),
         )
         self.broken = broken
+        self.failures: list[object] = []
         self.begun = 0
         self.answers: list[list[tuple[bytes, str, bytes]]] = []
 
@@ -180,9 +181,10 @@ class OutageTests(ReplaysTestCase):
         self.assertEqual((reading.begun, other.begun), (1, 1))
 
     def test_fault_of_ours(self) -> None:
-        """Any other exception is logged as a failure, and later readings are served."""
-        self.read()
+        """Any other exception is logged and told, and later readings are served."""
+        reading = self.read()
         self.streams.fail(ZeroDivisionError("oops"))
+        self.assertEqual(reading.failures, [None])
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         later = self.read()
         self.streams.answer()

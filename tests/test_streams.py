@@ -30,7 +30,7 @@ class StreamsTestCase(TestCase):
         """Return streams on the Valkey, which the test closes."""
         redis = redis or Redis(port=self.valkey.port)
         streams = Streams(settings(redis=redis, **values), reactor)
-        self.addCleanup(streams.close)
+        self.addCleanup(streams.stopService)
         return streams
 
 
@@ -227,7 +227,7 @@ class TlsTests(TestCase):
         """Read over TLS."""
         redis = Redis(port=self.port, ssl=True, **values)
         streams = Streams(settings(redis=redis), reactor)
-        self.addCleanup(streams.close)
+        self.addCleanup(streams.stopService)
         return await streams.newest(count=1)
 
     async def test_good(self) -> None:
