@@ -35,7 +35,7 @@ format: $(VENV)/ready
 	$(BIN)/ruff check --fix $(SOURCES)
 
 package: $(VENV)/ready
-	.ci/package $(BIN)/python
+	.ci/package $(CURDIR)/$(BIN)/python
 
 clean:
 	rm -rf .venv .venv-lowest .mypy_cache .ruff_cache _trial_temp* build dist

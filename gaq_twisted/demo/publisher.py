@@ -9,6 +9,11 @@ from gaq_twisted.streams import Connection
 # Superset 6.1 lets Redis trim the streams near these lengths.
 _CHANNEL_STREAM_ENTRIES = 1_000
 _GLOBAL_STREAM_ENTRIES = 1_000_000
+_ERROR = {
+    "message": "Error: no such column: naïve ☃",
+    "error_type": "GENERIC_DB_ENGINE_ERROR",
+    "level": "error",
+}
 
 
 class Publisher:
@@ -29,7 +34,7 @@ class Publisher:
         Raises:
             StreamsError: if Redis does not take it.
         """
-        data = json.dumps(_failed_job(channel) if failed else _done_job(channel))
+        data = json.dumps(_ended_job(channel, [_ERROR] if failed else []))
         await self._add(channel, _CHANNEL_STREAM_ENTRIES, data)
         await self._add("full", _GLOBAL_STREAM_ENTRIES, data)
 
@@ -39,29 +44,12 @@ class Publisher:
         )
 
 
-def _done_job(channel: str) -> dict[str, Any]:
+def _ended_job(channel: str, errors: list[dict[str, str]]) -> dict[str, Any]:
     return {
         "channel_id": channel,
         "job_id": str(uuid4()),
         "user_id": 1,
-        "status": "done",
-        "errors": [],
-        "result_url": f"/api/v1/chart/data/qc-{uuid4().hex}",
-    }
-
-
-def _failed_job(channel: str) -> dict[str, Any]:
-    return {
-        "channel_id": channel,
-        "job_id": str(uuid4()),
-        "user_id": 1,
-        "status": "error",
-        "errors": [
-            {
-                "message": "Error: no such column: naïve ☃",
-                "error_type": "GENERIC_DB_ENGINE_ERROR",
-                "level": "error",
-            }
-        ],
-        "result_url": None,
+        "status": "error" if errors else "done",
+        "errors": errors,
+        "result_url": None if errors else f"/api/v1/chart/data/qc-{uuid4().hex}",
     }
