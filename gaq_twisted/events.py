@@ -112,17 +112,19 @@ class Event(msgspec.Struct, frozen=True, gc=False, eq=False):
 class EventSink(Protocol):
     """Takes events from whatever their source is: a stream or, one day, a subscription."""
 
-    def start(self, recent: Sequence[Event], *, whole_from: bytes | None) -> None:
+    def start(self, recent: Sequence[Event], *, whole_from: bytes) -> None:
         """Take the events that came before the first `deliver`, oldest first.
 
         Args:
             recent: the newest events that exist.
-            whole_from: the stream id from which on `recent` lacks nothing, or
-                None if it lacks nothing at all.
+            whole_from: the stream id from which on `recent` lacks nothing.
         """
 
     def deliver(self, event: Event) -> None:
         """Take the next event."""
+
+    def gap(self) -> None:
+        """Note that events may be missing here; the next ids may be lower than the last."""
 
 
 class InvalidEvent(Exception):

@@ -9,9 +9,8 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 
-from gaq_twisted import metrics
 from gaq_twisted.events import Event, EventSink, InvalidEvent, StreamId, parse_event
-from gaq_twisted.metrics import Metrics
+from gaq_twisted.metrics import INVALID_EVENT, STREAM_GAP, Metrics
 from gaq_twisted.streams import Entry, StreamsError
 
 _BEGINNING = b"0-0"
@@ -20,7 +19,7 @@ _BEGINNING = b"0-0"
 class GlobalStream(Protocol):
     """The part of Streams that is followed."""
 
-    async def newest(self, *, count: int) -> list[Entry]:
+    async def newest(self, *, count: int, max_bytes: int) -> list[Entry]:
         """As Streams.newest."""
 
     async def after(self, cursor: bytes) -> list[Entry]:
@@ -43,7 +42,9 @@ class Firehose(Service):
         metrics: Metrics,
         clock: Any,
         retry_delay: Callable[[int], float],
+        *,
         recent_count: int,
+        recent_bytes: int,
     ) -> None:
         """Take the stream and the sink.
 
@@ -54,6 +55,7 @@ class Firehose(Service):
             clock: provides IReactorTime.
             retry_delay: returns the seconds to wait after that many failed tries in a row.
             recent_count: how many events the sink wants to have from before the start.
+            recent_bytes: how large their data may be together, about.
         """
         self._streams = streams
         self._sink = sink
@@ -61,9 +63,12 @@ class Firehose(Service):
         self._clock = clock
         self._retry_delay = retry_delay
         self._recent_count = recent_count
+        self._recent_bytes = recent_bytes
         # The id of the last entry that was read; None before the first.
         self._cursor: bytes | None = None
         self._failures = 0
+        # What was logged of this outage.
+        self._told: set[str] = set()
         self._loop = LoopingCall(self._begin_turn)
         self._loop.clock = clock
         self._turn: Deferred[None] | None = None
@@ -95,21 +100,23 @@ class Firehose(Service):
     async def _read_once(self) -> None:
         try:
             await self._read()
-        except CancelledError:
-            return
         except StreamsError as error:
             await self._wait_after(error)
         except Exception as error:
-            self._log.failure("following the global stream failed")
-            await self._wait_after(error)
+            if self.running:
+                self._log.failure("following the global stream failed")
+                await self._wait_after(error)
         else:
             self._recovered()
 
     async def _read(self) -> None:
         if self._cursor is None:
-            entries = await self._streams.newest(count=self._recent_count)
-            whole_from = entries[0].id if len(entries) == self._recent_count else None
-            self._sink.start(self._events(entries), whole_from=whole_from)
+            entries = await self._streams.newest(
+                count=self._recent_count, max_bytes=self._recent_bytes
+            )
+            # That there are no older entries does not mean that there never were.
+            first_id = entries[0].id if entries else _BEGINNING
+            self._sink.start(self._events(entries), whole_from=first_id)
             self._cursor = entries[-1].id if entries else _BEGINNING
             self._log.info(
                 "following the global stream from {cursor}, with {count} recent entries",
@@ -118,7 +125,7 @@ class Firehose(Service):
             )
             return
         if self._failures:
-            self._check_cursor(self._cursor, await self._streams.newest(count=1))
+            self._check_cursor(self._cursor, await self._streams.newest(count=1, max_bytes=1))
         entries = await self._streams.after(self._cursor)
         if entries:
             self._cursor = entries[-1].id
@@ -139,8 +146,9 @@ class Firehose(Service):
                 newest_id=newest_id.decode(),
                 cursor=cursor.decode(),
             )
-            self._metrics.increment(metrics.STREAM_GAP)
+            self._metrics.increment(STREAM_GAP)
             self._cursor = newest_id
+            self._sink.gap()
 
     def _events(self, entries: Iterable[Entry]) -> list[Event]:
         events: list[Event] = []
@@ -158,16 +166,18 @@ class Firehose(Service):
                 id=first_id.decode(),
                 reason=reason,
             )
-            self._metrics.increment(metrics.INVALID_EVENT, len(skipped))
+            self._metrics.increment(INVALID_EVENT, len(skipped))
         return events
 
     def _recovered(self) -> None:
         if self._failures:
             self._failures = 0
+            self._told.clear()
             self._log.info("following the global stream again")
 
     async def _wait_after(self, error: Exception) -> None:
-        if not self._failures:
+        if str(error) not in self._told:
+            self._told.add(str(error))
             self._log.warn(
                 "cannot follow the global stream, will try until it works: {error}",
                 error=str(error),

@@ -11,9 +11,8 @@ from typing import NamedTuple, Protocol
 
 from twisted.logger import Logger
 
-from gaq_twisted import metrics
 from gaq_twisted.events import Event, LastId, StreamId
-from gaq_twisted.metrics import Metrics
+from gaq_twisted.metrics import CLIENT_SEND_ERROR, CONNECTED_CLIENT, Metrics
 from gaq_twisted.resume import SKEW_MS, History, Missed, Reading
 from gaq_twisted.tail import Tail
 
@@ -75,7 +74,9 @@ class Hub:
         self._metrics = metrics
         self._seconds = seconds
         self._initial_replay_ms = initial_replay_ms
-        self._last_pong: dict[Socket, float] = {}
+        # The round of pings in which each socket answered last, or joined.
+        self._last_pong: dict[Socket, int] = {}
+        self._ping_round = 0
         self._channels: dict[str, dict[Socket, None]] = {}
         # Sockets that came before the tail was filled, with their last_id.
         self._before_start: dict[Socket, str | None] | None = {}
@@ -110,8 +111,9 @@ class Hub:
             last_id: the id of the last event that its client received, as the
                 client sent it; None if it sent none.
         """
-        self._last_pong[socket] = self._seconds()
-        self._metrics.increment(metrics.CONNECTED_CLIENT)
+        # It may leave unanswered what it is not sent yet.
+        self._last_pong[socket] = self._ping_round + 1
+        self._metrics.increment(CONNECTED_CLIENT)
         if self._before_start is None:
             self._resume(socket, last_id)
         else:
@@ -134,12 +136,24 @@ class Hub:
     def pong(self, socket: Socket) -> None:
         """Note that a socket has shown that it is alive."""
         if socket in self._last_pong:
-            self._last_pong[socket] = self._seconds()
+            self._last_pong[socket] = self._ping_round
 
-    def ping(self, timeout_seconds: float) -> int:
-        """Ping every socket and end those that were silent too long; return how many these were."""
-        oldest = self._seconds() - timeout_seconds
-        silent = [socket for socket, pong_at in self._last_pong.items() if pong_at <= oldest]
+    def ping(self, silent_rounds: int) -> int:
+        """Ping every socket and end those that have been silent too long.
+
+        Time is counted in calls of this method, so that a socket is never blamed
+        for a time in which this process itself stood still.
+
+        Args:
+            silent_rounds: a socket is ended so many calls after the one that it
+                answered last, 2 or more.
+
+        Returns:
+            How many sockets were ended.
+        """
+        self._ping_round += 1
+        latest = self._ping_round - silent_rounds
+        silent = [socket for socket, last in self._last_pong.items() if last <= latest]
         for socket in silent:
             self._log.debug("{peer} did not answer pings", peer=socket.peer)
             self._end(socket)
@@ -167,10 +181,9 @@ class Hub:
 
     # What the source of events tells (EventSink)
 
-    def start(self, recent: Sequence[Event], *, whole_from: bytes | None) -> None:
+    def start(self, recent: Sequence[Event], *, whole_from: bytes) -> None:
         """Fill the tail and answer the sockets that waited for it."""
-        if whole_from is not None:
-            self._tail.older_exist(whole_from)
+        self._tail.may_lack(StreamId.parse(whole_from))
         for event in recent:
             self._tail.append(event)
         waiting, self._before_start = self._before_start or {}, None
@@ -189,6 +202,10 @@ class Hub:
         for socket in list(listeners):
             if socket not in self._got_early or not self._was_early(socket, event):
                 self._send(socket, frame)
+
+    def gap(self) -> None:
+        """Trust the tail no longer to hold all that there was."""
+        self._tail.may_lack(self._tail.newest_id)
 
     def _resume(self, socket: Socket, last_id: str | None) -> None:
         position = None if last_id is None else LastId.parse(last_id)
@@ -283,7 +300,7 @@ class Hub:
 
     def _failed_to_send(self, socket: Socket) -> None:
         self._log.failure("cannot send to {peer}", peer=socket.peer)
-        self._metrics.increment(metrics.CLIENT_SEND_ERROR)
+        self._metrics.increment(CLIENT_SEND_ERROR)
         self._end(socket)
 
     def _end(self, socket: Socket) -> None:

@@ -12,6 +12,10 @@ from twisted.logger import Logger
 from gaq_twisted.auth import Authenticator, Unauthorized
 from gaq_twisted.hub import Hub
 
+# How long a closing connection may take to send what was written and to be closed by the client.
+_LINGER_SECONDS = 5.0
+_SHOWN_CHARACTERS = 200
+
 
 class EventSocket(WebSocketServerProtocol):  # type: ignore[misc]
     """One browser's WebSocket; a hub.Socket.
@@ -27,6 +31,7 @@ class EventSocket(WebSocketServerProtocol):  # type: ignore[misc]
     factory: "EventSocketFactory"
     channel: str
     _last_id: str | None = None
+    _end_call: Any = None
 
     # Called by Autobahn
 
@@ -52,6 +57,7 @@ class EventSocket(WebSocketServerProtocol):  # type: ignore[misc]
         responseHeaders: list[tuple[str, str]] | None = None,
     ) -> None:
         """Refuse the upgrade with the reason as the answer's one line of text."""
+        reason = _shown(reason)
         self._log.info(
             "refused the upgrade of {peer} with {code}: {reason}",
             peer=self.peer,
@@ -102,10 +108,32 @@ class EventSocket(WebSocketServerProtocol):  # type: ignore[misc]
         """Leave the hub first: no event may follow a close frame (RFC 6455 section 5.5.1)."""
         self.factory.hub.leave(self)
         super().sendCloseFrame(*args, **kwargs)
+        self._end_soon()
+
+    def dropConnection(self, abort: bool = False) -> None:
+        """End the connection at once, or when what was written is sent, within a bounded time."""
+        # After a client's fault the close frame that names it is to be sent yet.
+        abort = abort and not self.failedByMe
+        super().dropConnection(abort)
+        if abort:
+            self._cancel_end()
+        else:
+            self._end_soon()
+
+    def _end_soon(self) -> None:
+        if self._end_call is None:
+            self._end_call = self.factory.reactor.callLater(
+                _LINGER_SECONDS, self.transport.abortConnection
+            )
+
+    def _cancel_end(self) -> None:
+        if self._end_call is not None and self._end_call.active():
+            self._end_call.cancel()
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         """Leave the hub."""
         self.factory.hub.leave(self)
+        self._cancel_end()
         self._log.debug("{peer} closed: {code} {reason}", peer=self.peer, code=code, reason=reason)
 
     # Called by the hub
@@ -142,6 +170,8 @@ class EventSocketFactory(WebSocketServerFactory):  # type: ignore[misc]
             failByDrop=False,
             # A request reaches Autobahn whole, so there is nothing to wait for.
             openHandshakeTimeout=0,
+            # EventSocket sees to that itself; Autobahn's timer runs up to a second early.
+            closeHandshakeTimeout=0,
             tcpNoDelay=True,
         )
 
@@ -163,4 +193,15 @@ class EventSocketFactory(WebSocketServerFactory):  # type: ignore[misc]
         DeferredList([socket.is_closed for socket in sockets]).addCallback(
             lambda _: done.callback(None)
         )
-        return done.addTimeout(within_seconds, clock, lambda *_: None)
+
+        def drop_the_rest(*_: object) -> None:
+            for socket in sockets:
+                socket.drop()
+
+        return done.addTimeout(within_seconds, clock, drop_the_rest)
+
+
+def _shown(text: str) -> str:
+    """Return a text that a client may have made, fit for a line of a log."""
+    shown = text.encode("unicode_escape").decode() if not text.isprintable() else text
+    return shown if len(shown) <= _SHOWN_CHARACTERS else shown[: _SHOWN_CHARACTERS - 3] + "..."

@@ -102,7 +102,7 @@ class Reading:
         had, missed = self._split(entries)
         since_ms = self._since.id.ms
         tail = [event for event in self._tail if event.stream_id().ms >= since_ms]
-        early = _recent(_without(entries, tail + self._arrived))
+        early = _without(_recent(entries), tail + self._arrived)
         held = _without(tail + self._arrived, had)
         unheld = _without(missed, held)
         if not unheld:
@@ -118,8 +118,9 @@ class Reading:
 
     def _split(self, entries: Sequence[Event]) -> tuple[list[Event], list[Event]]:
         if self._exact:
+            last = bytes(LastId(self._since.id, of_channel_stream=True))
             for index, event in enumerate(entries, 1):
-                if event.stream_id() == self._since.id:
+                if event.id == last:
                     return list(entries[:index]), list(entries[index:])
         return [], list(entries)
 
@@ -132,8 +133,11 @@ class History(Protocol):
 
 
 def _recent(events: Sequence[Event]) -> list[Event]:
-    newest_ms = events[-1].stream_id().ms if events else 0
-    return [event for event in events if event.stream_id().ms >= newest_ms - SKEW_MS]
+    start = len(events)
+    oldest_ms = events[-1].stream_id().ms - SKEW_MS if events else 0
+    while start and events[start - 1].stream_id().ms >= oldest_ms:
+        start -= 1
+    return list(events[start:])
 
 
 def _without(events: Iterable[Event], others: Iterable[Event]) -> list[Event]:

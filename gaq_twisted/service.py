@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from math import ceil
 from typing import Any
 
 from twisted.application.internet import TimerService, backoffPolicy
@@ -85,16 +86,16 @@ class Periodic:
         """Take what is looked after."""
         self._hub = hub
         self._metrics = counts
-        self._timeout_seconds = settings.socket_response_timeout_ms / 1000
+        self._rounds = ceil(settings.socket_response_timeout_ms / settings.ping_sockets_interval_ms)
 
     def ping(self) -> None:
         """Ping all sockets and end the silent ones."""
-        ended = self._hub.ping(self._timeout_seconds)
+        ended = self._hub.ping(self._rounds)
         if ended:
             self._log.info(
-                "ended {count} sockets that did not answer pings for {seconds} s",
+                "ended {count} sockets that did not answer {rounds} pings",
                 count=ended,
-                seconds=self._timeout_seconds,
+                rounds=self._rounds,
             )
 
     def sweep(self) -> None:
@@ -144,7 +145,7 @@ def make_server(
     retry_delay = backoffPolicy(
         initialDelay=0.1, maxDelay=3.0, factor=2.0, jitter=lambda: random.uniform(0.0, 0.2)
     )
-    replays = Replays(streams, reactor, retry_delay)
+    replays = Replays(streams, statsd, reactor, retry_delay)
     hub = Hub(
         Tail(settings.tail_max_events, settings.tail_max_bytes),
         replays,
@@ -152,7 +153,15 @@ def make_server(
         reactor.seconds,
         settings.initial_replay_ms,
     )
-    firehose = Firehose(streams, hub, statsd, reactor, retry_delay, settings.tail_max_events)
+    firehose = Firehose(
+        streams,
+        hub,
+        statsd,
+        reactor,
+        retry_delay,
+        recent_count=settings.tail_max_events,
+        recent_bytes=settings.tail_max_bytes,
+    )
     factory = EventSocketFactory(hub, Authenticator(settings), reactor)
     root = Root(factory)
     for path, resource in (resources or {}).items():

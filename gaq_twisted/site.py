@@ -30,14 +30,31 @@ class EventSite(Site):
         )
 
 
-class Root(Resource):
+class NotFound(Resource):
+    """Answers 404 to everything."""
+
+    isLeaf = True
+
+    def render(self, request: Request) -> bytes:
+        """Answer 404."""
+        return _answer(request, 404, b"not found; a WebSocket upgrade is taken on any path\n")
+
+
+class Branch(Resource):
+    """A resource with no children but those that were put there."""
+
+    def getChild(self, path: bytes, request: Request) -> IResource:
+        """Return what answers where there is nothing."""
+        return NotFound()
+
+
+class Root(Branch):
     """Takes an upgrade on any path; other requests go to the children."""
 
     def __init__(self, factory: EventSocketFactory) -> None:
         """Make the tree of resources."""
         super().__init__()
         self._upgrade = Upgrade(factory)
-        self._not_found = NotFound()
         self.putChild(b"health", Health())
 
     def getChildWithDefault(self, path: bytes, request: Request) -> IResource:
@@ -47,22 +64,9 @@ class Root(Resource):
         child: IResource = super().getChildWithDefault(path, request)
         return child
 
-    def getChild(self, path: bytes, request: Request) -> IResource:
-        """Return what answers where there is nothing."""
-        return self._not_found
 
-
-class Health(Resource):
+class Health(Branch):
     """Says that the process lives."""
-
-    def __init__(self) -> None:
-        """Have no children."""
-        super().__init__()
-        self._not_found = NotFound()
-
-    def getChild(self, path: bytes, request: Request) -> IResource:
-        """Return what answers where there is nothing."""
-        return self._not_found
 
     def render(self, request: Request) -> bytes:
         """Answer 200 OK to GET and HEAD, and 405 to all else."""
@@ -70,16 +74,6 @@ class Health(Resource):
             return _answer(request, 200, b"OK")
         request.setHeader(b"allow", b"GET, HEAD")
         return _answer(request, 405, b"only GET and HEAD are allowed here\n")
-
-
-class NotFound(Resource):
-    """Answers 404 to everything."""
-
-    isLeaf = True
-
-    def render(self, request: Request) -> bytes:
-        """Answer 404."""
-        return _answer(request, 404, b"not found; a WebSocket upgrade is taken on any path\n")
 
 
 class Upgrade(WebSocketResource):  # type: ignore[misc]

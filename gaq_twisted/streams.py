@@ -5,7 +5,7 @@ module only where a reactor is installed.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import txredisapi
 from twisted.application.service import Service
@@ -23,11 +23,17 @@ from gaq_twisted.events import StreamId
 
 _CONNECT_SECONDS = 5.0
 _ANSWER_SECONDS = 5.0
-_PAGE_ENTRIES = 500
+_PAGE_ENTRIES = 100
+# Error replies that concern one key and that no waiting will change.
+_REFUSALS = ("WRONGTYPE", "NOPERM")
 
 
 class StreamsError(Exception):
     """Redis could not be asked or did not give an answer; its text says what happened."""
+
+
+class StreamRefused(StreamsError):
+    """Redis answers, but will not read this stream: the key is no stream, or not ours to read."""
 
 
 class Entry(NamedTuple):
@@ -66,7 +72,8 @@ class Connection:
             within_seconds: how long the reply may take; the connection is given up then.
 
         Raises:
-            StreamsError: if there is no reply, or it is an error.
+            StreamRefused: if Redis will not do this with this key.
+            StreamsError: if there is no reply, or it is another error.
         """
         protocol = await self._connected()
         return await self._ask(protocol, command, within_seconds)
@@ -88,7 +95,9 @@ class Connection:
     async def _connect(self) -> Any:
         connecting = self._endpoint.connect(_Factory())
         try:
-            protocol: Any = await connecting.addTimeout(_CONNECT_SECONDS, self._clock)
+            protocol: Any = await connecting.addTimeout(
+                _CONNECT_SECONDS, self._clock, _raise_deadline_error
+            )
         except (ConnectError, DNSLookupError) as error:
             raise StreamsError(f"cannot connect to {self}: {error}") from None
         except DeadlineError:
@@ -115,7 +124,9 @@ class Connection:
             answer: Deferred[Any] = protocol.execute_command(*command)
             return await answer.addTimeout(within_seconds, self._clock)
         except txredisapi.ResponseError as error:
-            raise StreamsError(f"{self} answered {command[0]} with: {error}") from None
+            refused = str(error).startswith(_REFUSALS)
+            kind = StreamRefused if refused else StreamsError
+            raise kind(f"{self} answered {command[0]} with: {error}") from None
         except txredisapi.RedisError:
             raise StreamsError(f"the connection to {self} was lost: {protocol.lost}") from None
         except (DeadlineError, CancelledError) as error:
@@ -167,23 +178,26 @@ class Streams(Service):
         self._following.close()
         self._reading.close()
 
-    async def newest(self, *, count: int) -> list[Entry]:
+    async def newest(self, *, count: int, max_bytes: int) -> list[Entry]:
         """Return the newest entries of the global stream, oldest first.
 
         Args:
             count: how many at most.
+            max_bytes: no more pages are read once their data are so large together.
 
         Raises:
             StreamsError: if Redis does not give them.
         """
         newest_first: list[Entry] = []
         end = "+"
-        while len(newest_first) < count:
+        size_bytes = 0
+        while len(newest_first) < count and size_bytes < max_bytes:
             wanted = min(_PAGE_ENTRIES, count - len(newest_first))
             page = _entries(
                 await self._following.ask("XREVRANGE", self._global, end, "-", "COUNT", wanted)
             )
             newest_first.extend(page)
+            size_bytes += sum(len(entry.data or b"") for entry in page)
             if len(page) < wanted:
                 break
             end = str(StreamId.parse(page[-1].id).before())
@@ -250,6 +264,11 @@ class _Protocol(txredisapi.HiredisProtocol):  # type: ignore[misc]
 class _Factory(Factory):
     protocol = _Protocol
     noisy = False
+
+
+def _raise_deadline_error(cancelled: object, seconds: float) -> NoReturn:
+    # Endpoints that are cancelled fail in ways of their own.
+    raise DeadlineError(seconds)
 
 
 def _endpoint(settings: Redis, reactor: Any) -> IStreamClientEndpoint:

@@ -26,8 +26,9 @@ class Tail:
         self._bytes = 0
         self._events: deque[Event] = deque()
         self._channels: dict[str, list[Event]] = {}
-        # The newest event known to exist that is not held; None while nothing is missing.
-        self._newest_missing: bytes | None = None
+        # Events up to these two ids, if there are such ids, may exist without being held.
+        self._missing_until: StreamId | None = None
+        self._dropped_until: bytes | None = None
 
     def __len__(self) -> int:
         return len(self._events)
@@ -50,9 +51,9 @@ class Tail:
         while len(self._events) > self._max_events or self._bytes > self._max_bytes:
             self._drop_oldest()
 
-    def older_exist(self, than: bytes) -> None:
-        """Note that the stream has held events older than this id that the tail never saw."""
-        self._newest_missing = than
+    def may_lack(self, until: StreamId) -> None:
+        """Note that there may be events up to that id which the tail never saw."""
+        self._missing_until = max(self._missing_until or until, until)
 
     def covers(self, ms: int) -> bool:
         """Return whether every event that was published at or after that time is held.
@@ -60,11 +61,15 @@ class Tail:
         Args:
             ms: milliseconds since 1970 by the clock of Redis.
         """
-        return self._newest_missing is None or StreamId.parse(self._newest_missing).ms < ms
+        if self._missing_until is not None and self._missing_until.ms >= ms:
+            return False
+        return self._dropped_until is None or StreamId.parse(self._dropped_until).ms < ms
 
     def spans(self, stream_id: StreamId) -> bool:
-        """Return whether an event with that id, if there is one, is held."""
-        return self.covers(stream_id.ms) and stream_id <= self.newest_id
+        """Return whether that id lies between those of two held events with nothing missing."""
+        if not self._events or not self._events[0].stream_id() <= stream_id <= self.newest_id:
+            return False
+        return self.covers(stream_id.ms)
 
     def of_channel(self, channel: str) -> list[Event]:
         """Return the channel's events, oldest first."""
@@ -108,4 +113,4 @@ class Tail:
         if not of_channel:
             del self._channels[event.channel]
         self._bytes -= len(event.data) + _EVENT_OVERHEAD_BYTES
-        self._newest_missing = event.id
+        self._dropped_until = event.id

@@ -82,7 +82,7 @@ class FakeStreams(GlobalStream, ChannelStreams):
         self.asked: list[tuple[object, ...]] = []
         self._open: list[Deferred[list[Entry]]] = []
 
-    async def newest(self, *, count: int) -> list[Entry]:
+    async def newest(self, *, count: int, max_bytes: int) -> list[Entry]:
         """Ask for the newest entries."""
         return await self._ask("newest", count)
 

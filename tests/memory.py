@@ -127,7 +127,7 @@ class MemoryServer:
         self.metrics = RecordingMetrics()
         self.history = FakeHistory()
         self.hub = Hub(Tail(100, 2**20), self.history, self.metrics, clock.seconds, 0)
-        self.hub.start([], whole_from=None)
+        self.hub.start([], whole_from=b"0-0")
         self.factory = EventSocketFactory(self.hub, Authenticator(settings()), clock)
         self.root = Root(self.factory)
         self._site = EventSite(self.root, reactor=clock)

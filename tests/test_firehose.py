@@ -35,11 +35,12 @@ class RecordingSink(EventSink):
 
     def __init__(self) -> None:
         """Have no events yet."""
-        self.starts: list[tuple[list[bytes], bytes | None]] = []
+        self.starts: list[tuple[list[bytes], bytes]] = []
         self.delivered: list[bytes] = []
+        self.gaps = 0
         self.refused: tuple[bytes, ...] = ()
 
-    def start(self, recent: Sequence[Event], *, whole_from: bytes | None) -> None:
+    def start(self, recent: Sequence[Event], *, whole_from: bytes) -> None:
         """Keep the ids."""
         self.starts.append(([event.id for event in recent], whole_from))
 
@@ -48,6 +49,10 @@ class RecordingSink(EventSink):
         if event.id in self.refused:
             raise RuntimeError("refused")
         self.delivered.append(event.id)
+
+    def gap(self) -> None:
+        """Count."""
+        self.gaps += 1
 
 
 class FirehoseTestCase(SynchronousTestCase):
@@ -60,7 +65,13 @@ class FirehoseTestCase(SynchronousTestCase):
         self.sink = RecordingSink()
         self.metrics = RecordingMetrics()
         self.firehose = Firehose(
-            self.streams, self.sink, self.metrics, self.clock, lambda tries: 2.0**tries, RECENT
+            self.streams,
+            self.sink,
+            self.metrics,
+            self.clock,
+            lambda tries: 2.0**tries,
+            recent_count=RECENT,
+            recent_bytes=1000,
         )
         self.firehose.startService()
 
@@ -92,7 +103,7 @@ class StartTests(FirehoseTestCase):
         """The sink gets the newest entries there are; fewer than wanted are all of them."""
         self.assertEqual(self.asked(), ("newest", RECENT))
         self.answer(entry(1), entry(2))
-        self.assertEqual(self.sink.starts, [([b"1-0", b"2-0"], None)])
+        self.assertEqual(self.sink.starts, [([b"1-0", b"2-0"], b"1-0")])
         self.assertEqual(self.sink.delivered, [])
         self.assertEqual(self.asked(), ("after", b"2-0"))
 
@@ -104,7 +115,7 @@ class StartTests(FirehoseTestCase):
     def test_empty_stream(self) -> None:
         """An empty stream is followed from its beginning, never from `$`."""
         self.answer()
-        self.assertEqual(self.sink.starts, [([], None)])
+        self.assertEqual(self.sink.starts, [([], b"0-0")])
         self.assertEqual(self.asked(), ("after", b"0-0"))
 
     def test_invalid_entries(self) -> None:
@@ -119,7 +130,7 @@ class StartTests(FirehoseTestCase):
         self.fail_once(AWAY, 1)
         self.assertEqual((self.asked(), self.sink.starts), (("newest", RECENT), []))
         self.answer(entry(1))
-        self.assertEqual(self.sink.starts, [([b"1-0"], None)])
+        self.assertEqual(self.sink.starts, [([b"1-0"], b"1-0")])
 
 
 class FollowTests(FirehoseTestCase):

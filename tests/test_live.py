@@ -1,7 +1,10 @@
 """The whole server against a real Valkey, an independent publisher and an independent client."""
 
+import os
 import signal
 import socket
+import time
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -15,6 +18,7 @@ from tests.processes import (
     Valkey,
     environment,
     health,
+    wait_until,
 )
 from tests.samples import CHANNEL, job_data, token
 
@@ -137,6 +141,34 @@ class LiveTests(SynchronousTestCase):
                 self.assertEqual(newcomer.jobs(1), ["2"])
                 self.assertEqual(old.jobs(2), ["1", "2"])
 
+    def test_unreadable_channel(self) -> None:
+        """A channel that Redis will not read harms nobody but itself, and hears new events."""
+        server = self.start()
+        self.valkey.client.set(f"{PREFIX}{OTHER_CHANNEL}", "not a stream")
+        with (
+            Tab(server.port, channel=OTHER_CHANNEL, last_id="1-1") as bad,
+            Tab(server.port, last_id="1-1") as good,
+        ):
+            self.valkey.publish("1")
+            self.assertEqual(good.jobs(1), ["1"])
+            data: Any = {"data": job_data(OTHER_CHANNEL, "2")}
+            self.valkey.client.xadd(f"{PREFIX}full", data)
+            self.assertEqual(bad.jobs(1), ["2"])
+        server.wait_for_text("WRONGTYPE")
+
+    def test_standstill(self) -> None:
+        """A server that stood still for longer than the timeout blames nobody for it."""
+        server = self.start(PING_SOCKETS_INTERVAL_MS="100", SOCKET_RESPONSE_TIMEOUT_MS="200")
+        with Tab(server.port) as tab:
+            os.kill(server.process.pid, signal.SIGSTOP)
+            self.valkey.publish("1")
+            begun = time.monotonic()
+            wait_until(lambda: time.monotonic() > begun + 0.5, lambda: "")
+            os.kill(server.process.pid, signal.SIGCONT)
+            self.assertEqual(tab.jobs(1), ["1"])
+            self.valkey.publish("2")
+            self.assertEqual(tab.jobs(1), ["2"])
+
     def test_redis_absent_at_start(self) -> None:
         """The server starts without Redis and serves whoever came before it."""
         self.valkey.publish("1")
@@ -201,7 +233,7 @@ class LiveTests(SynchronousTestCase):
             self.assertIn(b"\x89\x00", received, "no ping")
             self.valkey.publish("1")
             self.assertEqual(tab.jobs(1), ["1"])
-        server.wait_for_text("did not answer pings")
+        server.wait_for_text("ended 1 sockets that did not answer")
 
     def test_statsd(self) -> None:
         """Connects are counted at a StatsD server, with the tags."""

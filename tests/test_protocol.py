@@ -315,9 +315,33 @@ class IncomingTests(ProtocolTestCase):
             self.assertEqual(bytes(close.data[:2]), (1002).to_bytes(2, "big"), data)
             self.assertEqual(browser.line.writes[-1][:1], CLOSE)
             self.assertEqual(browser.texts, [])
-            self.clock.advance(2)
+            self.clock.advance(5)
             browser.pump.flush()
             self.assertTrue(browser.lost, "the client does not answer the close frame")
+
+    def test_forbidden_close_frames(self) -> None:
+        """A close frame with a fault is answered by one that names the fault."""
+        for payload, code in (
+            (b"\x03", 1002),
+            (b"\x03\xed", 1002),  # 1005
+            (b"\x03\xe7", 1002),  # 999
+            (b"\x03\xe8\xff", 1007),
+        ):
+            browser = self.server.open()
+            browser.send(Frame(Opcode.CLOSE, payload).serialize(mask=True))
+            (close,) = browser.frames(Opcode.CLOSE)
+            self.assertEqual(bytes(close.data[:2]), code.to_bytes(2, "big"), payload)
+            self.clock.advance(5)
+            browser.pump.flush()
+            self.assertTrue(browser.lost)
+
+    def test_closing_client_does_not_read(self) -> None:
+        """A client that closes but does not take what it was sent is not kept for ever."""
+        self.patch(self.browser.line, "loseConnection", lambda: None)
+        self.send_frame(Opcode.CLOSE, b"")
+        self.assertFalse(self.browser.line.aborted)
+        self.clock.advance(5)
+        self.assertTrue(self.browser.line.aborted)
 
     def test_connection_lost(self) -> None:
         """The hub forgets a client that is gone without a word."""
@@ -337,8 +361,7 @@ class OutgoingTests(ProtocolTestCase):
         """Clients that answer pings stay; a silent one is aborted, without a close frame."""
         alive, silent = self.server.open(), self.server.open()
         for _ in range(3):
-            self.clock.advance(20)
-            self.hub.ping(60)
+            self.hub.ping(2)
             alive.pump.flush()
             silent.pump.flush()
             alive.answer()
@@ -388,7 +411,6 @@ class OutgoingTests(ProtocolTestCase):
         self.clock.advance(0.1)
         self.assertIsNone(self.successResultOf(closed))
         browser.pump.flush()
-        browser.answer()
         self.assertTrue(browser.lost)
 
     def test_close_all_of_nothing(self) -> None:

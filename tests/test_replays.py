@@ -2,16 +2,17 @@
 
 from collections.abc import Sequence
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from gaq_twisted.events import Event, LastId, StreamId
+from gaq_twisted.metrics import STREAM_GAP
 from gaq_twisted.replays import Replays
 from gaq_twisted.resume import Reading
-from gaq_twisted.streams import Entry, StreamsError
-from tests.fakes import FakeStreams
+from gaq_twisted.streams import Entry, StreamRefused, StreamsError
+from tests.fakes import FakeStreams, RecordingMetrics
 from tests.samples import job_data
 
 RED = "red"
@@ -59,7 +60,8 @@ class ReplaysTestCase(SynchronousTestCase):
         """Start it."""
         self.clock = Clock()
         self.streams = FakeStreams()
-        self.replays = Replays(self.streams, self.clock, lambda tries: 2.0**tries)
+        self.metrics = RecordingMetrics()
+        self.replays = Replays(self.streams, self.metrics, self.clock, lambda tries: 2.0**tries)
         self.replays.startService()
 
     def read(self, channel: str = RED, *, broken: bool = False) -> RecordingReading:
@@ -131,7 +133,7 @@ class ReadTests(ReplaysTestCase):
 
     def test_before_start(self) -> None:
         """What was asked before the start is read after it."""
-        replays = Replays(self.streams, self.clock, lambda tries: 1.0)
+        replays = Replays(self.streams, self.metrics, self.clock, lambda tries: 1.0)
         replays.read(RecordingReading("early"))
         self.assertEqual(self.streams.asked, [])
         replays.startService()
@@ -162,8 +164,29 @@ class OutageTests(ReplaysTestCase):
         self.streams.answer(entry(8))
         self.assertEqual((reading.begun, len(reading.answers)), (4, 1))
 
-    def test_others_wait(self) -> None:
-        """Readings behind it keep their turn, and their waits begin anew."""
+    def test_refused(self) -> None:
+        """Where Redis will not read a stream its client goes on without, at once; that counts."""
+        reading, other = self.read(), self.read("blue")
+        with capturedLogs() as logs:
+            self.streams.fail(StreamRefused("WRONGTYPE"))
+        self.assertEqual(reading.answers, [[]])
+        self.assertEqual([one["log_level"] for one in logs], [LogLevel.error])
+        self.assertEqual(self.metrics.counts, {STREAM_GAP: 1})
+        self.streams.answer()
+        self.assertEqual(other.answers, [[]])
+
+    def test_cancelled_by_another(self) -> None:
+        """A cancellation that is not the end of the service does not end it."""
+        reading, other = self.read(), self.read("blue")
+        self.streams.fail(CancelledError())
+        self.assertEqual(
+            (reading.failures, len(self.flushLoggedErrors(CancelledError))), ([None], 1)
+        )
+        self.streams.answer()
+        self.assertEqual(other.answers, [[]])
+
+    def test_others_take_their_turn(self) -> None:
+        """Others are served before a failed reading is tried again; the waits begin anew."""
         first, second = self.read(), self.read()
         self.fail_once(1)
         self.streams.answer()

@@ -56,7 +56,7 @@ class Server:
         tail = Tail(tail_size, 2**20)
         self.hub = Hub(tail, self.history, RecordingMetrics(), lambda: 0.0, initial_replay_ms=0)
         recent = self._events(stream.entries[-tail_size:])
-        whole_from = recent[0].id if len(recent) == tail_size else None
+        whole_from = recent[0].id if recent else b"0-0"
         self.hub.start(recent, whole_from=whole_from)
         self.cursor = stream.entries[-1][0] if stream.entries else StreamId(0, 0)
 

@@ -277,7 +277,7 @@ class TimerTests(ServerTestCase):
         server = self.start()
         alive, *silent = [self.open() for _ in range(3)]
         with capturedLogs() as logs:
-            for _ in range(TIMEOUT_SECONDS // PING_SECONDS):
+            for _ in range(TIMEOUT_SECONDS // PING_SECONDS + 1):
                 self.reactor.advance(PING_SECONDS)
                 for browser in (alive, *silent):
                     browser.pump.flush()

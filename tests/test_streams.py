@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 from typing import Any
 
 import trustme
@@ -12,11 +13,14 @@ from twisted.internet.task import deferLater
 from twisted.protocols.portforward import ProxyFactory
 from twisted.trial.unittest import TestCase
 
+from gaq_twisted import streams
 from gaq_twisted.config import Redis, Secret
 from gaq_twisted.events import StreamId
-from gaq_twisted.streams import Entry, Streams, StreamsError, redis_connection
+from gaq_twisted.streams import Entry, StreamRefused, Streams, StreamsError, redis_connection
 from tests.processes import DEADLINE_SECONDS, PREFIX, Valkey
 from tests.samples import settings
+
+MANY = 2**40
 
 
 class StreamsTestCase(TestCase):
@@ -29,9 +33,9 @@ class StreamsTestCase(TestCase):
     def streams(self, redis: Redis | None = None, **values: Any) -> Streams:
         """Return streams on the Valkey, which the test closes."""
         redis = redis or Redis(port=self.valkey.port)
-        streams = Streams(settings(redis=redis, **values), reactor)
-        self.addCleanup(streams.stopService)
-        return streams
+        made = Streams(settings(redis=redis, **values), reactor)
+        self.addCleanup(made.stopService)
+        return made
 
 
 class ReadingTests(StreamsTestCase):
@@ -50,8 +54,18 @@ class ReadingTests(StreamsTestCase):
                 pipeline.xadd(f"{PREFIX}full", {"data": "x"}, id=stream_id)
             pipeline.execute()
         for count in (1, 499, 500, 501, 1200, 5000):
-            entries = await self.streams().newest(count=count)
+            entries = await self.streams().newest(count=count, max_bytes=MANY)
             self.assertEqual([entry.id.decode() for entry in entries], ids[-count:])
+
+    async def test_newest_by_bytes(self) -> None:
+        """No more pages are read than are needed for the bytes."""
+        with self.valkey.client.pipeline(transaction=False) as pipeline:
+            for number in range(1, 1001):
+                pipeline.xadd(f"{PREFIX}full", {"data": "x" * 1000}, id=f"{number}-0")
+            pipeline.execute()
+        entries = await self.streams().newest(count=1000, max_bytes=150_000)
+        self.assertTrue(150 <= len(entries) <= 300, len(entries))
+        self.assertEqual(entries[-1].id, b"1000-0")
 
     async def test_after(self) -> None:
         """A read goes on behind the cursor, in portions, and waits for what is not there yet."""
@@ -87,13 +101,15 @@ class ReadingTests(StreamsTestCase):
         """The field `data` is found among others, and its lack is told."""
         self.valkey.client.xadd(f"{PREFIX}full", {"a": "1", "data": "2", "b": "3"}, id="1-0")
         self.add("2-0", field="other")
-        entries = await self.streams().newest(count=10)
+        entries = await self.streams().newest(count=10, max_bytes=MANY)
         self.assertEqual(entries, [Entry(b"1-0", b"2"), Entry(b"2-0", None)])
 
     async def test_numbers_stay_text(self) -> None:
         """Data that look like a number are not made one."""
         self.valkey.client.xadd(f"{PREFIX}full", {"data": "007"}, id="1-0")
-        self.assertEqual(await self.streams().newest(count=1), [Entry(b"1-0", b"007")])
+        self.assertEqual(
+            await self.streams().newest(count=1, max_bytes=MANY), [Entry(b"1-0", b"007")]
+        )
 
 
 class ConnectionTests(StreamsTestCase):
@@ -102,7 +118,7 @@ class ConnectionTests(StreamsTestCase):
     async def refusal(self, redis: Redis) -> str:
         """Return the error of a read."""
         with self.assertRaises(StreamsError) as caught:
-            await self.streams(redis).newest(count=1)
+            await self.streams(redis).newest(count=1, max_bytes=MANY)
         return str(caught.exception)
 
     async def test_password(self) -> None:
@@ -114,7 +130,7 @@ class ConnectionTests(StreamsTestCase):
         port = self.valkey.port
         for username, password in (("superset", "sesame"), ("default", "open up")):
             redis = Redis(port=port, username=username, password=Secret(password))
-            self.assertEqual(await self.streams(redis).newest(count=1), [])
+            self.assertEqual(await self.streams(redis).newest(count=1, max_bytes=MANY), [])
         wrong = await self.refusal(Redis(port=port, password=Secret("wrong")))
         self.assertIn(f"Redis at 127.0.0.1:{port} answered AUTH with: WRONGPASS", wrong)
         self.assertIn("NOAUTH", await self.refusal(Redis(port=port)))
@@ -139,7 +155,9 @@ class ConnectionTests(StreamsTestCase):
         self.valkey.client.execute_command("SELECT 3")
         self.valkey.client.xadd(f"{PREFIX}full", {"data": "in 3"}, id="1-0")
         redis = Redis(port=self.valkey.port, db=3)
-        self.assertEqual(await self.streams(redis).newest(count=1), [Entry(b"1-0", b"in 3")])
+        self.assertEqual(
+            await self.streams(redis).newest(count=1, max_bytes=MANY), [Entry(b"1-0", b"in 3")]
+        )
         self.assertIn("SELECT", await self.refusal(Redis(port=self.valkey.port, db=99)))
 
     async def test_absent(self) -> None:
@@ -151,9 +169,9 @@ class ConnectionTests(StreamsTestCase):
         )
         streams = self.streams()
         with self.assertRaises(StreamsError):
-            await streams.newest(count=1)
+            await streams.newest(count=1, max_bytes=MANY)
         self.valkey.restart()
-        self.assertEqual(await streams.newest(count=1), [])
+        self.assertEqual(await streams.newest(count=1, max_bytes=MANY), [])
 
     async def test_lost(self) -> None:
         """A command under way fails when the connection is lost; the next one connects anew."""
@@ -165,7 +183,7 @@ class ConnectionTests(StreamsTestCase):
             await waiting
         self.assertIn("was lost", str(caught.exception))
         self.valkey.restart()
-        self.assertEqual(await streams.newest(count=1), [])
+        self.assertEqual(await streams.newest(count=1, max_bytes=MANY), [])
 
     async def test_hung(self) -> None:
         """A server that does not answer is given up in time, and a new connection is made."""
@@ -178,6 +196,33 @@ class ConnectionTests(StreamsTestCase):
         self.assertIn("did not answer within 0.1 s", str(caught.exception))
         self.valkey.signal(signal.SIGCONT)
         self.assertEqual(await connection.ask("PING"), b"PONG")
+
+    async def test_vanished(self) -> None:
+        """An address that does not answer at all is given up in time."""
+        with socket.socket() as full:
+            full.bind(("127.0.0.1", 0))
+            full.listen(0)
+            port = full.getsockname()[1]
+            # With its queue full, the system ignores who else wants to connect.
+            queued = [socket.socket() for _ in range(4)]
+            for one in queued:
+                self.addCleanup(one.close)
+                one.setblocking(False)
+                one.connect_ex(("127.0.0.1", port))
+            self.patch(streams, "_CONNECT_SECONDS", 0.2)
+            self.assertIn("within 0.2 s", await self.refusal(Redis(port=port)))
+
+    async def test_refused_streams(self) -> None:
+        """A key that is no stream, or not ours to read, is told from a Redis in trouble."""
+        self.valkey.client.set(f"{PREFIX}red", "not a stream")
+        self.valkey.client.acl_setuser(
+            "some", enabled=True, passwords=["+x"], keys=[f"{PREFIX}full"], commands=["+@all"]
+        )
+        limited = Redis(port=self.valkey.port, username="some", password=Secret("x"))
+        for redis, error in ((None, "WRONGTYPE"), (limited, "NOPERM")):
+            with self.assertRaises(StreamRefused) as caught:
+                await self.streams(redis).of_channel("red", StreamId(0, 0))
+            self.assertIn(error, str(caught.exception))
 
     async def test_error_reply(self) -> None:
         """An error of Redis is told and does not cost the connection."""
@@ -228,7 +273,7 @@ class TlsTests(TestCase):
         redis = Redis(port=self.port, ssl=True, **values)
         streams = Streams(settings(redis=redis), reactor)
         self.addCleanup(streams.stopService)
-        return await streams.newest(count=1)
+        return await streams.newest(count=1, max_bytes=MANY)
 
     async def test_good(self) -> None:
         """A certificate of a trusted CA for the right name is accepted."""

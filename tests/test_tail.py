@@ -132,13 +132,16 @@ class LookupTests(SynchronousTestCase):
         self.assertEqual(_ids(self.tail.of_channel("a")), ["5-0", "6-0", "6-1"])
 
     def test_spans(self) -> None:
-        """Ids up to the newest are within the tail, whether an event has them or not."""
-        for ms, seq, expected in ((0, 0, True), (7, 3, True), (8, 0, True), (8, 1, False)):
+        """Ids from the oldest to the newest are within, whether an event has them or not."""
+        for ms, seq, expected in (
+            *((4, 9, False), (5, 0, True), (5, 7, True)),
+            *((7, 3, True), (8, 0, True), (8, 1, False)),
+        ):
             self.assertIs(self.tail.spans(StreamId(ms, seq)), expected, (ms, seq))
 
-    def test_older_exist(self) -> None:
+    def test_may_lack(self) -> None:
         """Where the stream began before the tail, only later milliseconds are covered."""
-        self.tail.older_exist(b"5-0")
+        self.tail.may_lack(StreamId(5, 0))
         self.assertFalse(self.tail.covers(5))
         self.assertTrue(self.tail.covers(6))
         self.assertFalse(self.tail.spans(StreamId(5, 7)))
