@@ -83,22 +83,24 @@ class StatsdService(Service):
     def _looked_up(self, address: IPv4Address | IPv6Address | None) -> None:
         if not self.running:
             return
-        if address is not None:
-            interface = "::" if isinstance(address, IPv6Address) else ""
-            protocol = DatagramProtocol()
-            protocol.noisy = False
-            try:
-                self._udp = self._reactor.listenUDP(0, protocol, interface=interface)
-            except CannotListenError as error:
-                self._complain(str(error))
-                return
-            self._address = (address.host, address.port)
-            self._log.debug(
-                "metrics go to StatsD at {host}:{port}", host=self._host, port=self._port
-            )
+        if address is None:
+            self._complain("the host name does not resolve")
+        elif self._open(address):
             return
-        self._complain("the host name does not resolve")
         self._looking_up = self._reactor.callLater(_LOOK_UP_AGAIN_SECONDS, self._look_up)
+
+    def _open(self, address: IPv4Address | IPv6Address) -> bool:
+        protocol = DatagramProtocol()
+        protocol.noisy = False
+        interface = "::" if isinstance(address, IPv6Address) else ""
+        try:
+            self._udp = self._reactor.listenUDP(0, protocol, interface=interface)
+        except CannotListenError as error:
+            self._complain(str(error))
+            return False
+        self._address = (address.host, address.port)
+        self._log.debug("metrics go to StatsD at {host}:{port}", host=self._host, port=self._port)
+        return True
 
     def _add(self, line: str) -> None:
         if self._address is None:

@@ -233,6 +233,15 @@ class OutageTests(FirehoseTestCase):
             self.answer()
         self.assertEqual(list(logs), [])
 
+    def test_log_of_a_changing_outage(self) -> None:
+        """Each kind of trouble in an outage has its line, and only one."""
+        refused = StreamsError("NOAUTH")
+        with capturedLogs() as logs:
+            for error, wait in ((AWAY, 1), (refused, 2), (AWAY, 4), (refused, 8)):
+                self.fail_once(error, wait)
+        errors = [one["error"] for one in at_level(LogLevel.warn, logs)]
+        self.assertEqual(errors, [str(AWAY), str(refused)])
+
     def test_nothing_is_skipped(self) -> None:
         """What arrived while Redis was away is read from where the reading ended."""
         self.fail_once(AWAY, 1)
@@ -255,7 +264,7 @@ class OutageTests(FirehoseTestCase):
         self.fail_once(AWAY, 1)
         with capturedLogs() as logs:
             self.recover(*newest)
-        self.assertEqual(self.metrics.counts, {STREAM_GAP: 1})
+        self.assertEqual((self.metrics.counts, self.sink.gaps), ({STREAM_GAP: 1}, 1))
         (warning,) = at_level(LogLevel.warn, logs)
         return warning
 

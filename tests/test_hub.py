@@ -172,6 +172,34 @@ class HistoryResumeTests(StartedTestCase):
             self.assertEqual(self.history.readings[-1].channel, RED)
             self.assertEqual(self.history.readings[-1].read_from, read_from)
 
+    def test_id_before_the_tail(self) -> None:
+        """What precedes the tail may be of the global stream, though no older event is known."""
+        self.deliver(event(101_001))
+        socket = self.wait("101000-0")
+        # The client's last event was told by the global stream under that id.
+        last, missed = from_channel_stream(100_000, 101_000), from_channel_stream(100_900, 101_100)
+        same_id = from_channel_stream(101_000, 101_200)
+        told = from_channel_stream(101_001, 101_001)
+        self.history.readings[0].answer([last, missed, same_id, told])
+        self.assertEqual(b"".join(socket.sent), frames(last, missed, same_id, event(101_001)))
+
+    def test_id_before_a_gap(self) -> None:
+        """After a gap the ids before it prove nothing: an event may come again, none is lost."""
+        self.deliver(event(10_000), event(30_000))
+        self.hub.gap()
+        self.deliver(event(15_000), event(40_000))
+        socket = self.wait("12000-0")
+        again, missed = from_channel_stream(12_000, 12_500), from_channel_stream(13_000, 13_500)
+        told = [
+            from_channel_stream(30_000 + number, global_ms)
+            for number, global_ms in enumerate((30_000, 15_000, 40_000))
+        ]
+        self.history.readings[0].answer([again, missed, *told])
+        self.assertEqual(
+            b"".join(socket.sent),
+            frames(again, missed, event(30_000), event(15_000), event(40_000)),
+        )
+
     def test_answer(self) -> None:
         """A waiting socket hears nothing live; then all that it missed, in order, each once."""
         self.deliver(event(30_000))
