@@ -114,7 +114,7 @@ class Firehose(Service):
             entries = await self._streams.newest(
                 count=self._recent_count, max_bytes=self._recent_bytes
             )
-            # That there are no older entries does not mean that there never were.
+            # There may have been older ones that Redis has trimmed.
             first_id = entries[0].id if entries else _BEGINNING
             self._sink.start(self._events(entries), whole_from=first_id)
             self._cursor = entries[-1].id if entries else _BEGINNING

@@ -1,7 +1,7 @@
 """Settings turned into a running server: the one place where things are wired."""
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import ceil
 from typing import Any
 
@@ -13,12 +13,11 @@ from twisted.internet.error import CannotListenError
 from twisted.logger import ILogObserver, Logger
 from twisted.web.resource import IResource
 
-from gaq_twisted import metrics
 from gaq_twisted.auth import Authenticator
 from gaq_twisted.config import Settings
 from gaq_twisted.firehose import Firehose
 from gaq_twisted.hub import Hub
-from gaq_twisted.metrics import Metrics
+from gaq_twisted.metrics import OPEN_CHANNELS, OPEN_SOCKETS, Metrics
 from gaq_twisted.protocol import EventSocketFactory
 from gaq_twisted.replays import Replays
 from gaq_twisted.site import EventSite, Root
@@ -77,29 +76,49 @@ class Goodbye(Service):
         return self._factory.close_all(within_seconds=_GOODBYE_SECONDS, clock=self._clock)
 
 
-class Periodic:
-    """What is done every now and then, with its results in the log."""
+class Upkeep:
+    """What is done to the hub every now and then, with its results in the log."""
 
     _log = Logger()
 
-    def __init__(self, hub: Hub, counts: Metrics, settings: Settings) -> None:
-        """Take what is looked after."""
+    def __init__(self, hub: Hub, metrics: Metrics, settings: Settings) -> None:
+        """Take what is looked after, where to count, and the intervals."""
         self._hub = hub
-        self._metrics = counts
-        self._rounds = ceil(settings.socket_response_timeout_ms / settings.ping_sockets_interval_ms)
+        self._metrics = metrics
+        self._ping_seconds = settings.ping_sockets_interval_ms / 1000
+        self._sweep_seconds = settings.gc_channels_interval_ms / 1000
+        self._silent_rounds = ceil(
+            settings.socket_response_timeout_ms / settings.ping_sockets_interval_ms
+        )
 
-    def ping(self) -> None:
-        """Ping all sockets and end the silent ones."""
-        ended = self._hub.ping(self._rounds)
+    def timers(self, clock: Any) -> Iterator[TimerService]:
+        """Yield the services that do it, on a clock that provides IReactorTime."""
+        for seconds, task in (
+            (self._ping_seconds, self._ping),
+            (self._sweep_seconds, self._sweep),
+            (_GAUGES_SECONDS, self._report),
+        ):
+            timer = TimerService(seconds, self._do, task)
+            timer.clock = clock
+            yield timer
+
+    def _do(self, task: Callable[[], None]) -> None:
+        try:
+            task()
+        except Exception:
+            # Passed on, it would end the timer for good.
+            self._log.failure("a periodic task failed")
+
+    def _ping(self) -> None:
+        ended = self._hub.ping(self._silent_rounds)
         if ended:
             self._log.info(
                 "ended {count} sockets that did not answer {rounds} pings",
                 count=ended,
-                rounds=self._rounds,
+                rounds=self._silent_rounds,
             )
 
-    def sweep(self) -> None:
-        """Drop what should not be in the hub."""
+    def _sweep(self) -> None:
         swept = self._hub.sweep()
         level = self._log.warn if any(swept) else self._log.debug
         level(
@@ -108,17 +127,9 @@ class Periodic:
             channels=swept.channels,
         )
 
-    def report(self) -> None:
-        """Set the gauges."""
-        self._metrics.gauge(metrics.OPEN_SOCKETS, self._hub.socket_count)
-        self._metrics.gauge(metrics.OPEN_CHANNELS, self._hub.channel_count)
-
-    def guarded(self, task: Callable[[], None]) -> None:
-        """Do a task; a fault in it is logged, because it would end the task's timer for good."""
-        try:
-            task()
-        except Exception:
-            self._log.failure("a periodic task failed")
+    def _report(self) -> None:
+        self._metrics.gauge(OPEN_SOCKETS, self._hub.socket_count)
+        self._metrics.gauge(OPEN_CHANNELS, self._hub.channel_count)
 
 
 def make_server(
@@ -166,7 +177,6 @@ def make_server(
     root = Root(factory)
     for path, resource in (resources or {}).items():
         root.putChild(path, resource)
-    periodic = Periodic(hub, statsd, settings)
 
     server = Server(observer)
     parts: tuple[IService, ...] = (
@@ -175,9 +185,7 @@ def make_server(
         streams,
         firehose,
         replays,
-        _timer(settings.ping_sockets_interval_ms / 1000, periodic.ping, periodic, reactor),
-        _timer(settings.gc_channels_interval_ms / 1000, periodic.sweep, periodic, reactor),
-        _timer(_GAUGES_SECONDS, periodic.report, periodic, reactor),
+        *Upkeep(hub, statsd, settings).timers(reactor),
         Goodbye(factory, reactor),
         listening_service(
             f"tcp:{settings.port}:interface={interface}", EventSite(root, reactor=reactor), reactor
@@ -186,11 +194,3 @@ def make_server(
     for part in parts:
         part.setServiceParent(server)
     return server
-
-
-def _timer(
-    seconds: float, task: Callable[[], None], periodic: Periodic, clock: Any
-) -> TimerService:
-    timer = TimerService(seconds, periodic.guarded, task)
-    timer.clock = clock
-    return timer
