@@ -108,6 +108,13 @@ class UpgradeTests(ProtocolTestCase):
         self.assertEqual(above_debug(logs), [])
         self.assertNotIn("eyJ", shown(logs))
 
+    def test_idle(self) -> None:
+        """HTTP's time limit for an idle connection does not concern a WebSocket."""
+        browser = self.server.open()
+        self.clock.advance(3600)
+        browser.pump.flush()
+        self.assertEqual((browser.lost, self.clock.getDelayedCalls()), (False, []))
+
     def test_joining_fails(self) -> None:
         """A socket that the hub cannot take is closed, with the fault in the log."""
 
