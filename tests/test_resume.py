@@ -299,33 +299,43 @@ class PromiseTests(SynchronousTestCase):
         )
 
 
-class TrimmedTests(SynchronousTestCase):
-    """Events that Redis has trimmed from the channel's stream, and the tail still holds."""
+class ReadingTests(SynchronousTestCase):
+    """Single cases, by example."""
 
-    def test_come_first_under_the_last_id(self) -> None:
-        """They come before what the tail lacks, and leave the client's place where it was."""
+    def missed(
+        self, since: str, *, tail: list[Event], arrived: list[Event], entries: list[Event]
+    ) -> tuple[list[tuple[bytes, str]], list[bytes]]:
+        """Return what a client is sent, as ids and jobs, and the ids of what it has early."""
         told: list[Missed | None] = []
-        tail = [job_event("11-0", job="trimmed"), job_event("13-0", job="both")]
+        last_id = LastId.parse(since)
+        assert last_id is not None
         reading = Reading(
             CHANNEL,
-            since=LastId(StreamId(10, 0), of_channel_stream=True),
+            since=last_id,
             read_from=StreamId(0, 0),
             exact=True,
             tail_now=lambda: tail,
             done=lambda _, missed: told.append(missed),
         )
         reading.begin()
-        reading.deliver(job_event("14-0", job="arrived"))
-        reading.answer(
-            [
-                channel_stream_event(b"12-0", job_data(job="both")),
-                channel_stream_event(b"12-1", job_data(job="not told yet")),
-            ]
-        )
+        for event in arrived:
+            reading.deliver(event)
+        reading.answer(entries)
         (missed,) = told
         assert missed is not None
+        events = [(event.id, json.loads(event.data)["job_id"]) for event in missed.events]
+        return events, [event.id for event in missed.early]
+
+    def test_trimmed(self) -> None:
+        """What only the tail has still comes first, and leaves the client's place where it was."""
+        events, early = self.missed(
+            "10-00",
+            tail=[job_event("11-0", job="trimmed"), job_event("13-0", job="both")],
+            arrived=[job_event("14-0", job="arrived")],
+            entries=[_entry("12-0", "both"), _entry("12-1", "not told yet")],
+        )
         self.assertEqual(
-            [(event.id, json.loads(event.data)["job_id"]) for event in missed.events],
+            events,
             [
                 (b"10-00", "trimmed"),
                 (b"12-00", "both"),
@@ -333,7 +343,26 @@ class TrimmedTests(SynchronousTestCase):
                 (b"14-0", "arrived"),
             ],
         )
-        self.assertEqual([event.id for event in missed.early], [b"12-01"])
+        self.assertEqual(early, [b"12-01"])
+
+    def test_last_event_not_told_yet(self) -> None:
+        """What the client had before it dropped is not told again by the global stream."""
+        events, early = self.missed("10-00", tail=[], arrived=[], entries=[_entry("10-0", "had")])
+        self.assertEqual((events, early), ([], [b"10-00"]))
+
+    def test_same_millisecond(self) -> None:
+        """An event of the last one's millisecond is known to the tail, and goes by its id there."""
+        events, early = self.missed(
+            "10-00",
+            tail=[job_event("10-4", job="had"), job_event("10-5", job="missed")],
+            arrived=[],
+            entries=[_entry("10-0", "had"), _entry("10-1", "missed")],
+        )
+        self.assertEqual((events, early), ([(b"10-5", "missed")], []))
+
+
+def _entry(stream_id: str, job: str) -> Event:
+    return channel_stream_event(stream_id.encode(), job_data(job=job))
 
 
 def _payloads(frames: bytes) -> Iterator[bytes]:
