@@ -78,9 +78,8 @@ class LastId(NamedTuple):
         return cls(StreamId(int(ms), int(seq)), len(seq) > 1 and seq.startswith("0"))
 
     def __bytes__(self) -> bytes:
-        return (
-            _spelt_for_channel_stream(bytes(self.id)) if self.of_channel_stream else bytes(self.id)
-        )
+        text = bytes(self.id)
+        return _spelt_for_channel_stream(text) if self.of_channel_stream else text
 
 
 class Event(msgspec.Struct, frozen=True, gc=False, eq=False):
@@ -147,7 +146,7 @@ def parse_event(entry_id: bytes, data: bytes | None) -> Event:
     (RFC 8259) in valid UTF-8.
 
     Args:
-        entry_id: the entry's stream id as Redis wrote it.
+        entry_id: the entry's stream id, as it is to be shown to clients.
         data: the entry's field `data`, or None if it has no such field.
 
     Raises:
@@ -175,9 +174,9 @@ def parse_event(entry_id: bytes, data: bytes | None) -> Event:
 def channel_stream_event(entry_id: bytes, data: bytes | None) -> Event:
     """Return the event of a channel stream's entry, its id spelt as one of a channel stream.
 
-    Args and Raises: as parse_event.
+    Args and Raises: as parse_event, but for entry_id, which is as Redis wrote it.
     """
-    return parse_event(entry_id, data).with_id(_spelt_for_channel_stream(entry_id))
+    return parse_event(_spelt_for_channel_stream(entry_id), data)
 
 
 def text_frame(payload: bytes) -> bytes:

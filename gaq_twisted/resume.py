@@ -102,8 +102,9 @@ class Reading:
         had, missed = self._split(entries)
         since_ms = self._since.id.ms
         tail = [event for event in self._tail if event.stream_id().ms >= since_ms]
-        early = _without(_recent(entries), tail + self._arrived)
-        held = _without(tail + self._arrived, had)
+        told = tail + self._arrived
+        early = _without(_recent(entries), told)
+        held = _without(told, had)
         unheld = _without(missed, held)
         if not unheld:
             return Missed(held, early)
