@@ -20,7 +20,7 @@ demo: $(VENV)/ready
 	$(BIN)/twistd --nodaemon --pidfile= gaq-ws --demo
 
 test: $(VENV)/ready
-	$(BIN)/python -W error::DeprecationWarning:gaq_twisted -m twisted.trial $(TRIAL_ARGS) tests
+	$(BIN)/python -m twisted.trial $(TRIAL_ARGS) tests
 
 test-lowest: .venv-lowest/ready
 	.venv-lowest/bin/python -m twisted.trial $(TRIAL_ARGS) tests
@@ -40,14 +40,12 @@ package: $(VENV)/ready
 clean:
 	rm -rf .venv .venv-lowest .mypy_cache .ruff_cache _trial_temp* build dist
 
-$(VENV)/ready: pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --editable . --group test --group lint --group package
-	touch $@
+$(VENV)/ready: INSTALL := --group lint --group package
+.venv-lowest/ready: INSTALL := --constraint tests/lowest.txt
+.venv-lowest/ready: tests/lowest.txt
 
-.venv-lowest/ready: pyproject.toml tests/lowest.txt
-	$(PYTHON) -m venv .venv-lowest
-	.venv-lowest/bin/python -m pip install --quiet --upgrade "pip>=25.1"
-	.venv-lowest/bin/python -m pip install --quiet --editable . --group test --constraint tests/lowest.txt
+$(VENV)/ready .venv-lowest/ready: pyproject.toml
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(@D)/bin/python -m pip install --quiet --editable . --group test $(INSTALL)
 	touch $@
