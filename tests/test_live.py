@@ -1,4 +1,4 @@
-"""The whole server against a real Valkey, an independent publisher and an independent client."""
+"""The whole server against a real Redis, an independent publisher and an independent client."""
 
 import os
 import signal
@@ -13,9 +13,9 @@ from websockets.sync.client import connect
 from tests.processes import (
     DEADLINE_SECONDS,
     PREFIX,
+    RedisProcess,
     Server,
     Tab,
-    Valkey,
     environment,
     health,
     wait_until,
@@ -29,12 +29,12 @@ class LiveTests(SynchronousTestCase):
     """Events on their way from Redis to browsers."""
 
     def setUp(self) -> None:
-        """Start a Valkey."""
-        self.valkey = Valkey(self)
+        """Start a Redis."""
+        self.redis = RedisProcess(self)
 
     def start(self, **values: str) -> Server:
         """Start a server and wait until it is ready."""
-        server = Server(self, environment(self.valkey, **values))
+        server = Server(self, environment(self.redis.port, **values))
         server.wait_until_ready()
         return server
 
@@ -42,9 +42,9 @@ class LiveTests(SynchronousTestCase):
         """Each event reaches every tab of its channel and no other, in order, with its id."""
         port = self.start().port
         with Tab(port) as tab, Tab(port, path="/ws") as twin, Tab(port, channel=OTHER_CHANNEL) as b:
-            ids = self.valkey.publish("1", "2")
-            self.valkey.publish("other", channel=OTHER_CHANNEL)
-            self.valkey.publish("3")
+            ids = self.redis.publish("1", "2")
+            self.redis.publish("other", channel=OTHER_CHANNEL)
+            self.redis.publish("3")
             for client in (tab, twin):
                 events = client.events(3)
                 self.assertEqual([event["job_id"] for event in events], ["1", "2", "3"])
@@ -55,7 +55,7 @@ class LiveTests(SynchronousTestCase):
         """A frame is the publisher's text with the id as first key."""
         port = self.start().port
         with Tab(port) as tab:
-            (stream_id,) = self.valkey.publish("1")
+            (stream_id,) = self.redis.publish("1")
             expected = b'{"id":"' + stream_id.encode() + b'",' + job_data(job="1")[1:]
             self.assertEqual(tab.connection.recv(DEADLINE_SECONDS), expected.decode())
 
@@ -64,11 +64,11 @@ class LiveTests(SynchronousTestCase):
         port = self.start().port
         with Tab(port) as other_tab:
             with Tab(port) as tab:
-                self.valkey.publish("1")
+                self.redis.publish("1")
                 last_id = tab.events(1)[0]["id"]
-            missed = self.valkey.publish("2", "3")
+            missed = self.redis.publish("2", "3")
             with Tab(port, last_id=last_id) as tab:
-                self.valkey.publish("4")
+                self.redis.publish("4")
                 events = tab.events(3)
                 self.assertEqual([event["job_id"] for event in events], ["2", "3", "4"])
                 self.assertEqual([event["id"] for event in events[:2]], missed)
@@ -78,11 +78,11 @@ class LiveTests(SynchronousTestCase):
         """A client whose last event the tail has forgotten loses nothing either."""
         port = self.start(TAIL_MAX_EVENTS="2").port
         with Tab(port) as tab:
-            self.valkey.publish("1")
+            self.redis.publish("1")
             last_id = tab.events(1)[0]["id"]
         with Tab(port, channel=OTHER_CHANNEL) as witness:
-            self.valkey.publish("2", "3", "4")
-            self.valkey.publish("other", channel=OTHER_CHANNEL)
+            self.redis.publish("2", "3", "4")
+            self.redis.publish("other", channel=OTHER_CHANNEL)
             witness.jobs(1)
         with Tab(port, last_id=last_id) as tab:
             # An old id of the global stream: what came shortly before may come again.
@@ -90,13 +90,13 @@ class LiveTests(SynchronousTestCase):
             self.assertEqual([event["job_id"] for event in events], ["1", "2", "3", "4"])
         # The ids of a replay are those of the channel stream, and exact.
         with Tab(port, last_id=events[1]["id"]) as tab:
-            self.valkey.publish("5")
+            self.redis.publish("5")
             self.assertEqual(tab.jobs(3), ["3", "4", "5"])
 
     def test_initial_replay(self) -> None:
         """A job that ends before its page's first connection is told."""
         port = self.start().port
-        self.valkey.publish("early")
+        self.redis.publish("early")
         with Tab(port) as tab:
             self.assertEqual(tab.jobs(1), ["early"])
 
@@ -104,10 +104,10 @@ class LiveTests(SynchronousTestCase):
         """A server that starts later resumes clients of the one before."""
         first = self.start()
         with Tab(first.port) as tab:
-            self.valkey.publish("1")
+            self.redis.publish("1")
             last_id = tab.events(1)[0]["id"]
         first.stop()
-        self.valkey.publish("2")
+        self.redis.publish("2")
         with Tab(self.start().port, last_id=last_id) as tab:
             self.assertEqual(tab.jobs(1), ["2"])
 
@@ -116,9 +116,9 @@ class LiveTests(SynchronousTestCase):
         server = self.start()
         with Tab(server.port) as tab:
             for data in (b"", b"not JSON", b"[1]", b'{"channel_id": 1}', b"\xff\xfe", b"{}{}"):
-                self.valkey.client.xadd(f"{PREFIX}full", {"data": data})
-            self.valkey.client.xadd(f"{PREFIX}full", {"other": "field"})
-            self.valkey.publish("good")
+                self.redis.client.xadd(f"{PREFIX}full", {"data": data})
+            self.redis.client.xadd(f"{PREFIX}full", {"other": "field"})
+            self.redis.publish("good")
             self.assertEqual(tab.jobs(1), ["good"])
         server.wait_for_text("entries that are not events")
 
@@ -126,17 +126,17 @@ class LiveTests(SynchronousTestCase):
         """Sockets outlive a kill of Redis, and nothing that it holds is lost."""
         server = self.start()
         with Tab(server.port) as tab:
-            self.valkey.publish("1")
+            self.redis.publish("1")
             last_id = tab.events(1)[0]["id"]
-            self.valkey.kill()
+            self.redis.kill()
             server.wait_for_text("cannot follow the global stream")
             self.assertEqual(health(server.port), 200)
             with (
                 Tab(server.port, last_id=last_id) as newcomer,
                 Tab(server.port, last_id="1-1") as old,
             ):
-                self.valkey.restart()
-                self.valkey.publish("2")
+                self.redis.start()
+                self.redis.publish("2")
                 self.assertEqual(tab.jobs(1), ["2"])
                 self.assertEqual(newcomer.jobs(1), ["2"])
                 self.assertEqual(old.jobs(2), ["1", "2"])
@@ -144,15 +144,15 @@ class LiveTests(SynchronousTestCase):
     def test_unreadable_channel(self) -> None:
         """A channel that Redis will not read harms nobody but itself, and hears new events."""
         server = self.start()
-        self.valkey.client.set(f"{PREFIX}{OTHER_CHANNEL}", "not a stream")
+        self.redis.client.set(f"{PREFIX}{OTHER_CHANNEL}", "not a stream")
         with (
             Tab(server.port, channel=OTHER_CHANNEL, last_id="1-1") as bad,
             Tab(server.port, last_id="1-1") as good,
         ):
-            self.valkey.publish("1")
+            self.redis.publish("1")
             self.assertEqual(good.jobs(1), ["1"])
             data: Any = {"data": job_data(OTHER_CHANNEL, "2")}
-            self.valkey.client.xadd(f"{PREFIX}full", data)
+            self.redis.client.xadd(f"{PREFIX}full", data)
             self.assertEqual(bad.jobs(1), ["2"])
         server.wait_for_text("WRONGTYPE")
 
@@ -161,22 +161,22 @@ class LiveTests(SynchronousTestCase):
         server = self.start(PING_SOCKETS_INTERVAL_MS="100", SOCKET_RESPONSE_TIMEOUT_MS="200")
         with Tab(server.port) as tab:
             os.kill(server.process.pid, signal.SIGSTOP)
-            self.valkey.publish("1")
+            self.redis.publish("1")
             begun = time.monotonic()
             wait_until(lambda: time.monotonic() > begun + 0.5, lambda: "")
             os.kill(server.process.pid, signal.SIGCONT)
             self.assertEqual(tab.jobs(1), ["1"])
-            self.valkey.publish("2")
+            self.redis.publish("2")
             self.assertEqual(tab.jobs(1), ["2"])
 
     def test_redis_absent_at_start(self) -> None:
         """The server starts without Redis and serves whoever came before it."""
-        self.valkey.publish("1")
-        self.valkey.kill()
-        server = Server(self, environment(self.valkey))
+        self.redis.publish("1")
+        self.redis.kill()
+        server = Server(self, environment(self.redis.port))
         server.wait_until_healthy()
         with Tab(server.port) as tab:
-            self.valkey.restart()
+            self.redis.start()
             self.assertEqual(tab.jobs(1), ["1"])
 
     def test_refusals(self) -> None:
@@ -208,7 +208,7 @@ class LiveTests(SynchronousTestCase):
             tab.connection.send(b"\0" * 100_000)
             tab.connection.send(["frag", "mented"])
             self.assertTrue(tab.connection.ping().wait(DEADLINE_SECONDS))
-            self.valkey.publish("1")
+            self.redis.publish("1")
             self.assertEqual(tab.jobs(1), ["1"])
 
     def test_silent_socket_is_ended(self) -> None:
@@ -231,7 +231,7 @@ class LiveTests(SynchronousTestCase):
             except ConnectionResetError:
                 pass
             self.assertIn(b"\x89\x00", received, "no ping")
-            self.valkey.publish("1")
+            self.redis.publish("1")
             self.assertEqual(tab.jobs(1), ["1"])
         server.wait_for_text("ended 1 sockets that did not answer")
 
@@ -265,7 +265,7 @@ class LiveTests(SynchronousTestCase):
         """Events that arrive faster than they are read all arrive, in order."""
         port = self.start(REDIS_STREAM_READ_COUNT="10").port
         jobs = [str(number) for number in range(2000)]
-        with Tab(port) as tab, self.valkey.client.pipeline(transaction=False) as pipeline:
+        with Tab(port) as tab, self.redis.client.pipeline(transaction=False) as pipeline:
             for job in jobs:
                 pipeline.xadd(f"{PREFIX}full", {"data": job_data(CHANNEL, job)})
             pipeline.execute()

@@ -13,7 +13,7 @@ from twisted.application.service import IServiceMaker
 from twisted.plugin import getPlugins
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from tests.processes import Server, Tab, Valkey, environment, health, wait_until
+from tests.processes import RedisProcess, Server, Tab, environment, health, wait_until
 from tests.samples import SECRET
 
 UNPRIVILEGED = "nobody"
@@ -36,24 +36,24 @@ class ForegroundTests(SynchronousTestCase):
     """With --nodaemon."""
 
     def setUp(self) -> None:
-        """Start a Valkey."""
-        self.valkey = Valkey(self)
+        """Start a Redis."""
+        self.redis = RedisProcess(self)
 
     def check_delivery(self, server: Server) -> None:
         """Check that an event arrives."""
         with Tab(server.port) as tab:
-            self.valkey.publish("job")
+            self.redis.publish("job")
             self.assertEqual(tab.jobs(1), ["job"])
 
     def test_environment_only(self) -> None:
         """Environment variables are enough."""
-        server = Server(self, environment(self.valkey))
+        server = Server(self, environment(self.redis.port))
         server.wait_until_ready()
         self.check_delivery(server)
 
     def test_config_file(self) -> None:
         """A file named by --config gives the settings, and the environment wins."""
-        environ = environment(self.valkey)
+        environ = environment(self.redis.port)
         port = environ.pop("PORT")
         file = Path(self.mktemp())
         file.write_text(
@@ -68,7 +68,7 @@ class ForegroundTests(SynchronousTestCase):
         )
         server = Server(
             self,
-            {"REDIS_PORT": str(self.valkey.port)},
+            {"REDIS_PORT": str(self.redis.port)},
             command=("gaq-ws", "--config", str(file.resolve())),
         )
         server.port = int(port)
@@ -77,7 +77,7 @@ class ForegroundTests(SynchronousTestCase):
 
     def test_config_json_in_the_working_directory(self) -> None:
         """config.json is read without being named."""
-        environ = environment(self.valkey)
+        environ = environment(self.redis.port)
         directory = Path(self.mktemp())
         directory.mkdir()
         (directory / "config.json").write_text(json.dumps({"jwtSecret": SECRET, "prot": 1}))
@@ -106,7 +106,7 @@ class ForegroundTests(SynchronousTestCase):
 
     def test_port_in_use(self) -> None:
         """A second server on the port says what is wrong and ends."""
-        environ = environment(self.valkey)
+        environ = environment(self.redis.port)
         Server(self, environ).wait_until_ready()
         second = Server(self, environ)
         self.assertEqual(second.wait(), 1)
@@ -115,12 +115,12 @@ class ForegroundTests(SynchronousTestCase):
 
     def test_log_level(self) -> None:
         """At level error a healthy start says nothing; at level debug it says more than at info."""
-        quiet = Server(self, environment(self.valkey, LOG_LEVEL="error"))
+        quiet = Server(self, environment(self.redis.port, LOG_LEVEL="error"))
         quiet.wait_until_healthy()
         self.check_delivery(quiet)
         quiet.stop()
         self.assertEqual(quiet.text(), "")
-        chatty = Server(self, environment(self.valkey, LOG_LEVEL="debug"))
+        chatty = Server(self, environment(self.redis.port, LOG_LEVEL="debug"))
         chatty.wait_until_ready()
         self.check_delivery(chatty)
         chatty.wait_for_text("joined channel")
@@ -128,7 +128,7 @@ class ForegroundTests(SynchronousTestCase):
     def test_log_to_file(self) -> None:
         """LogToFile and logFilename put the log into that file."""
         server = Server(
-            self, environment(self.valkey, LOG_TO_FILE="true", LOG_FILENAME="events.log")
+            self, environment(self.redis.port, LOG_TO_FILE="true", LOG_FILENAME="events.log")
         )
         log = server.directory / "events.log"
         wait_until(lambda: log.exists() and "following" in log.read_text(), server.text)
@@ -157,7 +157,7 @@ class ForegroundTests(SynchronousTestCase):
     def start_with(self, *options: str) -> Server:
         """Start a server with options of twistd, and wait until it is ready."""
         server = Server(
-            self, environment(self.valkey), arguments=("--nodaemon", "--pidfile=", *options)
+            self, environment(self.redis.port), arguments=("--nodaemon", "--pidfile=", *options)
         )
         server.wait_until_ready()
         return server
@@ -168,8 +168,8 @@ class DaemonTests(SynchronousTestCase):
 
     def test_life(self) -> None:
         """It starts with a pidfile and a logfile, serves, and stops on SIGTERM."""
-        valkey = Valkey(self)
-        environ = environment(valkey)
+        redis = RedisProcess(self)
+        environ = environment(redis.port)
         server = Server(self, environ, arguments=("--pidfile", "ws.pid", "--logfile", "ws.log"))
         self.assertEqual(server.wait(), 0, server.text())
         pid = int((server.directory / "ws.pid").read_text())
@@ -177,7 +177,7 @@ class DaemonTests(SynchronousTestCase):
         log = server.directory / "ws.log"
         wait_until(lambda: health(server.port) == 200, log.read_text)
         with Tab(server.port) as tab:
-            valkey.publish("job")
+            redis.publish("job")
             self.assertEqual(tab.jobs(1), ["job"])
         os.kill(pid, signal.SIGTERM)
         wait_until(lambda: not (server.directory / "ws.pid").exists(), log.read_text)

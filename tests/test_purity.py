@@ -68,4 +68,4 @@ class PurityTests(SynchronousTestCase):
             for file in (ROOT / "gaq_twisted").rglob("*.py")
             if "txredisapi" in _imports_in_source(file)
         }
-        self.assertEqual(users, {"streams.py"})
+        self.assertEqual(users, {"connection.py"})

@@ -1,38 +1,36 @@
-"""The Redis commands, against a real Valkey."""
+"""The Redis commands, against a real Redis or Valkey."""
 
-import os
-import signal
-import socket
 from typing import Any
 
-import trustme
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.ssl import PrivateCertificate
-from twisted.internet.task import deferLater
-from twisted.protocols.portforward import ProxyFactory
 from twisted.trial.unittest import TestCase
 
-from gaq_twisted import streams
 from gaq_twisted.config import Redis, Secret
+from gaq_twisted.connection import RedisError, RedisRefused
 from gaq_twisted.events import StreamId
-from gaq_twisted.streams import Entry, StreamRefused, Streams, StreamsError, redis_connection
-from tests.processes import DEADLINE_SECONDS, PREFIX, Valkey
-from tests.samples import settings
+from gaq_twisted.streams import BEGINNING, ChannelEntries, Entry, Streams
+from tests.processes import PREFIX, RedisProcess
+from tests.samples import job_data, settings
 
 MANY = 2**40
 
 
 class StreamsTestCase(TestCase):
-    """A test with a Valkey."""
+    """A test with a Redis."""
 
     def setUp(self) -> None:
-        """Start a Valkey."""
-        self.valkey = Valkey(self)
+        """Start a Redis."""
+        self.redis = RedisProcess(self)
+
+    def counts_entries(self) -> bool:
+        """Return whether this server knows how many entries a stream ever had."""
+        version = str(self.redis.client.info("server")["redis_version"])
+        return int(version.partition(".")[0]) >= 7
 
     def streams(self, redis: Redis | None = None, **values: Any) -> Streams:
-        """Return streams on the Valkey, which the test closes."""
-        redis = redis or Redis(port=self.valkey.port)
+        """Return streams on the Redis, which the test closes."""
+        redis = redis or Redis(port=self.redis.port)
         made = Streams(settings(redis=redis, **values), reactor)
         self.addCleanup(made.stopService)
         return made
@@ -44,12 +42,12 @@ class ReadingTests(StreamsTestCase):
     def add(self, *ids: str, key: str = f"{PREFIX}full", field: str = "data") -> None:
         """Add entries whose data are their ids."""
         for stream_id in ids:
-            self.valkey.client.xadd(key, {field: stream_id}, id=stream_id)
+            self.redis.client.xadd(key, {field: stream_id}, id=stream_id)
 
     async def test_newest(self) -> None:
         """The newest entries come oldest first, over several pages, over equal milliseconds."""
         ids = [f"{1 + number // 7}-{number % 7}" for number in range(1, 1300)]
-        with self.valkey.client.pipeline(transaction=False) as pipeline:
+        with self.redis.client.pipeline(transaction=False) as pipeline:
             for stream_id in ids:
                 pipeline.xadd(f"{PREFIX}full", {"data": "x"}, id=stream_id)
             pipeline.execute()
@@ -59,7 +57,7 @@ class ReadingTests(StreamsTestCase):
 
     async def test_newest_by_bytes(self) -> None:
         """No more pages are read than are needed for the bytes."""
-        with self.valkey.client.pipeline(transaction=False) as pipeline:
+        with self.redis.client.pipeline(transaction=False) as pipeline:
             for number in range(1, 1001):
                 pipeline.xadd(f"{PREFIX}full", {"data": "x" * 1000}, id=f"{number}-0")
             pipeline.execute()
@@ -68,14 +66,13 @@ class ReadingTests(StreamsTestCase):
         self.assertEqual(entries[-1].id, b"1000-0")
 
     async def test_after(self) -> None:
-        """A read goes on behind the cursor, in portions, and waits for what is not there yet."""
+        """A read goes on behind the last entry, in portions, and waits for what is not there."""
         self.add("1-1", "1-2", "2-0")
         streams = self.streams(redis_stream_read_count=2)
-        self.assertEqual(
-            await streams.after(b"0-0"), [Entry(b"1-1", b"1-1"), Entry(b"1-2", b"1-2")]
-        )
-        self.assertEqual(await streams.after(b"1-2"), [Entry(b"2-0", b"2-0")])
-        waiting = Deferred.fromCoroutine(streams.after(b"2-0"))
+        first, second, third = (Entry(name, name) for name in (b"1-1", b"1-2", b"2-0"))
+        self.assertEqual(await streams.after(BEGINNING), [first, second])
+        self.assertEqual(await streams.after(second), [third])
+        waiting = Deferred.fromCoroutine(streams.after(third))
         await streams.of_channel("red", StreamId(0, 0))  # The other connection is free meanwhile.
         self.assertNoResult(waiting)
         self.add("3-0")
@@ -83,212 +80,208 @@ class ReadingTests(StreamsTestCase):
 
     async def test_after_nothing(self) -> None:
         """When the block time is over there is nothing."""
-        self.assertEqual(await self.streams(redis_stream_read_block_ms=1).after(b"0-0"), [])
+        streams = self.streams(redis_stream_read_block_ms=1)
+        self.assertEqual(await streams.after(BEGINNING), [])
+
+    async def test_following(self) -> None:
+        """What is there behind the last entry comes at once, in portions, if that is there too."""
+        self.add("1-1", "1-2", "2-0", "3-0")
+        streams = self.streams(redis_stream_read_count=2)
+        entries = [Entry(name, name) for name in (b"1-1", b"1-2", b"2-0", b"3-0")]
+        self.assertEqual(await streams.following(BEGINNING), entries[:2])
+        self.assertEqual(await streams.following(entries[0]), entries[1:3])
+        self.assertEqual(await streams.following(entries[2]), entries[3:])
+        self.assertEqual(await streams.following(entries[3]), [])
+        self.assertEqual(streams.read_count, 2)
+
+    async def test_following_what_is_gone(self) -> None:
+        """Where the last entry is not there, or is another one, that is told."""
+        self.add("1-1", "1-2", "2-0")
+        streams = self.streams()
+        for absent in (Entry(b"1-1", b"x"), Entry(b"1-0", b"1-0"), Entry(b"9-0", b"9-0")):
+            self.assertIsNone(await streams.following(absent))
+        self.redis.client.xtrim(f"{PREFIX}full", maxlen=1, approximate=False)
+        self.assertIsNone(await streams.following(Entry(b"1-2", b"1-2")))
+        self.redis.client.delete(f"{PREFIX}full")
+        self.assertIsNone(await streams.following(Entry(b"2-0", b"2-0")))
+        self.assertEqual(await streams.following(BEGINNING), [])
+
+    async def test_times_connected(self) -> None:
+        """It is known whether the global stream is still followed on the same connection."""
+        streams = self.streams()
+        self.assertEqual(streams.times_connected, 0)
+        for _ in range(2):
+            await streams.following(BEGINNING)
+            await streams.of_channel("red", StreamId(0, 0))
+            self.assertEqual(streams.times_connected, 1)
+        self.redis.kill()
+        with self.assertRaises(RedisError):
+            await streams.following(BEGINNING)
+        self.redis.start()
+        await streams.of_channel("red", StreamId(0, 0))
+        self.assertEqual(streams.times_connected, 1)
+        await streams.following(BEGINNING)
+        self.assertEqual(streams.times_connected, 2)
+
+    async def test_holds(self) -> None:
+        """The stream holds an entry if it has that id and those data, and only then."""
+        self.add("1-0", "1-1")
+        self.redis.client.xadd(f"{PREFIX}full", {"other": "x"}, id="2-0")
+        streams = self.streams()
+        self.assertTrue(await streams.holds(Entry(b"1-0", b"1-0")))
+        self.assertTrue(await streams.holds(Entry(b"2-0", None)))
+        self.assertFalse(await streams.holds(Entry(b"1-0", b"1-1")))
+        self.assertFalse(await streams.holds(Entry(b"1-2", b"1-1")))
+        self.assertFalse(await streams.holds(Entry(b"2-0", b"x")))
+        self.redis.client.xtrim(f"{PREFIX}full", maxlen=1, approximate=False)
+        self.assertFalse(await streams.holds(Entry(b"1-0", b"1-0")))
+        self.redis.client.delete(f"{PREFIX}full")
+        self.assertFalse(await streams.holds(Entry(b"2-0", None)))
+
+    async def test_up_to(self) -> None:
+        """Pages go back from an id, that one included, until there is nothing."""
+        ids = [f"3-{number}" for number in range(250)]
+        with self.redis.client.pipeline(transaction=False) as pipeline:
+            for stream_id in ids:
+                pipeline.xadd(f"{PREFIX}full", {"data": stream_id}, id=stream_id)
+            pipeline.execute()
+        streams = self.streams()
+        last = StreamId(3, 220)
+        found: list[str] = []
+        while page := await streams.up_to(last):
+            self.assertLess(len(page), 221, "a page is a part of it")
+            found.extend(entry.id.decode() for entry in page)
+            last = StreamId.parse(page[-1].id).before()
+        self.assertEqual(found, ids[220::-1])
+        self.assertEqual((await streams.up_to(StreamId(4, 0)))[0], Entry(b"3-249", b"3-249"))
 
     async def test_of_channel(self) -> None:
         """A channel's stream is read from an id on, over several pages; others do not matter."""
         ids = [f"5-{number}" for number in range(1200)]
-        with self.valkey.client.pipeline(transaction=False) as pipeline:
+        with self.redis.client.pipeline(transaction=False) as pipeline:
             for stream_id in ids:
                 pipeline.xadd(f"{PREFIX}red", {"data": "x"}, id=stream_id)
             pipeline.execute()
         self.add("5-5", key=f"{PREFIX}blue")
-        entries = await self.streams().of_channel("red", StreamId(5, 100))
+        entries, trimmed = await self.streams().of_channel("red", StreamId(5, 100))
         self.assertEqual([entry.id.decode() for entry in entries], ids[100:])
-        self.assertEqual(await self.streams().of_channel("none", StreamId(0, 0)), [])
+        self.assertEqual(trimmed, 0)
+        nothing = ChannelEntries([], 0)
+        self.assertEqual(await self.streams().of_channel("none", StreamId(0, 0)), nothing)
+        self.assertEqual(await self.streams().of_channel("red", StreamId(6, 0)), nothing)
 
     async def test_fields(self) -> None:
         """The field `data` is found among others, and its lack is told."""
-        self.valkey.client.xadd(f"{PREFIX}full", {"a": "1", "data": "2", "b": "3"}, id="1-0")
+        self.redis.client.xadd(f"{PREFIX}full", {"a": "1", "data": "2", "b": "3"}, id="1-0")
         self.add("2-0", field="other")
         entries = await self.streams().newest(count=10, max_bytes=MANY)
         self.assertEqual(entries, [Entry(b"1-0", b"2"), Entry(b"2-0", None)])
 
     async def test_numbers_stay_text(self) -> None:
         """Data that look like a number are not made one."""
-        self.valkey.client.xadd(f"{PREFIX}full", {"data": "007"}, id="1-0")
+        self.redis.client.xadd(f"{PREFIX}full", {"data": "007"}, id="1-0")
         self.assertEqual(
             await self.streams().newest(count=1, max_bytes=MANY), [Entry(b"1-0", b"007")]
         )
 
 
-class ConnectionTests(StreamsTestCase):
-    """How Redis is reached, and what happens when it is not."""
+class TrimmingTests(StreamsTestCase):
+    """What is known of entries that Redis has trimmed."""
 
-    async def refusal(self, redis: Redis) -> str:
-        """Return the error of a read."""
-        with self.assertRaises(StreamsError) as caught:
-            await self.streams(redis).newest(count=1, max_bytes=MANY)
-        return str(caught.exception)
+    def publish(self, count: int, *, limit: int, key: str = f"{PREFIX}red") -> None:
+        """Add that many entries as Superset does."""
+        with self.redis.client.pipeline(transaction=False) as pipeline:
+            for number in range(1, count + 1):
+                data: Any = {"data": job_data("red", str(number))}
+                pipeline.xadd(key, data, id=f"{number}-0", maxlen=limit)
+            pipeline.execute()
 
-    async def test_password(self) -> None:
-        """Users and passwords are sent; wrong ones are told with Redis's own words."""
-        self.valkey.client.acl_setuser(
-            "superset", enabled=True, passwords=["+sesame"], keys=["*"], commands=["+@all"]
+    async def trimmed(self, first_ms: int, redis: Redis | None = None) -> int | None:
+        """Return what is told of a channel's stream that is read from there on."""
+        entries, trimmed = await self.streams(redis).of_channel("red", StreamId(first_ms, 0))
+        self.assertNotEqual(entries, [])
+        return trimmed
+
+    async def test_nothing(self) -> None:
+        """Of a short stream that was never trimmed it is certain on every Redis."""
+        self.publish(99, limit=1000)
+        self.assertEqual(await self.trimmed(0), 0)
+        self.assertEqual(await self.trimmed(1), 0)
+
+    async def test_some(self) -> None:
+        """How much the publisher's limit has removed is told, where Redis counts it."""
+        self.publish(1500, limit=1000)
+        gone = 1500 - self.redis.client.xlen(f"{PREFIX}red")
+        self.assertGreater(gone, 0)
+        self.assertEqual(await self.trimmed(0), gone if self.counts_entries() else None)
+        self.assertEqual(await self.trimmed(1), gone if self.counts_entries() else None)
+
+    async def test_long_and_untrimmed(self) -> None:
+        """A long stream has lost nothing, where Redis counts; else that cannot be known."""
+        self.publish(100, limit=1000)
+        self.assertEqual(await self.trimmed(0), 0 if self.counts_entries() else None)
+
+    async def test_exact_limit(self) -> None:
+        """What XTRIM removes is counted too."""
+        self.publish(300, limit=1000)
+        self.redis.client.xtrim(f"{PREFIX}red", maxlen=250, approximate=False)
+        self.assertEqual(await self.trimmed(10), 50 if self.counts_entries() else None)
+
+    async def test_older_left(self) -> None:
+        """As long as an older entry is left, nothing behind it was trimmed."""
+        self.publish(300, limit=1000)
+        self.redis.client.xtrim(f"{PREFIX}red", maxlen=200, approximate=False)
+        self.assertEqual(await self.trimmed(102), 0)
+        self.assertNotEqual(await self.trimmed(101), 0)
+
+    async def test_not_allowed_to_know(self) -> None:
+        """A user that may read but not use XINFO gets the entries all the same."""
+        self.publish(5, limit=1000)
+        self.redis.client.acl_setuser(
+            "reader",
+            enabled=True,
+            passwords=["+x"],
+            keys=[f"{PREFIX}*"],
+            commands=["+xread", "+xrange", "+xrevrange"],
         )
-        self.valkey.client.config_set("requirepass", "open up")
-        port = self.valkey.port
-        for username, password in (("superset", "sesame"), ("default", "open up")):
-            redis = Redis(port=port, username=username, password=Secret(password))
-            self.assertEqual(await self.streams(redis).newest(count=1, max_bytes=MANY), [])
-        wrong = await self.refusal(Redis(port=port, password=Secret("wrong")))
-        self.assertIn(f"Redis at 127.0.0.1:{port} answered AUTH with: WRONGPASS", wrong)
-        self.assertIn("NOAUTH", await self.refusal(Redis(port=port)))
+        reader = Redis(port=self.redis.port, username="reader", password=Secret("x"))
+        self.assertIsNone(await self.trimmed(0, reader))
+        self.assertEqual(await self.trimmed(2, reader), 0)
+        self.publish(5, limit=1000, key=f"{PREFIX}full")
+        self.assertFalse(await self.streams(reader).is_untrimmed())
 
-    async def test_refused_connections_are_closed(self) -> None:
-        """A connection that may not be used is not kept."""
+    async def test_disabled(self) -> None:
+        """Without XINFO all else works."""
+        redis = RedisProcess(self, "--rename-command", "XINFO", "")
+        redis.client.xadd(f"{PREFIX}red", {"data": "x"}, id="1-0")
+        self.assertIsNone(await self.trimmed(0, Redis(port=redis.port)))
 
-        def names() -> list[str]:
-            return [client["id"] for client in self.valkey.client.client_list()]
-
-        before = names()
-        for _ in range(5):
-            await self.refusal(Redis(port=self.valkey.port, password=Secret("wrong")))
-            await self.refusal(Redis(port=self.valkey.port, db=99))
-        deadline = reactor.seconds() + DEADLINE_SECONDS
-        while names() != before:
-            self.assertLess(reactor.seconds(), deadline)
-            await deferLater(reactor, 0)
-
-    async def test_database(self) -> None:
-        """The database number is selected."""
-        self.valkey.client.execute_command("SELECT 3")
-        self.valkey.client.xadd(f"{PREFIX}full", {"data": "in 3"}, id="1-0")
-        redis = Redis(port=self.valkey.port, db=3)
-        self.assertEqual(
-            await self.streams(redis).newest(count=1, max_bytes=MANY), [Entry(b"1-0", b"in 3")]
-        )
-        self.assertIn("SELECT", await self.refusal(Redis(port=self.valkey.port, db=99)))
-
-    async def test_absent(self) -> None:
-        """Without Redis the error names the address; with it again the same object works."""
-        port = self.valkey.port
-        self.valkey.kill()
-        self.assertIn(
-            f"cannot connect to Redis at 127.0.0.1:{port}", await self.refusal(Redis(port=port))
-        )
+    async def test_global_stream(self) -> None:
+        """Whether the global stream is whole is told only where it is certain."""
+        key = f"{PREFIX}full"
         streams = self.streams()
-        with self.assertRaises(StreamsError):
-            await streams.newest(count=1, max_bytes=MANY)
-        self.valkey.restart()
-        self.assertEqual(await streams.newest(count=1, max_bytes=MANY), [])
+        with self.assertRaises(RedisError):
+            await streams.is_untrimmed()
+        self.publish(99, limit=1000, key=key)
+        self.assertTrue(await streams.is_untrimmed())
+        self.redis.client.delete(key)
+        self.publish(150, limit=1000, key=key)
+        self.assertEqual(await streams.is_untrimmed(), self.counts_entries())
+        self.redis.client.xtrim(key, maxlen=149, approximate=False)
+        self.assertFalse(await streams.is_untrimmed())
 
-    async def test_lost(self) -> None:
-        """A command under way fails when the connection is lost; the next one connects anew."""
-        streams = self.streams()
-        waiting = Deferred.fromCoroutine(streams.after(b"0-0"))
-        await streams.of_channel("red", StreamId(0, 0))
-        self.valkey.kill()
-        with self.assertRaises(StreamsError) as caught:
-            await waiting
-        self.assertIn("was lost", str(caught.exception))
-        self.valkey.restart()
-        self.assertEqual(await streams.newest(count=1, max_bytes=MANY), [])
 
-    async def test_hung(self) -> None:
-        """A server that does not answer is given up in time, and a new connection is made."""
-        connection = redis_connection(Redis(port=self.valkey.port), reactor)
-        self.addCleanup(connection.close)
-        await connection.ask("PING")
-        self.valkey.signal(signal.SIGSTOP)
-        with self.assertRaises(StreamsError) as caught:
-            await connection.ask("PING", within_seconds=0.1)
-        self.assertIn("did not answer within 0.1 s", str(caught.exception))
-        self.valkey.signal(signal.SIGCONT)
-        self.assertEqual(await connection.ask("PING"), b"PONG")
-
-    async def test_vanished(self) -> None:
-        """An address that does not answer at all is given up in time."""
-        with socket.socket() as full:
-            full.bind(("127.0.0.1", 0))
-            full.listen(0)
-            port = full.getsockname()[1]
-            # With its queue full, the system ignores who else wants to connect.
-            queued = [socket.socket() for _ in range(4)]
-            for one in queued:
-                self.addCleanup(one.close)
-                one.setblocking(False)
-                one.connect_ex(("127.0.0.1", port))
-            self.patch(streams, "_CONNECT_SECONDS", 0.2)
-            self.assertIn("within 0.2 s", await self.refusal(Redis(port=port)))
+class RefusalTests(StreamsTestCase):
+    """Streams that Redis will not read."""
 
     async def test_refused_streams(self) -> None:
         """A key that is no stream, or not ours to read, is told from a Redis in trouble."""
-        self.valkey.client.set(f"{PREFIX}red", "not a stream")
-        self.valkey.client.acl_setuser(
+        self.redis.client.set(f"{PREFIX}red", "not a stream")
+        self.redis.client.acl_setuser(
             "some", enabled=True, passwords=["+x"], keys=[f"{PREFIX}full"], commands=["+@all"]
         )
-        limited = Redis(port=self.valkey.port, username="some", password=Secret("x"))
+        limited = Redis(port=self.redis.port, username="some", password=Secret("x"))
         for redis, error in ((None, "WRONGTYPE"), (limited, "NOPERM")):
-            with self.assertRaises(StreamRefused) as caught:
+            with self.assertRaises(RedisRefused) as caught:
                 await self.streams(redis).of_channel("red", StreamId(0, 0))
             self.assertIn(error, str(caught.exception))
-
-    async def test_error_reply(self) -> None:
-        """An error of Redis is told and does not cost the connection."""
-        connection = redis_connection(Redis(port=self.valkey.port), reactor)
-        self.addCleanup(connection.close)
-        before = await connection.ask("CLIENT", "ID")
-        self.valkey.client.set(f"{PREFIX}full", "not a stream")
-        with self.assertRaises(StreamsError) as caught:
-            await connection.ask("XRANGE", f"{PREFIX}full", "-", "+")
-        self.assertIn("answered XRANGE with: WRONGTYPE", str(caught.exception))
-        self.assertEqual(await connection.ask("CLIENT", "ID"), before)
-
-
-class TlsTests(TestCase):
-    """TLS to Redis."""
-
-    def setUp(self) -> None:
-        """Start a Valkey behind a front that speaks TLS as localhost, with a CA of its own."""
-        ca = trustme.CA()
-        certificate = ca.issue_cert("localhost")
-        front = reactor.listenSSL(  # type: ignore[attr-defined]
-            0,
-            ProxyFactory("127.0.0.1", Valkey(self).port),
-            PrivateCertificate.loadPEM(
-                certificate.private_key_and_cert_chain_pem.bytes()
-            ).options(),
-            interface="127.0.0.1",
-        )
-        self.addCleanup(front.stopListening)
-        self.port = front.getHost().port
-        self.ca_file = self.mktemp()
-        ca.cert_pem.write_to_path(self.ca_file)
-
-    def trust(self, file: str) -> None:
-        """Let OpenSSL find its trusted CAs in that file."""
-        before = os.environ.get("SSL_CERT_FILE")
-        os.environ["SSL_CERT_FILE"] = file
-
-        def restore() -> None:
-            del os.environ["SSL_CERT_FILE"]
-            if before is not None:
-                os.environ["SSL_CERT_FILE"] = before
-
-        self.addCleanup(restore)
-
-    async def newest(self, **values: Any) -> list[Entry]:
-        """Read over TLS."""
-        redis = Redis(port=self.port, ssl=True, **values)
-        streams = Streams(settings(redis=redis), reactor)
-        self.addCleanup(streams.stopService)
-        return await streams.newest(count=1, max_bytes=MANY)
-
-    async def test_good(self) -> None:
-        """A certificate of a trusted CA for the right name is accepted."""
-        self.trust(self.ca_file)
-        self.assertEqual(await self.newest(host="localhost"), [])
-
-    async def test_wrong_name(self) -> None:
-        """Another name is refused, unless names are not to be compared."""
-        self.trust(self.ca_file)
-        with self.assertRaises(StreamsError):
-            await self.newest(host="127.0.0.1")
-        self.assertEqual(await self.newest(host="127.0.0.1", validate_hostname=False), [])
-
-    async def test_unknown_ca(self) -> None:
-        """An unknown CA is refused, also where names are not compared."""
-        for validate_hostname in (True, False):
-            with self.assertRaises(StreamsError):
-                await self.newest(host="localhost", validate_hostname=validate_hostname)

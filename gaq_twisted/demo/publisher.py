@@ -4,7 +4,7 @@ import json
 from typing import Any
 from uuid import uuid4
 
-from gaq_twisted.streams import Connection
+from gaq_twisted.connection import Connection
 
 # Superset 6.1 lets Redis trim the streams near these lengths.
 _CHANNEL_STREAM_ENTRIES = 1_000
@@ -32,7 +32,7 @@ class Publisher:
             failed: whether the job ended with an error.
 
         Raises:
-            StreamsError: if Redis does not take it.
+            RedisError: if Redis does not take it.
         """
         data = json.dumps(_ended_job(channel, [_ERROR] if failed else []))
         await self._add(channel, _CHANNEL_STREAM_ENTRIES, data)

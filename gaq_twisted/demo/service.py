@@ -13,9 +13,9 @@ from twisted.logger import Logger
 from gaq_twisted import config
 from gaq_twisted.demo.page import DemoPage
 from gaq_twisted.demo.publisher import Publisher
+from gaq_twisted.endpoints import RedisServer
 from gaq_twisted.logs import observer
 from gaq_twisted.service import make_server
-from gaq_twisted.streams import redis_connection
 
 _LOOPBACK = "127.0.0.1"
 _PORTS = range(8080, 8180)
@@ -69,7 +69,7 @@ def make_demo(twistd: Mapping[str, Any], reactor: Any) -> IService:
         None,
         {"PORT": str(port), "REDIS_PORT": str(redis_port), "JWT_SECRET": secrets.token_hex(32)},
     )
-    publisher = Publisher(redis_connection(settings.redis, reactor), settings.redis_stream_prefix)
+    publisher = Publisher(RedisServer(settings, reactor).connection(), settings.redis_stream_prefix)
     return make_server(
         settings,
         reactor,
