@@ -122,8 +122,12 @@ class EventSink(Protocol):
     def deliver(self, event: Event) -> None:
         """Take the next event."""
 
-    def gap(self) -> None:
-        """Note that events may be missing here; the next ids may be lower than the last."""
+    def gap(self) -> int:
+        """Note that events may be missing here; the next ids may be lower than the last.
+
+        Returns:
+            How many channels have listeners that may miss them.
+        """
 
 
 class InvalidEvent(Exception):

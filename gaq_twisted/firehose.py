@@ -1,29 +1,67 @@
 """The service that follows the global stream and passes on its events."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 
+from gaq_twisted.connection import RedisError, RedisTooOld
 from gaq_twisted.events import Event, EventSink, InvalidEvent, StreamId, parse_event
 from gaq_twisted.metrics import INVALID_EVENT, STREAM_GAP, Metrics
-from gaq_twisted.streams import Entry, StreamsError
+from gaq_twisted.streams import BEGINNING, Entry
 
-_BEGINNING = b"0-0"
+# How often it is looked whether the stream still is what was read; and how long
+# events may be handed on before others get a turn of the reactor.
+_LOOK_SECONDS = 5.0
+_SLICE_SECONDS = 0.01
+# More than a replica lacks that takes over.
+_REMEMBERED_ENTRIES = 10_000
+
+
+class _Remembered(NamedTuple):
+    """What is kept of an entry to know it again."""
+
+    id: bytes
+    data_hash: int
+
+    @classmethod
+    def of(cls, entry: Entry) -> "_Remembered":
+        return cls(entry.id, hash(entry.data))
 
 
 class GlobalStream(Protocol):
     """The part of Streams that is followed."""
 
+    @property
+    def times_connected(self) -> int:
+        """As Streams.times_connected."""
+
     async def newest(self, *, count: int, max_bytes: int) -> list[Entry]:
         """As Streams.newest."""
 
-    async def after(self, cursor: bytes) -> list[Entry]:
+    @property
+    def read_count(self) -> int:
+        """As Streams.read_count."""
+
+    async def after(self, last: Entry) -> list[Entry]:
         """As Streams.after."""
+
+    async def following(self, last: Entry) -> list[Entry] | None:
+        """As Streams.following."""
+
+    async def holds(self, entry: Entry) -> bool:
+        """As Streams.holds."""
+
+    async def up_to(self, last: StreamId) -> list[Entry]:
+        """As Streams.up_to."""
+
+    async def is_untrimmed(self) -> bool:
+        """As Streams.is_untrimmed."""
 
 
 class Firehose(Service):
@@ -42,6 +80,7 @@ class Firehose(Service):
         metrics: Metrics,
         clock: Any,
         retry_delay: Callable[[int], float],
+        give_up: Callable[[], None],
         *,
         recent_count: int,
         recent_bytes: int,
@@ -54,6 +93,7 @@ class Firehose(Service):
             metrics: where to count.
             clock: provides IReactorTime.
             retry_delay: returns the seconds to wait after that many failed tries in a row.
+            give_up: called if the first answer of Redis tells that it is too old.
             recent_count: how many events the sink wants to have from before the start.
             recent_bytes: how large their data may be together, about.
         """
@@ -62,12 +102,24 @@ class Firehose(Service):
         self._metrics = metrics
         self._clock = clock
         self._retry_delay = retry_delay
+        self._give_up = give_up
         self._recent_count = recent_count
         self._recent_bytes = recent_bytes
-        # The id of the last entry that was read; None before the first.
-        self._cursor: bytes | None = None
+        # The last entry that was read; None before the start.
+        self._last: Entry | None = None
+        # When it was last made sure that the stream still is what was read: what was the
+        # last entry then, on which connection, and at what time.
+        self._last_looked = BEGINNING
+        self._looked_connection = 0
+        self._looked_at = 0.0
+        # The last entries that were read, to know them again; older ones than the first
+        # of these were read before.
+        self._remembered: deque[_Remembered] = deque(maxlen=_REMEMBERED_ENTRIES)
+        # Whether there may be more to read that is there already.
+        self._is_behind = False
+        self._skipped: list[tuple[bytes, str]] = []
         self._failures = 0
-        # What was logged of this outage.
+        # The states of Redis that were logged in this outage.
         self._told: set[str] = set()
         self._loop = LoopingCall(self._begin_turn)
         self._loop.clock = clock
@@ -100,74 +152,176 @@ class Firehose(Service):
     async def _read_once(self) -> None:
         try:
             await self._read()
-        except StreamsError as error:
-            await self._wait_after(error)
+        except RedisError as error:
+            if isinstance(error, RedisTooOld) and self._last is None:
+                self._log.critical("cannot work with this Redis: {error}", error=str(error))
+                self._loop.stop()
+                self._give_up()
+            else:
+                await self._wait_after(error, error.state)
         except Exception as error:
             if self.running:
                 self._log.failure("following the global stream failed")
-                await self._wait_after(error)
-        else:
-            self._recovered()
+                await self._wait_after(error, str(error))
 
     async def _read(self) -> None:
-        if self._cursor is None:
-            entries = await self._streams.newest(
-                count=self._recent_count, max_bytes=self._recent_bytes
-            )
-            # There may have been older ones that Redis has trimmed.
-            first_id = entries[0].id if entries else _BEGINNING
-            self._sink.start(self._events(entries), whole_from=first_id)
-            self._cursor = entries[-1].id if entries else _BEGINNING
-            self._log.info(
-                "following the global stream from {cursor}, with {count} recent entries",
-                cursor=self._cursor.decode(),
-                count=len(entries),
-            )
+        if self._last is None:
+            self._last = await self._start()
+            self._recovered()
             return
-        if self._failures:
-            self._check_cursor(self._cursor, await self._streams.newest(count=1, max_bytes=1))
-        entries = await self._streams.after(self._cursor)
-        if entries:
-            self._cursor = entries[-1].id
-        for event in self._events(entries):
-            try:
-                self._sink.deliver(event)
-            except Exception:
-                self._log.failure("event {id} could not be delivered", id=event.id.decode())
+        entries: list[Entry] = []
+        if self._is_behind or self._is_look_due():
+            entries = await self._looked(self._last)
+        if not entries:
+            entries = await self._streams.after(self._last)
+            self._recovered()
+            if self._streams.times_connected != self._looked_connection:
+                # Nobody has looked yet whether this server has the same stream.
+                return
+        await self._deliver(entries)
+        self._is_behind = len(entries) == self._streams.read_count
 
-    def _check_cursor(self, cursor: bytes, newest: Sequence[Entry]) -> None:
-        # A replica that took over, or a restored backup, may end before the
-        # cursor; the next entries could then get ids that the cursor hides.
-        newest_id = newest[-1].id if newest else _BEGINNING
-        if StreamId.parse(newest_id) < StreamId.parse(cursor):
-            self._log.warn(
-                "events may be lost in Redis: the global stream ends at {newest_id},"
-                " before {cursor}, which had been read",
-                newest_id=newest_id.decode(),
-                cursor=cursor.decode(),
-            )
-            self._metrics.increment(STREAM_GAP)
-            self._cursor = newest_id
-            self._sink.gap()
-
-    def _events(self, entries: Iterable[Entry]) -> list[Event]:
+    async def _start(self) -> Entry:
+        connection = self._streams.times_connected
+        entries = await self._streams.newest(count=self._recent_count, max_bytes=self._recent_bytes)
+        # There may have been older ones that Redis has trimmed.
+        first, last = (entries[0], entries[-1]) if entries else (BEGINNING, BEGINNING)
         events: list[Event] = []
-        skipped: list[tuple[bytes, str]] = []
+        pause_at = self._next_pause()
         for entry in entries:
-            try:
-                events.append(parse_event(entry.id, entry.data))
-            except InvalidEvent as error:
-                skipped.append((entry.id, str(error)))
-        if skipped:
-            first_id, reason = skipped[0]
+            if self._clock.seconds() >= pause_at:
+                pause_at = await self._pause()
+            event = self._event(entry)
+            if event is not None:
+                events.append(event)
+        self._tell_skipped()
+        self._sink.start(events, whole_from=first.id)
+        if self._are_all(entries):
+            self._remembered.append(_Remembered.of(BEGINNING))
+        self._remembered.extend(map(_Remembered.of, entries))
+        self._note_look(connection, last)
+        self._log.info(
+            "following the global stream from {cursor}, with {count} recent entries",
+            cursor=last.id.decode(),
+            count=len(entries),
+        )
+        return last
+
+    def _are_all(self, entries: Sequence[Entry]) -> bool:
+        """Return whether there was no reason to read less than the whole stream."""
+        size_bytes = sum(len(entry.data or b"") for entry in entries)
+        return len(entries) < self._recent_count and size_bytes < self._recent_bytes
+
+    async def _deliver(self, entries: Iterable[Entry]) -> None:
+        pause_at = self._next_pause()
+        for entry in entries:
+            if self._clock.seconds() >= pause_at:
+                pause_at = await self._pause()
+            event = self._event(entry)
+            if event is not None:
+                try:
+                    self._sink.deliver(event)
+                except Exception:
+                    self._log.failure("event {id} could not be delivered", id=event.id.decode())
+            self._last = entry
+            self._remembered.append(_Remembered.of(entry))
+        self._tell_skipped()
+
+    def _is_look_due(self) -> bool:
+        if self._streams.times_connected != self._looked_connection:
+            return True
+        return bool(self._clock.seconds() >= self._looked_at + _LOOK_SECONDS)
+
+    async def _looked(self, last: Entry) -> list[Entry]:
+        """Return the next entries, having looked whether the stream is still what was read.
+
+        A replica that took over, or a restored backup, may lack what was read
+        and hold other entries in its place, with ids that a read after the last
+        one would never return.  And while the reading is behind, Redis may trim
+        what was not read yet.
+        """
+        connection = self._streams.times_connected
+        entries = await self._streams.following(last)
+        if entries is None:
+            self._last = await self._newest_known(last)
+            self._tell_gap(
+                "the global stream has lost {last}, which had been read;"
+                " going on after {place}, the newest before it that is left",
+                last=last.id.decode(),
+                place=self._last.id.decode(),
+            )
+            self._forget_after(self._last)
+            self._note_look(connection, self._last)
+        elif self._is_look_due():
+            if await self._has_begun_anew(last):
+                self._tell_gap("the global stream was emptied and has begun anew")
+            self._note_look(connection, last)
+        return entries or []
+
+    async def _has_begun_anew(self, last: Entry) -> bool:
+        """Return whether entries are gone, though Redis has not trimmed any."""
+        if self._last_looked in (last, BEGINNING) or await self._streams.holds(self._last_looked):
+            return False
+        return await self._streams.is_untrimmed()
+
+    def _note_look(self, connection: int, last: Entry) -> None:
+        self._looked_connection, self._last_looked = connection, last
+        self._looked_at = self._clock.seconds()
+
+    async def _newest_known(self, last: Entry) -> Entry:
+        """Return the newest entry up to that id that had been read, or the beginning."""
+        known, oldest = set(self._remembered), StreamId.parse(self._remembered[0].id)
+        page = await self._streams.up_to(StreamId.parse(last.id))
+        while page:
+            for entry in page:
+                if _Remembered.of(entry) in known or StreamId.parse(entry.id) < oldest:
+                    return entry
+            page = await self._streams.up_to(StreamId.parse(page[-1].id).before())
+        return BEGINNING
+
+    def _forget_after(self, place: Entry) -> None:
+        """Remember what was read before a place and no more, so that ids go up again."""
+        last = _Remembered.of(place)
+        while self._remembered and self._remembered[-1] != last:
+            self._remembered.pop()
+        if not self._remembered:
+            self._remembered.append(last)
+
+    def _tell_gap(self, what: str, **facts: str) -> None:
+        channels = self._sink.gap()
+        self._log.warn(
+            f"events may be lost, {{channels}} channels are listening: {what}",
+            channels=channels,
+            **facts,
+        )
+        self._metrics.increment(STREAM_GAP)
+
+    def _event(self, entry: Entry) -> Event | None:
+        try:
+            return parse_event(entry.id, entry.data)
+        except InvalidEvent as error:
+            self._skipped.append((entry.id, str(error)))
+            return None
+
+    def _tell_skipped(self) -> None:
+        if self._skipped:
+            first_id, reason = self._skipped[0]
             self._log.warn(
                 "skipped {count} entries that are not events; the first is {id}: {reason}",
-                count=len(skipped),
+                count=len(self._skipped),
                 id=first_id.decode(),
                 reason=reason,
             )
-            self._metrics.increment(INVALID_EVENT, len(skipped))
-        return events
+            self._metrics.increment(INVALID_EVENT, len(self._skipped))
+            self._skipped.clear()
+
+    async def _pause(self) -> float:
+        """Let the reactor do other things; return when to do so again."""
+        await deferLater(self._clock, 0)
+        return self._next_pause()
+
+    def _next_pause(self) -> float:
+        return float(self._clock.seconds()) + _SLICE_SECONDS
 
     def _recovered(self) -> None:
         if self._failures:
@@ -175,9 +329,9 @@ class Firehose(Service):
             self._told.clear()
             self._log.info("following the global stream again")
 
-    async def _wait_after(self, error: Exception) -> None:
-        if str(error) not in self._told:
-            self._told.add(str(error))
+    async def _wait_after(self, error: Exception, state: str) -> None:
+        if state not in self._told:
+            self._told.add(state)
             self._log.warn(
                 "cannot follow the global stream, will try until it works: {error}",
                 error=str(error),

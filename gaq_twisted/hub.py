@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 from twisted.logger import Logger
 
 from gaq_twisted.events import Event, LastId, StreamId
-from gaq_twisted.metrics import CLIENT_SEND_ERROR, CONNECTED_CLIENT, Metrics
+from gaq_twisted.metrics import CLIENT_SEND_ERROR, CONNECTED_CLIENT, STREAM_GAP, Metrics
 from gaq_twisted.resume import SKEW_MS, History, Missed, Reading
 from gaq_twisted.tail import Tail
 
@@ -203,9 +203,10 @@ class Hub:
             if socket not in self._got_early or not self._was_early(socket, event):
                 self._send(socket, frame)
 
-    def gap(self) -> None:
+    def gap(self) -> int:
         """Trust the tail no longer to hold all that there was."""
         self._tail.may_lack(self._tail.newest_id)
+        return self.channel_count
 
     def _resume(self, socket: Socket, last_id: str | None) -> None:
         position = None if last_id is None else LastId.parse(last_id)
@@ -219,12 +220,15 @@ class Hub:
             if missed is not None:
                 self._admit(socket, missed)
                 return
+        since_ms = position.id.ms
+        if self._tail and since_ms > self._tail.newest_id.ms + SKEW_MS:
+            # Redis has lost what this client was told last, and numbers from an earlier time on.
+            since_ms = 0
         self._read_history(
             socket,
             since=position,
-            read_from=StreamId(max(0, position.id.ms - SKEW_MS), 0),
-            # Had this been an id of the global stream, a tail that spans it would have known it.
-            exact=position.of_channel_stream or self._tail.spans(position.id),
+            read_from=StreamId(max(0, since_ms - SKEW_MS), 0),
+            tail_from_ms=since_ms,
         )
 
     def _resume_new_client(self, socket: Socket) -> None:
@@ -236,17 +240,23 @@ class Hub:
             self._admit(socket, self._tail.since(socket.channel, since_ms))
         else:
             since = LastId(StreamId(since_ms, 0), of_channel_stream=False)
-            self._read_history(socket, since=since, read_from=since.id, exact=False)
+            self._read_history(socket, since=since, read_from=since.id, tail_from_ms=since_ms)
 
     def _read_history(
-        self, socket: Socket, *, since: LastId, read_from: StreamId, exact: bool
+        self,
+        socket: Socket,
+        *,
+        since: LastId,
+        read_from: StreamId,
+        tail_from_ms: int,
     ) -> None:
         reading = Reading(
             socket.channel,
             since=since,
             read_from=read_from,
-            exact=exact,
+            tail_from_ms=tail_from_ms,
             tail_now=partial(self._tail.of_channel, socket.channel),
+            tail_covers=self._tail.covers,
             done=self._history_read,
         )
         self._readings.setdefault(socket.channel, {})[reading] = socket
@@ -261,6 +271,14 @@ class Hub:
         self._abandon_reading(socket)
         if missed.early:
             self._got_early[socket] = missed.early
+        if missed.gap is not None:
+            self._metrics.increment(STREAM_GAP)
+            self._log.warn(
+                "{peer} has lost {count} events since {since}, which Redis no longer has",
+                peer=socket.peer,
+                count="some" if missed.gap.at_most is None else f"up to {missed.gap.at_most}",
+                since=bytes(missed.gap.since).decode(),
+            )
         self._admit(socket, missed.events)
 
     def _abandon_reading(self, socket: Socket) -> None:

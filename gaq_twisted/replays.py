@@ -5,25 +5,25 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, DeferredQueue
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, DeferredQueue
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from gaq_twisted.connection import RedisError, RedisRefused
 from gaq_twisted.events import Event, InvalidEvent, StreamId, channel_stream_event
-from gaq_twisted.metrics import STREAM_GAP, Metrics
 from gaq_twisted.resume import Reading
-from gaq_twisted.streams import Entry, StreamRefused, StreamsError
+from gaq_twisted.streams import ChannelEntries, Entry
 
 
 class ChannelStreams(Protocol):
     """The part of Streams that is read here."""
 
-    async def of_channel(self, channel: str, start: StreamId) -> list[Entry]:
+    async def of_channel(self, channel: str, start: StreamId) -> ChannelEntries:
         """As Streams.of_channel."""
 
 
 class Replays(Service):
-    """Reads channel streams, one after the other; a History.
+    """Reads channel streams, a few at a time; a History.
 
     While Redis is away the readings wait, and their sockets stay open.
     """
@@ -33,80 +33,95 @@ class Replays(Service):
     def __init__(
         self,
         streams: ChannelStreams,
-        metrics: Metrics,
         clock: Any,
         retry_delay: Callable[[int], float],
+        *,
+        at_a_time: int,
     ) -> None:
         """Take where to read.
 
         Args:
             streams: where to read.
-            metrics: where to count.
             clock: provides IReactorTime.
             retry_delay: returns the seconds to wait after that many failed tries in a row.
+            at_a_time: how many readings may be under way, so that a slow answer does
+                not hold up all others.
         """
         self._streams = streams
-        self._metrics = metrics
         self._clock = clock
         self._retry_delay = retry_delay
+        self._at_a_time = at_a_time
         self._queue: DeferredQueue[Reading] = DeferredQueue()
-        self._failures = 0
-        self._worker: Deferred[None] | None = None
+        self._is_away = False
+        self._workers: list[Deferred[None]] = []
 
     def startService(self) -> None:
         """Begin to read."""
         super().startService()
-        self._worker = Deferred.fromCoroutine(self._work())
+        self._workers = [Deferred.fromCoroutine(self._work()) for _ in range(self._at_a_time)]
 
-    def stopService(self) -> "Deferred[None] | None":
+    def stopService(self) -> "Deferred[Any]":
         """Stop reading; what waits is forgotten."""
         super().stopService()
-        if self._worker is not None:
-            self._worker.cancel()
-        return self._worker
+        for worker in self._workers:
+            worker.cancel()
+        return DeferredList(self._workers)
 
     def read(self, reading: Reading) -> None:
         """Answer the reading when its turn comes."""
         self._queue.put(reading)
 
     async def _work(self) -> None:
+        failures = 0
         with suppress(CancelledError):
             while True:
-                await self._serve(await self._queue.get())
+                reading = await self._queue.get()
+                if not reading.wanted:
+                    continue
+                try:
+                    await self._serve(reading)
+                except RedisError as error:
+                    # Others take their turn before it is tried again.
+                    self._queue.put(reading)
+                    self._tell_away(error)
+                    await deferLater(self._clock, self._retry_delay(failures))
+                    failures += 1
+                else:
+                    self._tell_back()
+                    failures = 0
 
     async def _serve(self, reading: Reading) -> None:
-        if not reading.wanted:
-            return
         reading.begin()
         try:
-            try:
-                entries = await self._streams.of_channel(reading.channel, reading.read_from)
-            except StreamRefused as error:
-                self._log.error(
-                    "a client gets only those of its missed events that are in memory: {error}",
-                    error=str(error),
-                )
-                self._metrics.increment(STREAM_GAP)
-                entries = []
-            reading.answer(self._events(reading.channel, entries))
-        except StreamsError as error:
-            # Others take their turn before it is tried again.
-            self._queue.put(reading)
-            await self._wait_after(error)
+            entries, trimmed = await self._read(reading)
+            reading.answer(self._events(reading.channel, entries), trimmed)
+        except RedisError:
+            raise
         except Exception as error:
             if isinstance(error, CancelledError) and not self.running:
                 raise
             self._log.failure("a client's missed events could not be read")
             reading.fail()
-        else:
-            self._failures = 0
 
-    async def _wait_after(self, error: StreamsError) -> None:
-        if not self._failures:
+    async def _read(self, reading: Reading) -> ChannelEntries:
+        try:
+            return await self._streams.of_channel(reading.channel, reading.read_from)
+        except RedisRefused as error:
+            self._log.error(
+                "a client gets only those of its missed events that are in memory: {error}",
+                error=str(error),
+            )
+            return ChannelEntries([], None)
+
+    def _tell_away(self, error: RedisError) -> None:
+        if not self._is_away:
+            self._is_away = True
             self._log.warn("clients wait for their missed events: {error}", error=str(error))
-        delay_seconds = self._retry_delay(self._failures)
-        self._failures += 1
-        await deferLater(self._clock, delay_seconds)
+
+    def _tell_back(self) -> None:
+        if self._is_away:
+            self._is_away = False
+            self._log.info("clients get their missed events again")
 
     def _events(self, channel: str, entries: list[Entry]) -> list[Event]:
         events: list[Event] = []

@@ -27,6 +27,7 @@ from gaq_twisted.tail import Tail
 
 _GAUGES_SECONDS = 10.0
 _GOODBYE_SECONDS = 1.0
+_READINGS_AT_A_TIME = 8
 
 
 class Server(MultiService):
@@ -140,6 +141,7 @@ def make_server(
     first: Sequence[IService] = (),
     resources: Mapping[bytes, IResource] | None = None,
     interface: str = "",
+    give_up: Callable[[], None] = lambda: None,
 ) -> Server:
     """Return the server that the settings describe, not started.
 
@@ -150,13 +152,17 @@ def make_server(
         first: services to start before all others.
         resources: further HTTP resources by the first part of their path.
         interface: the address to listen on; all IPv4 addresses if empty.
+        give_up: called when the server cannot work, and has logged why.
+
+    Raises:
+        ConfigError: if a file that the settings name cannot be used.
     """
     statsd = StatsdService(settings.statsd, reactor)
     streams = Streams(settings, reactor)
     retry_delay = backoffPolicy(
         initialDelay=0.1, maxDelay=3.0, factor=2.0, jitter=lambda: random.uniform(0.0, 0.2)
     )
-    replays = Replays(streams, statsd, reactor, retry_delay)
+    replays = Replays(streams, reactor, retry_delay, at_a_time=_READINGS_AT_A_TIME)
     hub = Hub(
         Tail(settings.tail_max_events, settings.tail_max_bytes),
         replays,
@@ -170,6 +176,7 @@ def make_server(
         statsd,
         reactor,
         retry_delay,
+        give_up,
         recent_count=settings.tail_max_events,
         recent_bytes=settings.tail_max_bytes,
     )

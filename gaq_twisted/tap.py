@@ -3,7 +3,9 @@
 The one place that imports the reactor.
 """
 
+import atexit
 import encodings.idna  # noqa: F401 - looking up a host name wants it, perhaps after a chroot
+import gc
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -68,11 +70,21 @@ def makeService(options: Options) -> IService:
     from gaq_twisted.logs import observer
     from gaq_twisted.service import make_server
 
+    # What was imported lives as long as the process: left to the garbage collector, a
+    # look through all of it would hold up every socket now and then.
+    reactor.callWhenRunning(gc.freeze)
+
+    def give_up() -> None:
+        # twistd itself would report success.
+        atexit.register(os._exit, os.EX_UNAVAILABLE)
+        reactor.stop()
+
     try:
         settings, warnings = config.load(options.config_file(), os.environ)
+        log_to = None if twistd.get("logger") else observer(settings, twistd, reactor)
+        server = make_server(settings, reactor, observer=log_to, give_up=give_up)
     except config.ConfigError as error:
         raise SystemExit("\n".join(f"gaq-ws: {fault}" for fault in error.faults)) from None
     for warning in warnings:
         _log.warn("{warning}", warning=warning)
-    log_to = None if twistd.get("logger") else observer(settings, twistd, reactor)
-    return make_server(settings, reactor, observer=log_to)
+    return server

@@ -1,5 +1,7 @@
 """Stand-ins for neighbours of what is tested, which note what was asked of them."""
 
+from typing import Any
+
 from twisted.internet.defer import Deferred
 
 from gaq_twisted.events import StreamId
@@ -8,7 +10,7 @@ from gaq_twisted.hub import Socket
 from gaq_twisted.metrics import Metrics
 from gaq_twisted.replays import ChannelStreams
 from gaq_twisted.resume import History, Reading
-from gaq_twisted.streams import Entry
+from gaq_twisted.streams import ChannelEntries, Entry
 
 
 class FakeSocket(Socket):
@@ -74,25 +76,63 @@ class RecordingMetrics(Metrics):
         self.gauges[name] = value
 
 
+LOST = object()
+"""The answer that the last entry is gone."""
+
+
 class FakeStreams(GlobalStream, ChannelStreams):
     """Redis streams whose replies the test gives, to one question after the other."""
 
     def __init__(self) -> None:
         """Have no questions yet."""
         self.asked: list[tuple[object, ...]] = []
-        self._open: list[Deferred[list[Entry]]] = []
+        self._times_connected = 1
+        self.trimmed: int | None = 0
+        """What the answers for channels say of trimming."""
+        self._open: list[Deferred[Any]] = []
 
     async def newest(self, *, count: int, max_bytes: int) -> list[Entry]:
         """Ask for the newest entries."""
-        return await self._ask("newest", count)
+        return list(await self._ask("newest", count))
 
-    async def after(self, cursor: bytes) -> list[Entry]:
+    @property
+    def read_count(self) -> int:
+        """How many entries an answer has at most, as far as its reader knows."""
+        return 5
+
+    async def after(self, last: Entry) -> list[Entry]:
         """Ask for the next entries."""
-        return await self._ask("after", cursor)
+        return list(await self._ask("after", last.id))
 
-    async def of_channel(self, channel: str, start: StreamId) -> list[Entry]:
+    async def following(self, last: Entry) -> list[Entry] | None:
+        """Ask for the next entries that are there."""
+        entries = await self._ask("following", last.id)
+        return None if entries is LOST else list(entries)
+
+    async def holds(self, entry: Entry) -> bool:
+        """Ask for an entry."""
+        return bool(await self._ask("holds", entry.id))
+
+    async def up_to(self, last: StreamId) -> list[Entry]:
+        """Ask for entries before another."""
+        return list(await self._ask("up to", bytes(last)))
+
+    async def is_untrimmed(self) -> bool:
+        """Ask for what was trimmed."""
+        return bool(await self._ask("is untrimmed"))
+
+    async def of_channel(self, channel: str, start: StreamId) -> ChannelEntries:
         """Ask for a channel's entries."""
-        return await self._ask(channel, start)
+        return ChannelEntries(list(await self._ask(channel, start)), self.trimmed)
+
+    @property
+    def times_connected(self) -> int:
+        """How many times there was a connection."""
+        return self._times_connected
+
+    def reconnect(self) -> None:
+        """Have another connection from now on."""
+        self._times_connected += 1
 
     @property
     def is_asked(self) -> bool:
@@ -100,14 +140,19 @@ class FakeStreams(GlobalStream, ChannelStreams):
         return bool(self._open)
 
     def answer(self, *entries: Entry) -> None:
-        """Reply to the oldest open question."""
-        self._open.pop(0).callback(list(entries))
+        """Reply with entries to the oldest open question."""
+        self._open.pop(0).callback(entries)
+
+    def answer_with(self, answer: object) -> None:
+        """Reply with yes, no or LOST to the oldest open question."""
+        self._open.pop(0).callback(answer)
 
     def fail(self, error: Exception) -> None:
-        """Let the oldest open question fail."""
+        """Let the oldest open question fail, and with it the connection."""
+        self.reconnect()
         self._open.pop(0).errback(error)
 
-    async def _ask(self, *question: object) -> list[Entry]:
+    async def _ask(self, *question: object) -> Any:
         self.asked.append(question)
         self._open.append(Deferred(self._open.remove))
         return await self._open[-1]

@@ -5,18 +5,20 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
-from twisted.logger import LogEvent, LogLevel, capturedLogs
+from twisted.logger import LogEvent, LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
+from gaq_twisted.connection import RedisError, RedisTooOld
 from gaq_twisted.events import Event, EventSink
 from gaq_twisted.firehose import Firehose
 from gaq_twisted.metrics import INVALID_EVENT, STREAM_GAP
-from gaq_twisted.streams import Entry, StreamsError
-from tests.fakes import FakeStreams, RecordingMetrics
+from gaq_twisted.streams import Entry
+from tests.fakes import LOST, FakeStreams, RecordingMetrics
 from tests.samples import job_data
 
 RECENT = 3
-AWAY = StreamsError("cannot connect")
+LOOK_SECONDS = 5
+AWAY = RedisError("cannot connect")
 SECRET_DATA = b'{"channel_id": 7, "guest_token": "hush"}'
 
 
@@ -50,9 +52,10 @@ class RecordingSink(EventSink):
             raise RuntimeError("refused")
         self.delivered.append(event.id)
 
-    def gap(self) -> None:
-        """Count."""
+    def gap(self) -> int:
+        """Count; have listeners of seven channels."""
         self.gaps += 1
+        return 7
 
 
 class FirehoseTestCase(SynchronousTestCase):
@@ -64,16 +67,22 @@ class FirehoseTestCase(SynchronousTestCase):
         self.streams = FakeStreams()
         self.sink = RecordingSink()
         self.metrics = RecordingMetrics()
+        self.gave_up = 0
         self.firehose = Firehose(
             self.streams,
             self.sink,
             self.metrics,
             self.clock,
             lambda tries: 2.0**tries,
+            self.give_up,
             recent_count=RECENT,
             recent_bytes=1000,
         )
         self.firehose.startService()
+
+    def give_up(self) -> None:
+        """Count."""
+        self.gave_up += 1
 
     def answer(self, *entries: Entry) -> None:
         """Answer the question and let the next turn begin."""
@@ -204,16 +213,16 @@ class OutageTests(FirehoseTestCase):
         super().setUp()
         self.answer(entry(5))
 
-    def recover(self, *newest: Entry) -> None:
+    def recover(self, *entries: Entry) -> None:
         """Answer the question that comes first after an outage."""
-        self.assertEqual(self.asked(), ("newest", 1))
-        self.answer(*newest)
+        self.assertEqual(self.asked(), ("following", b"5-0"))
+        self.answer(*entries)
 
     def test_waits_grow(self) -> None:
         """Each failure in a row has a longer wait; success begins anew."""
         for wait in (1, 2, 4):
             self.fail_once(AWAY, wait)
-        self.recover(entry(5))
+        self.recover()
         self.answer()
         self.fail_once(AWAY, 1)
 
@@ -223,10 +232,11 @@ class OutageTests(FirehoseTestCase):
             with capturedLogs() as logs:
                 for wait in (1, 2, 4):
                     self.fail_once(AWAY, wait)
-                self.recover(entry(5))
             (warning,) = at_level(LogLevel.warn, logs)
             self.assertEqual(warning["error"], str(AWAY))
             with capturedLogs() as logs:
+                self.recover()
+                self.assertEqual(list(logs), [])
                 self.answer()
             self.assertEqual([one["log_level"] for one in logs], [LogLevel.info])
         with capturedLogs() as logs:
@@ -235,7 +245,7 @@ class OutageTests(FirehoseTestCase):
 
     def test_log_of_a_changing_outage(self) -> None:
         """Each kind of trouble in an outage has its line, and only one."""
-        refused = StreamsError("NOAUTH")
+        refused = RedisError("NOAUTH")
         with capturedLogs() as logs:
             for error, wait in ((AWAY, 1), (refused, 2), (AWAY, 4), (refused, 8)):
                 self.fail_once(error, wait)
@@ -245,9 +255,8 @@ class OutageTests(FirehoseTestCase):
     def test_nothing_is_skipped(self) -> None:
         """What arrived while Redis was away is read from where the reading ended."""
         self.fail_once(AWAY, 1)
-        self.recover(entry(9))
-        self.assertEqual(self.asked(), ("after", b"5-0"))
-        self.answer(entry(7), entry(9))
+        self.recover(entry(7), entry(9))
+        self.assertEqual(self.asked(), ("after", b"9-0"))
         self.assertEqual(self.sink.delivered, [b"7-0", b"9-0"])
         self.assertEqual(self.metrics.counts, {})
 
@@ -256,36 +265,8 @@ class OutageTests(FirehoseTestCase):
         with capturedLogs() as logs:
             self.fail_once(AWAY, 1)
             self.fail_once(AWAY, 2)
-        self.recover(entry(5))
+        self.recover()
         self.assertEqual(len(at_level(LogLevel.warn, logs)), 1)
-
-    def gap(self, *newest: Entry) -> LogEvent:
-        """Come back to a stream that ends there; return the warning about it."""
-        self.fail_once(AWAY, 1)
-        with capturedLogs() as logs:
-            self.recover(*newest)
-        self.assertEqual((self.metrics.counts, self.sink.gaps), ({STREAM_GAP: 1}, 1))
-        (warning,) = at_level(LogLevel.warn, logs)
-        return warning
-
-    def test_stream_went_back(self) -> None:
-        """A stream that ends before what was read is a gap, and is followed from its end."""
-        warning = self.gap(entry(3))
-        self.assertEqual((warning["newest_id"], warning["cursor"]), ("3-0", "5-0"))
-        self.assertEqual(self.asked(), ("after", b"3-0"))
-        self.answer(entry(4))
-        self.assertEqual((self.sink.delivered, self.asked()), ([b"4-0"], ("after", b"4-0")))
-
-    def test_stream_is_empty(self) -> None:
-        """So is one that has become empty."""
-        self.assertEqual(self.gap()["newest_id"], "0-0")
-        self.assertEqual(self.asked(), ("after", b"0-0"))
-
-    def test_ids_compare_as_numbers(self) -> None:
-        """An id with more digits is greater, though its text comes first."""
-        self.fail_once(AWAY, 1)
-        self.recover(entry(10))
-        self.assertEqual((self.asked(), self.metrics.counts), (("after", b"5-0"), {}))
 
     def test_unexpected_exception(self) -> None:
         """A fault of ours is logged as a failure each time, and does not end the following."""
@@ -294,9 +275,230 @@ class OutageTests(FirehoseTestCase):
             self.fail_once(ZeroDivisionError("oops"), 2)
         self.assertEqual(len(at_level(LogLevel.critical, logs)), 2)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
-        self.recover(entry(5))
-        self.answer(entry(6))
+        self.recover(entry(6))
         self.assertEqual(self.sink.delivered, [b"6-0"])
+
+
+class LostDataTests(FirehoseTestCase):
+    """The stream is not what it was."""
+
+    def setUp(self) -> None:
+        """Have read two entries, then let it be time to look at the stream again."""
+        super().setUp()
+        self.answer(entry(5))
+        self.answer(entry(7))
+        self.clock.advance(LOOK_SECONDS)
+        self.answer()
+
+    def start_with(self, *recent: Entry) -> None:
+        """Have read these at the start, and let it be time to look at the stream again."""
+        FirehoseTestCase.setUp(self)
+        self.answer(*recent)
+        self.clock.advance(LOOK_SECONDS)
+        self.answer()
+
+    def gap(self, *pages: Sequence[Entry]) -> str:
+        """Lack the last entry and answer where the stream goes on; return what is logged."""
+        self.assertEqual(self.asked(), ("following", b"7-0"))
+        with capturedLogs() as logs:
+            self.streams.answer_with(LOST)
+            for page in pages:
+                self.streams.answer(*page)
+            self.clock.advance(0)
+        self.assertEqual((self.metrics.counts, self.sink.gaps), ({STREAM_GAP: 1}, 1))
+        (warning,) = at_level(LogLevel.warn, logs)
+        self.assertEqual(warning["channels"], 7)
+        text = formatEvent(warning)
+        self.assertIn("7-0", text)
+        return text
+
+    def test_whole(self) -> None:
+        """While all is there nothing is told, and it is looked only now and then."""
+        with capturedLogs() as logs:
+            self.streams.answer()
+            self.assertEqual(self.asked(), ("holds", b"5-0"))
+            self.streams.answer_with(True)
+            self.clock.advance(0)
+            for _ in range(3):
+                self.assertEqual(self.asked(), ("after", b"7-0"))
+                self.answer()
+            self.clock.advance(LOOK_SECONDS)
+            self.answer()
+            self.assertEqual(self.asked(), ("following", b"7-0"))
+            self.answer()
+            # Nothing was read since, so there is nothing else to look for.
+            self.assertEqual(self.asked(), ("after", b"7-0"))
+        self.assertEqual((list(logs), self.metrics.counts), ([], {}))
+
+    def test_look_reads(self) -> None:
+        """What a look finds is delivered."""
+        self.streams.answer(entry(8), entry(9))
+        self.streams.answer_with(True)
+        self.assertEqual(self.sink.delivered, [b"7-0", b"8-0", b"9-0"])
+
+    def test_went_back(self) -> None:
+        """A stream that lost its end is followed from the newest entry that had been read."""
+        self.assertIn("5-0", self.gap([entry(6), entry(5), entry(4)]))
+        self.assertEqual(self.asked(), ("after", b"5-0"))
+        self.answer(entry(6), entry(8))
+        self.assertEqual(self.sink.delivered, [b"7-0", b"6-0", b"8-0"])
+
+    def test_several_pages(self) -> None:
+        """The place is looked for page by page; what is no event counts as well."""
+        self.gap([entry(6), Entry(b"5-1", None)], [entry(4), entry(5)])
+        self.assertEqual(self.streams.asked[-3:-1], [("up to", b"7-0"), ("up to", b"5-0")])
+        self.assertEqual(self.asked(), ("after", b"5-0"))
+
+    def test_before_what_is_remembered(self) -> None:
+        """What is older than all that was read at the start was read by the server before."""
+        self.start_with(entry(5), entry(6), entry(7))
+        self.gap([entry(4), entry(3)])
+        self.assertEqual(self.asked(), ("after", b"4-0"))
+
+    def test_nothing_left(self) -> None:
+        """Where nothing is left of what had been read, all that comes is new."""
+        self.assertIn("0-0", self.gap([entry(6)], []))
+        self.assertEqual(self.asked(), ("after", b"0-0"))
+
+    def test_told_once(self) -> None:
+        """A stream that stays empty is told once."""
+        self.gap([])
+        with capturedLogs() as logs:
+            for _ in range(3):
+                self.clock.advance(LOOK_SECONDS)
+                self.answer()
+                self.assertEqual(self.asked(), ("following", b"0-0"))
+                self.answer()
+                self.assertEqual(self.asked(), ("after", b"0-0"))
+        self.assertEqual(list(logs), [])
+
+    def test_another_connection(self) -> None:
+        """What comes from a server at which nobody has looked is not taken, but asked again."""
+        self.streams.answer()
+        self.streams.answer_with(True)
+        self.clock.advance(0)
+        self.assertEqual(self.asked(), ("after", b"7-0"))
+        self.streams.reconnect()
+        self.answer(entry(9))
+        self.assertEqual(self.sink.delivered, [b"7-0"])
+        self.gap([entry(6), entry(5)])
+        self.assertEqual(self.asked(), ("after", b"5-0"))
+
+    def test_begun_anew(self) -> None:
+        """A stream that lost old entries though it was never trimmed has been emptied."""
+        self.streams.answer(entry(8))
+        self.assertEqual(self.asked(), ("holds", b"5-0"))
+        self.streams.answer_with(False)
+        self.assertEqual(self.asked(), ("is untrimmed",))
+        with capturedLogs() as logs:
+            self.streams.answer_with(True)
+        self.clock.advance(0)
+        self.assertEqual((self.metrics.counts, self.sink.gaps), ({STREAM_GAP: 1}, 1))
+        self.assertEqual(len(at_level(LogLevel.warn, logs)), 1)
+        self.assertEqual(self.asked(), ("after", b"8-0"))
+
+    def test_trimmed(self) -> None:
+        """That old entries are trimmed is nothing to tell."""
+        self.streams.answer()
+        self.streams.answer_with(False)
+        with capturedLogs() as logs:
+            self.streams.answer_with(False)
+        self.assertEqual((list(logs), self.metrics.counts, self.sink.gaps), ([], {}, 0))
+
+    def test_empty_at_start(self) -> None:
+        """A stream that was empty at the start has not begun anew when it has entries."""
+        streams = self.streams = FakeStreams()
+        Firehose(
+            streams,
+            self.sink,
+            self.metrics,
+            self.clock,
+            lambda tries: 1.0,
+            self.give_up,
+            recent_count=RECENT,
+            recent_bytes=1000,
+        ).startService()
+        self.answer()
+        self.answer(entry(1))
+        self.clock.advance(LOOK_SECONDS)
+        self.answer()
+        self.assertEqual(self.asked(), ("following", b"1-0"))
+        self.answer()
+        self.assertEqual((self.asked(), self.metrics.counts), (("after", b"1-0"), {}))
+
+    def test_look_fails(self) -> None:
+        """A look that fails tells nothing, and is repeated."""
+        self.streams.answer_with(LOST)
+        self.fail_once(AWAY, 1)
+        self.gap([])
+
+    def test_behind(self) -> None:
+        """While there is more to read, each read shows that nothing is left out."""
+        self.streams.answer(*map(entry, range(8, 13)))
+        self.streams.answer_with(True)
+        self.clock.advance(0)
+        for first in (13, 18):
+            self.assertEqual(self.asked(), ("following", b"%d-0" % (first - 1)))
+            self.answer(*map(entry, range(first, first + 5)))
+        self.answer(entry(23))
+        self.assertEqual(self.asked(), ("after", b"23-0"))
+        self.assertEqual(len(self.sink.delivered), 17)
+
+
+class TooOldTests(FirehoseTestCase):
+    """A Redis without streams."""
+
+    error = RedisTooOld("unknown command XREVRANGE")
+
+    def test_at_start(self) -> None:
+        """The server gives up, says why, and asks no more."""
+        with capturedLogs() as logs:
+            self.streams.fail(self.error)
+            self.clock.advance(3600)
+        self.assertEqual((self.gave_up, len(self.streams.asked)), (1, 1))
+        self.assertEqual(
+            [one["error"] for one in at_level(LogLevel.critical, logs)], [str(self.error)]
+        )
+        self.assertEqual(len(logs), 1)
+        stopped = self.firehose.stopService()
+        assert isinstance(stopped, Deferred)
+        self.successResultOf(stopped)
+
+    def test_later(self) -> None:
+        """One that takes the place of a good one is an outage like others."""
+        self.answer(entry(1))
+        self.fail_once(self.error, 1)
+        self.assertEqual(self.gave_up, 0)
+
+
+class SliceTests(FirehoseTestCase):
+    """Large answers."""
+
+    def test_turns(self) -> None:
+        """The reactor has its turns while the entries of one answer are handed on."""
+        self.answer(entry(1))
+        delivered: list[bytes] = []
+
+        def deliver(event: Event) -> None:
+            delivered.append(event.id)
+            self.clock.rightNow += 0.006
+
+        self.patch(self.sink, "deliver", deliver)
+        self.streams.answer(*map(entry, range(2, 6)))
+        self.assertEqual(delivered, [b"2-0", b"3-0"])
+        self.clock.advance(0)
+        self.assertEqual(delivered, [b"2-0", b"3-0", b"4-0", b"5-0"])
+        self.assertEqual(self.asked(), ("after", b"5-0"))
+
+    def test_stop(self) -> None:
+        """A stop ends the work on an answer."""
+        self.answer(entry(1))
+        self.patch(self.sink, "deliver", lambda event: self.clock.advance(1))
+        self.streams.answer(entry(2), entry(3))
+        stopped = self.firehose.stopService()
+        assert isinstance(stopped, Deferred)
+        self.successResultOf(stopped)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
 class StopTests(FirehoseTestCase):

@@ -5,7 +5,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gaq_twisted.events import Event, StreamId, channel_stream_event
 from gaq_twisted.hub import Hub
-from gaq_twisted.metrics import CLIENT_SEND_ERROR, CONNECTED_CLIENT
+from gaq_twisted.metrics import CLIENT_SEND_ERROR, CONNECTED_CLIENT, STREAM_GAP
 from gaq_twisted.resume import SKEW_MS
 from gaq_twisted.tail import Tail
 from tests.fakes import FakeHistory, FakeSocket, RecordingMetrics
@@ -180,7 +180,7 @@ class HistoryResumeTests(StartedTestCase):
         last, missed = from_channel_stream(100_000, 101_000), from_channel_stream(100_900, 101_100)
         same_id = from_channel_stream(101_000, 101_200)
         told = from_channel_stream(101_001, 101_001)
-        self.history.readings[0].answer([last, missed, same_id, told])
+        self.history.readings[0].answer([last, missed, same_id, told], 0)
         self.assertEqual(b"".join(socket.sent), frames(last, missed, same_id, event(101_001)))
 
     def test_id_before_a_gap(self) -> None:
@@ -194,7 +194,7 @@ class HistoryResumeTests(StartedTestCase):
             from_channel_stream(30_000 + number, global_ms)
             for number, global_ms in enumerate((30_000, 15_000, 40_000))
         ]
-        self.history.readings[0].answer([again, missed, *told])
+        self.history.readings[0].answer([again, missed, *told], 0)
         self.assertEqual(
             b"".join(socket.sent),
             frames(again, missed, event(30_000), event(15_000), event(40_000)),
@@ -208,7 +208,7 @@ class HistoryResumeTests(StartedTestCase):
         self.assertEqual((socket.sent, self.hub.channel_count), ([], 0))
         (reading,) = self.history.readings
         old = from_channel_stream(20_001, 20_002)
-        reading.answer([old, from_channel_stream(29_999, 30_000)])
+        reading.answer([old, from_channel_stream(29_999, 30_000)], 0)
         self.assertEqual(b"".join(socket.sent), frames(old, event(30_000), event(30_001)))
         self.deliver(event(30_003))
         self.assertEqual(socket.sent[1:], [event(30_003).frame()])
@@ -216,7 +216,7 @@ class HistoryResumeTests(StartedTestCase):
     def test_nothing_missed(self) -> None:
         """An empty answer lets the socket join."""
         socket = self.wait()
-        self.history.readings[0].answer([])
+        self.history.readings[0].answer([], 0)
         self.assertEqual(socket.sent, [])
         self.deliver(event(30_000))
         self.assertEqual(socket.sent, [event(30_000).frame()])
@@ -226,8 +226,48 @@ class HistoryResumeTests(StartedTestCase):
         socket = self.wait()
         arrived = [event(30_000 + number) for number in range(30)]
         self.deliver(*arrived)
-        self.history.readings[0].answer([])
+        self.history.readings[0].answer([], 0)
         self.assertEqual(b"".join(socket.sent), frames(*arrived))
+
+    def test_id_from_the_future(self) -> None:
+        """A client that was told what Redis has lost since gets all that its channel has."""
+        self.deliver(event(10_000))
+        socket = self.wait(f"{10_001 + SKEW_MS}-0")
+        (reading,) = self.history.readings
+        self.assertEqual(reading.read_from, StreamId(0, 0))
+        old = from_channel_stream(1, 2)
+        reading.answer([old, from_channel_stream(9_999, 10_000)], 0)
+        self.assertEqual(b"".join(socket.sent), frames(old, event(10_000)))
+
+    def test_server_that_lags(self) -> None:
+        """An id a little ahead of what was read is that of another server, and taken as it is."""
+        self.deliver(event(10_000))
+        self.wait(f"{10_000 + SKEW_MS}-0")
+        self.assertEqual(self.history.readings[0].read_from, StreamId(10_000, 0))
+
+    def test_gap(self) -> None:
+        """What Redis has trimmed is told, with how much it can be, and counted."""
+        self.deliver(event(20_006))
+        self.hub.gap()
+        for trimmed, shown in ((7, "up to 7"), (None, "some")):
+            socket = self.wait("20000-00")
+            kept = from_channel_stream(20_005, 20_006)
+            with capturedLogs() as logs:
+                self.history.readings[-1].answer([kept], trimmed)
+            self.assertEqual(b"".join(socket.sent), event(20_006).frame())
+            (warning,) = [one for one in logs if one["log_level"] is LogLevel.warn]
+            self.assertEqual((warning["count"], warning["since"]), (shown, "20000-00"))
+        self.assertEqual(self.metrics.counts[STREAM_GAP], 2)
+
+    def test_no_gap(self) -> None:
+        """Nothing is lost that the tail has, nor after an event that the stream still holds."""
+        self.deliver(event(19_000), event(30_000))
+        self.wait("20000-00")
+        self.history.readings[0].answer([], 7)
+        self.hub.gap()
+        self.wait("20000-00")
+        self.history.readings[1].answer([from_channel_stream(20_000, 20_000)], 7)
+        self.assertNotIn(STREAM_GAP, self.metrics.counts)
 
     def test_socket_leaves(self) -> None:
         """The reading of a socket that left is not wanted; its answer does nothing."""
@@ -236,7 +276,7 @@ class HistoryResumeTests(StartedTestCase):
         self.assertTrue(reading.wanted)
         self.hub.leave(socket)
         self.assertFalse(reading.wanted)
-        reading.answer([from_channel_stream(20_001, 20_002)])
+        reading.answer([from_channel_stream(20_001, 20_002)], 0)
         self.deliver(event(30_000))
         self.assertEqual((socket.sent, self.hub.channel_count), ([], 0))
 
@@ -252,7 +292,7 @@ class HistoryResumeTests(StartedTestCase):
         self.hub.leave(gone)
         self.assertEqual([reading.wanted for reading in self.history.readings], [False, True])
         self.deliver(event(30_000))
-        self.history.readings[1].answer([])
+        self.history.readings[1].answer([], 0)
         self.assertEqual((gone.sent, stays.sent), ([], [event(30_000).frame()]))
 
     def test_waiting_and_live(self) -> None:
@@ -261,7 +301,7 @@ class HistoryResumeTests(StartedTestCase):
         self.deliver(event(30_000))
         self.assertEqual((live.sent, waiting.sent), ([event(30_000).frame()], []))
         old = from_channel_stream(20_001, 20_002)
-        self.history.readings[0].answer([old])
+        self.history.readings[0].answer([old], 0)
         self.assertEqual(len(live.sent), 1)
         self.assertEqual(b"".join(waiting.sent), frames(old, event(30_000)))
         self.deliver(event(30_001))
@@ -275,6 +315,16 @@ class HistoryResumeTests(StartedTestCase):
         self.assertEqual(live.sent, [event(30_000).frame()])
 
 
+class GapTests(StartedTestCase):
+    """What the source of events tells when Redis has lost some."""
+
+    def test_gap(self) -> None:
+        """A gap concerns the channels that have listeners."""
+        for channel in (RED, RED, BLUE):
+            self.join(channel)
+        self.assertEqual(self.hub.gap(), 2)
+
+
 class EarlyTests(StartedTestCase):
     """Events that the channel's stream tells before the global stream does."""
 
@@ -285,7 +335,7 @@ class EarlyTests(StartedTestCase):
         self.live = self.join()
         self.socket = self.join(last_id="20000-00")
         self.early = from_channel_stream(20_001, 20_002)
-        self.history.readings[0].answer([from_channel_stream(20_000, 20_000), self.early])
+        self.history.readings[0].answer([from_channel_stream(20_000, 20_000), self.early], 0)
         self.assertEqual(self.socket.sent, [self.early.frame()])
 
     def test_not_sent_twice(self) -> None:
@@ -384,7 +434,7 @@ class InitialReplayTests(HubTestCase):
         self.assertEqual(socket.sent, [])
         (reading,) = self.history.readings
         self.assertEqual(reading.read_from, StreamId(NOW_MS - 1000, 0))
-        reading.answer([from_channel_stream(NOW_MS - 1000, NOW_MS - 1000)])
+        reading.answer([from_channel_stream(NOW_MS - 1000, NOW_MS - 1000)], 0)
         self.assertEqual(b"".join(socket.sent), frames(self.first, self.last))
 
     def test_malformed_last_id(self) -> None:

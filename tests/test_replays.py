@@ -7,16 +7,16 @@ from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
+from gaq_twisted.connection import RedisError, RedisRefused
 from gaq_twisted.events import Event, LastId, StreamId
-from gaq_twisted.metrics import STREAM_GAP
 from gaq_twisted.replays import Replays
 from gaq_twisted.resume import Reading
-from gaq_twisted.streams import Entry, StreamRefused, StreamsError
-from tests.fakes import FakeStreams, RecordingMetrics
+from gaq_twisted.streams import Entry
+from tests.fakes import FakeStreams
 from tests.samples import job_data
 
 RED = "red"
-AWAY = StreamsError("cannot connect")
+AWAY = RedisError("cannot connect")
 
 
 def entry(number: int, channel: str = RED) -> Entry:
@@ -33,35 +33,41 @@ class RecordingReading(Reading):
             channel,
             since=LastId(StreamId(7, 0), of_channel_stream=False),
             read_from=StreamId(7, 0),
-            exact=False,
+            tail_from_ms=7,
             tail_now=list,
+            tail_covers=lambda ms: False,
             done=lambda _, missed: self.failures.append(missed),
         )
         self.broken = broken
         self.failures: list[object] = []
         self.begun = 0
+        self.trimmed: int | None = 0
         self.answers: list[list[tuple[bytes, str, bytes]]] = []
 
     def begin(self) -> None:
         """Count."""
         self.begun += 1
 
-    def answer(self, entries: Sequence[Event]) -> None:
-        """Keep the events, or fail."""
+    def answer(self, entries: Sequence[Event], trimmed: int | None) -> None:
+        """Keep the events and what was trimmed, or fail."""
         if self.broken:
             raise RuntimeError("bad reading")
+        self.trimmed = trimmed
         self.answers.append([(event.id, event.channel, event.data) for event in entries])
 
 
 class ReplaysTestCase(SynchronousTestCase):
     """Has the service, started; the waits after failures are 1, 2, 4, … seconds."""
 
+    at_a_time = 1
+
     def setUp(self) -> None:
         """Start it."""
         self.clock = Clock()
         self.streams = FakeStreams()
-        self.metrics = RecordingMetrics()
-        self.replays = Replays(self.streams, self.metrics, self.clock, lambda tries: 2.0**tries)
+        self.replays = Replays(
+            self.streams, self.clock, lambda tries: 2.0**tries, at_a_time=self.at_a_time
+        )
         self.replays.startService()
 
     def read(self, channel: str = RED, *, broken: bool = False) -> RecordingReading:
@@ -111,6 +117,13 @@ class ReadTests(ReplaysTestCase):
         self.streams.answer(entry(9, "blue"))
         self.assertEqual([len(reading.answers) for reading in (first, second)], [1, 1])
 
+    def test_trimmed(self) -> None:
+        """What Redis has trimmed is passed on."""
+        self.streams.trimmed = 3
+        reading = self.read()
+        self.streams.answer(entry(8))
+        self.assertEqual(reading.trimmed, 3)
+
     def test_unwanted(self) -> None:
         """A reading that is no longer wanted when its turn comes is skipped."""
         self.read()
@@ -133,11 +146,36 @@ class ReadTests(ReplaysTestCase):
 
     def test_before_start(self) -> None:
         """What was asked before the start is read after it."""
-        replays = Replays(self.streams, self.metrics, self.clock, lambda tries: 1.0)
+        replays = Replays(self.streams, self.clock, lambda tries: 1.0, at_a_time=1)
         replays.read(RecordingReading("early"))
         self.assertEqual(self.streams.asked, [])
         replays.startService()
         self.assertEqual(self.streams.asked, [("early", StreamId(7, 0))])
+
+
+class SeveralAtATimeTests(ReplaysTestCase):
+    """A slow answer does not hold up the others."""
+
+    at_a_time = 2
+
+    def test_so_many(self) -> None:
+        """So many questions are asked at a time, and each answer makes room for the next."""
+        readings = [self.read(channel) for channel in ("a", "b", "c")]
+        self.assertEqual([question[0] for question in self.streams.asked], ["a", "b"])
+        self.streams.answer()
+        self.assertEqual([question[0] for question in self.streams.asked], ["a", "b", "c"])
+        self.streams.answer()
+        self.streams.answer()
+        self.assertEqual([len(reading.answers) for reading in readings], [1, 1, 1])
+
+    def test_log(self) -> None:
+        """An outage that several readings meet is told once."""
+        for channel in ("a", "b"):
+            self.read(channel)
+        with capturedLogs() as logs:
+            for _ in range(2):
+                self.streams.fail(AWAY)
+        self.assertEqual([one["log_level"] for one in logs], [LogLevel.warn])
 
 
 class OutageTests(ReplaysTestCase):
@@ -161,17 +199,19 @@ class OutageTests(ReplaysTestCase):
                 self.fail_once(wait)
         self.assertEqual([one["log_level"] for one in logs], [LogLevel.warn])
         self.assertEqual(logs[0]["error"], str(AWAY))
-        self.streams.answer(entry(8))
+        with capturedLogs() as logs:
+            self.streams.answer(entry(8))
+        self.assertEqual([one["log_level"] for one in logs], [LogLevel.info])
         self.assertEqual((reading.begun, len(reading.answers)), (4, 1))
 
     def test_refused(self) -> None:
-        """Where Redis will not read a stream its client goes on without, at once; that counts."""
+        """Where Redis will not read a stream its client goes on without, at once, with a gap."""
         reading, other = self.read(), self.read("blue")
         with capturedLogs() as logs:
-            self.streams.fail(StreamRefused("WRONGTYPE"))
+            self.streams.fail(RedisRefused("WRONGTYPE"))
         self.assertEqual(reading.answers, [[]])
         self.assertEqual([one["log_level"] for one in logs], [LogLevel.error])
-        self.assertEqual(self.metrics.counts, {STREAM_GAP: 1})
+        self.assertIsNone(reading.trimmed)
         self.streams.answer()
         self.assertEqual(other.answers, [[]])
 

@@ -204,8 +204,9 @@ class StartAndStopTests(ServerTestCase):
         server = self.start()
         following, following_transport = self.reactor.accept()
         self.assertIn(b"XREVRANGE", following_transport.value())
-        following.dataReceived(b"*0\r\n")
-        self.reactor.advance(0)
+        for _ in range(2):
+            following.dataReceived(b"*0\r\n")
+            self.reactor.advance(0)
         self.assertIn(b"XREAD", following_transport.value())
         browser = self.connect("/?last_id=1-00")
         browser.upgrade(cookie())
