@@ -4,13 +4,19 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := gaq_twisted tests twisted
+# Most tests wait for other processes most of the time. The one that measures itself runs
+# alone, and shows what it prints.
+JOBS ?= 4
+ALONE := tests.test_stress
+TESTS := $(filter-out $(ALONE),$(patsubst tests/%.py,tests.%,$(wildcard tests/test_*.py)))
+TRIAL := -m twisted.trial $(TRIAL_ARGS)
 
 .PHONY: help demo test test-lowest lint format package clean
 
 help:
 	@echo "make demo         run the server on a Valkey of its own, with a page at /demo"
 	@echo "make test         run all tests"
-	@echo "make test-lowest  run all tests with the lowest versions that are allowed"
+	@echo "make test-lowest  run all tests with the lowest versions that are allowed, and on Redis 6.2"
 	@echo "make lint         check format, style and types"
 	@echo "make format       format the sources"
 	@echo "make package      build the wheel, install it in a new environment, and try it there"
@@ -20,10 +26,12 @@ demo: $(VENV)/ready
 	$(BIN)/twistd --nodaemon --pidfile= gaq-ws --demo
 
 test: $(VENV)/ready
-	$(BIN)/python -m twisted.trial $(TRIAL_ARGS) tests
+	$(BIN)/python $(TRIAL) -j $(JOBS) $(TESTS)
+	$(BIN)/python $(TRIAL) $(ALONE)
 
 test-lowest: .venv-lowest/ready
-	.venv-lowest/bin/python -m twisted.trial $(TRIAL_ARGS) tests
+	TEST_REDIS=oldest .venv-lowest/bin/python $(TRIAL) -j $(JOBS) $(TESTS)
+	TEST_REDIS=oldest .venv-lowest/bin/python $(TRIAL) $(ALONE)
 
 lint: $(VENV)/ready
 	$(BIN)/ruff format --check $(SOURCES)
