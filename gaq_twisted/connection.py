@@ -285,7 +285,7 @@ def _explained(protocol: _Protocol, place: Place) -> str:
     if isinstance(protocol.lost.value, WrongHostName):
         return str(protocol.lost.value)
     hint = ""
-    if place.speaks_tls and not protocol.is_secure:
+    if "wrong version number" in str(protocol.lost.value):
         hint = _TLS_HINT
     elif not place.speaks_tls and not protocol.has_answered:
         hint = _NO_TLS_HINT

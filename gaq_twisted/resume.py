@@ -134,7 +134,7 @@ class Reading:
         # tell it yet.  It goes first, with all that precedes it in its own
         # stream.  What was trimmed from that stream comes even before, under the
         # id that the client has already.
-        in_stream = {event.data for event in missed}
+        in_stream = {event.data for event in entries}
         told_only = [event for event in _without(tail, had) if event.data not in in_stream]
         cut = missed.index(unheld[-1]) + 1
         first = [event.with_id(bytes(self._since)) for event in told_only] + missed[:cut]

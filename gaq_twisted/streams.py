@@ -11,9 +11,9 @@ from gaq_twisted.endpoints import RedisServer
 from gaq_twisted.events import StreamId
 
 _PAGE_ENTRIES = 100
-# Superset trims by MAXLEN ~, which removes whole nodes of this many entries (Redis's
-# stream-node-max-entries) and leaves at least one.
-_NODE_ENTRIES = 100
+# How many entries Superset leaves in a channel's stream at least, if not told otherwise
+# (GLOBAL_ASYNC_QUERIES_REDIS_STREAM_LIMIT).
+_UNTRIMMED_ENTRIES = 1000
 
 
 class Entry(NamedTuple):
@@ -213,7 +213,7 @@ async def _trimmed(connection: Connection, key: str) -> int | None:
     if b"entries-added" in facts:
         return int(facts[b"entries-added"] - facts[b"length"])
     # Redis before 7.0 does not count them.
-    return 0 if facts[b"length"] < _NODE_ENTRIES else None
+    return 0 if facts[b"length"] < _UNTRIMMED_ENTRIES else None
 
 
 def _entries(reply: Sequence[Any]) -> list[Entry]:

@@ -86,9 +86,9 @@ class ModelRedis:
             connection.something_was_added()
 
     def trim(self, key: str) -> list[str]:
-        """Remove the oldest entry; return its job."""
+        """Remove the oldest entry, but never the last one; return its job."""
         stream = self.stream(key)
-        trimmed = stream.jobs()[:1]
+        trimmed = stream.jobs()[:-1][:1]
         if trimmed:
             self._remember()
             del stream.entries[:1]
@@ -337,7 +337,11 @@ class ModelServer:
         for _ in range(4):
             self.turn(10)
             self.streams.time_out()
-            while self.streams.is_busy:
-                self.streams.execute(0)
-                self.streams.tell(0)
-                self.turn()
+            self.catch_up()
+
+    def catch_up(self) -> None:
+        """Let it read all that it asks for."""
+        while self.streams.is_busy:
+            self.streams.execute(0)
+            self.streams.tell(0)
+            self.turn()

@@ -27,6 +27,7 @@ from tests.samples import CHANNEL, SECRET, cookie, job_data
 
 DEADLINE_SECONDS = 20.0
 PREFIX = "async-events-"
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def free_port() -> int:
@@ -209,7 +210,7 @@ class Server:
             self.process = subprocess.Popen(
                 [Path(sys.executable).with_name("twistd"), *arguments, *command],
                 cwd=directory,
-                env={"PATH": os.environ["PATH"], "PYTHONPATH": os.getcwd(), **environ},
+                env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environ},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

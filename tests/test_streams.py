@@ -203,8 +203,8 @@ class TrimmingTests(StreamsTestCase):
         return trimmed
 
     async def test_nothing(self) -> None:
-        """Of a short stream that was never trimmed it is certain on every Redis."""
-        self.publish(99, limit=1000)
+        """Of a stream below Superset's limit it is certain on every Redis."""
+        self.publish(999, limit=1000)
         self.assertEqual(await self.trimmed(0), 0)
         self.assertEqual(await self.trimmed(1), 0)
 
@@ -218,19 +218,19 @@ class TrimmingTests(StreamsTestCase):
 
     async def test_long_and_untrimmed(self) -> None:
         """A long stream has lost nothing, where Redis counts; else that cannot be known."""
-        self.publish(100, limit=1000)
+        self.publish(1000, limit=1000)
         self.assertEqual(await self.trimmed(0), 0 if self.counts_entries() else None)
 
     async def test_exact_limit(self) -> None:
         """What XTRIM removes is counted too."""
-        self.publish(300, limit=1000)
-        self.redis.client.xtrim(f"{PREFIX}red", maxlen=250, approximate=False)
+        self.publish(1100, limit=2000)
+        self.redis.client.xtrim(f"{PREFIX}red", maxlen=1050, approximate=False)
         self.assertEqual(await self.trimmed(10), 50 if self.counts_entries() else None)
 
     async def test_older_left(self) -> None:
         """As long as an older entry is left, nothing behind it was trimmed."""
-        self.publish(300, limit=1000)
-        self.redis.client.xtrim(f"{PREFIX}red", maxlen=200, approximate=False)
+        self.publish(1100, limit=2000)
+        self.redis.client.xtrim(f"{PREFIX}red", maxlen=1000, approximate=False)
         self.assertEqual(await self.trimmed(102), 0)
         self.assertNotEqual(await self.trimmed(101), 0)
 
@@ -262,12 +262,12 @@ class TrimmingTests(StreamsTestCase):
         streams = self.streams()
         with self.assertRaises(RedisError):
             await streams.is_untrimmed()
-        self.publish(99, limit=1000, key=key)
+        self.publish(999, limit=1000, key=key)
         self.assertTrue(await streams.is_untrimmed())
         self.redis.client.delete(key)
-        self.publish(150, limit=1000, key=key)
+        self.publish(1050, limit=2000, key=key)
         self.assertEqual(await streams.is_untrimmed(), self.counts_entries())
-        self.redis.client.xtrim(key, maxlen=149, approximate=False)
+        self.redis.client.xtrim(key, maxlen=1049, approximate=False)
         self.assertFalse(await streams.is_untrimmed())
 
 
