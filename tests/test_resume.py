@@ -71,6 +71,16 @@ class ReadingTests(SynchronousTestCase):
         )
         self.assertEqual((events, early), ([(b"10-5", "missed")], []))
 
+    def test_same_data_twice(self) -> None:
+        """Of two events with the same data, one that the tail holds stands for one only."""
+        events, _ = self.missed(
+            "10-00",
+            tail=[job_event("12-5", job="same")],
+            arrived=[],
+            entries=[_entry("11-0", "same"), _entry("12-0", "same")],
+        )
+        self.assertEqual(events, [(b"11-00", "same"), (b"12-00", "same")])
+
 
 def _entry(stream_id: str, job: str) -> Event:
     return channel_stream_event(stream_id.encode(), job_data(job=job))
