@@ -10,6 +10,7 @@ from twisted.application.service import IService, MultiService, Service
 from twisted.application.strports import service as listening_service
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.logger import ILogObserver, Logger
 from twisted.web.resource import IResource
 
@@ -140,7 +141,7 @@ def make_server(
     observer: "ILogObserver | None" = None,
     first: Sequence[IService] = (),
     resources: Mapping[bytes, IResource] | None = None,
-    interface: str = "",
+    endpoint: IStreamServerEndpoint | None = None,
     give_up: Callable[[], None] = lambda: None,
 ) -> Server:
     """Return the server that the settings describe, not started.
@@ -151,7 +152,7 @@ def make_server(
         observer: as for Server.
         first: services to start before all others.
         resources: further HTTP resources by the first part of their path.
-        interface: the address to listen on; all IPv4 addresses if empty.
+        endpoint: where to listen; on the settings' port of all IPv4 addresses if None.
         give_up: called when the server cannot work, and has logged why.
 
     Raises:
@@ -185,6 +186,10 @@ def make_server(
     for path, resource in (resources or {}).items():
         root.putChild(path, resource)
 
+    listening = listening_service(f"tcp:{settings.port}", EventSite(root, reactor=reactor), reactor)
+    if endpoint is not None:
+        listening.endpoint = endpoint
+
     server = Server(observer)
     parts: tuple[IService, ...] = (
         *first,
@@ -194,9 +199,7 @@ def make_server(
         replays,
         *Upkeep(hub, statsd, settings).timers(reactor),
         Goodbye(factory, reactor),
-        listening_service(
-            f"tcp:{settings.port}:interface={interface}", EventSite(root, reactor=reactor), reactor
-        ),
+        listening,
     )
     for part in parts:
         part.setServiceParent(server)

@@ -1,6 +1,7 @@
 """Real processes for tests: Redis, and `twistd gaq-ws`; and the peers that talk to them."""
 
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -30,12 +31,18 @@ PREFIX = "async-events-"
 ROOT = Path(__file__).resolve().parent.parent
 
 
+# Below those that the system gives to outgoing connections; and test processes that run
+# side by side have different ones, or two could choose the same before it is used.
+_FIRST_PORT = 10_000 + os.getpid() % 32 * 680
+_PORTS = itertools.cycle(range(_FIRST_PORT, _FIRST_PORT + 680))
+
+
 def free_port() -> int:
     """Return a TCP port of the loopback interface that nobody uses."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    for port in _PORTS:
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("unreachable")
 
 
 def redis_program() -> str:

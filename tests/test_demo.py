@@ -80,6 +80,16 @@ class DemoTests(SynchronousTestCase):
         self.assertEqual(self.publish("party", self.cookie), 400)
         self.assertEqual(self.publish("chart", "async-token=x"), 401)
 
+    def test_second_demo(self) -> None:
+        """Demos that are started at the same time take different ports."""
+        others = [
+            Server(self, {"TMPDIR": str(self.temporary)}, command=("gaq-ws", "--demo"))
+            for _ in range(2)
+        ]
+        for other in others:
+            other.wait_for_text("following the global stream")
+            self.assertNotIn(f"http://localhost:{self.host.partition(':')[2]}/", other.text())
+
     def test_nothing_is_left(self) -> None:
         """The Valkey ends with the demo, and its files go."""
         self.assertEqual(len(list(self.temporary.iterdir())), 1)

