@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := gaq_twisted tests twisted
+SOURCES := gaq_twisted tests twisted benchmarks
 # Most tests wait for other processes most of the time. The one that measures itself runs
 # alone, and shows what it prints.
 JOBS ?= 4
@@ -11,12 +11,16 @@ ALONE := tests.test_stress
 TESTS := $(filter-out $(ALONE),$(patsubst tests/%.py,tests.%,$(wildcard tests/test_*.py)))
 TRIAL := -m twisted.trial $(TRIAL_ARGS)
 
-.PHONY: help demo test test-lowest lint format package clean
+# How often each load is measured; medians count.
+ROUNDS ?= 3
+
+.PHONY: help demo test test-lowest bench lint format package clean
 
 help:
 	@echo "make demo         run the server on a Valkey of its own, with a page at /demo"
 	@echo "make test         run all tests"
 	@echo "make test-lowest  run all tests with the lowest versions that are allowed, and on Redis 6.2"
+	@echo "make bench        measure the server under load, and draw the result"
 	@echo "make lint         check format, style and types"
 	@echo "make format       format the sources"
 	@echo "make package      build the wheel, install it in a new environment, and try it there"
@@ -32,6 +36,10 @@ test: $(VENV)/ready
 test-lowest: .venv-lowest/ready
 	TEST_REDIS=oldest .venv-lowest/bin/python $(TRIAL) -j $(JOBS) $(TESTS)
 	TEST_REDIS=oldest .venv-lowest/bin/python $(TRIAL) $(ALONE)
+
+bench: $(VENV)/ready
+	$(BIN)/python -m benchmarks --rounds $(ROUNDS) --json benchmarks/results.jsonl \
+		--plot docs/benchmarks/latest.svg
 
 lint: $(VENV)/ready
 	$(BIN)/ruff format --check $(SOURCES)

@@ -1,0 +1,1 @@
+"""How fast the server is: loads, a load generator, and a report."""
