@@ -14,7 +14,7 @@ server, so clients can move freely between all of them.
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, NoReturn, Protocol
 
 import msgspec
@@ -26,6 +26,9 @@ _UINT64_MAX = 2**64 - 1
 _TEXT_FRAME = b"\x81"
 _LENGTH_16_BITS = b"\x7e"
 _LENGTH_64_BITS = b"\x7f"
+
+PING = b"\x89\x00"
+"""A whole ping without payload (RFC 6455 section 5.5.2)."""
 
 
 class StreamId(NamedTuple):
@@ -119,8 +122,14 @@ class EventSink(Protocol):
             whole_from: the stream id from which on `recent` lacks nothing.
         """
 
-    def deliver(self, event: Event) -> None:
-        """Take the next event."""
+    def deliver(self, events: Sequence[Event]) -> Iterator[None]:
+        """Take the next events.
+
+        Returns:
+            What sends them: a step for each socket. They are taken when this
+            method returns, and all sent when the steps are done; the next ones
+            must wait for that.
+        """
 
     def gap(self) -> int:
         """Note that events may be missing here; the next ids may be lower than the last.

@@ -1,9 +1,9 @@
 """The service that follows the global stream and passes on its events."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
@@ -16,22 +16,13 @@ from gaq_twisted.metrics import INVALID_EVENT, STREAM_GAP, Metrics
 from gaq_twisted.streams import BEGINNING, Entry
 
 # How often it is looked whether the stream still is what was read; and how long
-# events may be handed on before others get a turn of the reactor.
+# events may be handed on before others get a turn of the reactor, and how many are
+# handed on as one.
 _LOOK_SECONDS = 5.0
-_SLICE_SECONDS = 0.01
+_SLICE_SECONDS = 0.005
+_PAGE_ENTRIES = 1000
 # More than a replica lacks that takes over.
 _REMEMBERED_ENTRIES = 10_000
-
-
-class _Remembered(NamedTuple):
-    """What is kept of an entry to know it again."""
-
-    id: bytes
-    data_hash: int
-
-    @classmethod
-    def of(cls, entry: Entry) -> "_Remembered":
-        return cls(entry.id, hash(entry.data))
 
 
 class GlobalStream(Protocol):
@@ -114,7 +105,7 @@ class Firehose(Service):
         self._looked_at = 0.0
         # The last entries that were read, to know them again; older ones than the first
         # of these were read before.
-        self._remembered: deque[_Remembered] = deque(maxlen=_REMEMBERED_ENTRIES)
+        self._remembered: deque[tuple[bytes, int]] = deque(maxlen=_REMEMBERED_ENTRIES)
         # Whether there may be more to read that is there already.
         self._is_behind = False
         self._skipped: list[tuple[bytes, str]] = []
@@ -178,8 +169,8 @@ class Firehose(Service):
             if self._streams.times_connected != self._looked_connection:
                 # Nobody has looked yet whether this server has the same stream.
                 return
-        await self._deliver(entries)
-        self._is_behind = len(entries) == self._streams.read_count
+        await self._in_slices(self._deliver(entries))
+        self._is_behind = len(entries) >= self._streams.read_count
 
     async def _start(self) -> Entry:
         connection = self._streams.times_connected
@@ -187,18 +178,12 @@ class Firehose(Service):
         # There may have been older ones that Redis has trimmed.
         first, last = (entries[0], entries[-1]) if entries else (BEGINNING, BEGINNING)
         events: list[Event] = []
-        pause_at = self._next_pause()
-        for entry in entries:
-            if self._clock.seconds() >= pause_at:
-                pause_at = await self._pause()
-            event = self._event(entry)
-            if event is not None:
-                events.append(event)
+        await self._in_slices(self._parse(entries, events))
         self._tell_skipped()
         self._sink.start(events, whole_from=first.id)
         if self._are_all(entries):
-            self._remembered.append(_Remembered.of(BEGINNING))
-        self._remembered.extend(map(_Remembered.of, entries))
+            self._remembered.append(_remembered(BEGINNING))
+        self._remembered.extend(map(_remembered, entries))
         self._note_look(connection, last)
         self._log.info(
             "following the global stream from {cursor}, with {count} recent entries",
@@ -212,20 +197,31 @@ class Firehose(Service):
         size_bytes = sum(len(entry.data or b"") for entry in entries)
         return len(entries) < self._recent_count and size_bytes < self._recent_bytes
 
-    async def _deliver(self, entries: Iterable[Entry]) -> None:
-        pause_at = self._next_pause()
-        for entry in entries:
-            if self._clock.seconds() >= pause_at:
-                pause_at = await self._pause()
-            event = self._event(entry)
-            if event is not None:
-                try:
-                    self._sink.deliver(event)
-                except Exception:
-                    self._log.failure("event {id} could not be delivered", id=event.id.decode())
-            self._last = entry
-            self._remembered.append(_Remembered.of(entry))
+    def _deliver(self, entries: Sequence[Entry]) -> Iterator[None]:
+        """Hand entries to the sink, in steps between which others may have a turn."""
+        for start in range(0, len(entries), _PAGE_ENTRIES):
+            page = entries[start : start + _PAGE_ENTRIES]
+            events: list[Event] = []
+            yield from self._parse(page, events)
+            try:
+                yield from self._sink.deliver(events)
+            except Exception:
+                self._log.failure(
+                    "events could not be delivered, of those from {first} to {last}",
+                    first=page[0].id.decode(),
+                    last=page[-1].id.decode(),
+                )
+            self._last = page[-1]
+            self._remembered.extend(map(_remembered, page))
         self._tell_skipped()
+
+    def _parse(self, entries: Iterable[Entry], events: list[Event]) -> Iterator[None]:
+        for entry in entries:
+            try:
+                events.append(parse_event(entry.id, entry.data))
+            except InvalidEvent as error:
+                self._skipped.append((entry.id, str(error)))
+            yield
 
     def _is_look_due(self) -> bool:
         if self._streams.times_connected != self._looked_connection:
@@ -270,18 +266,18 @@ class Firehose(Service):
 
     async def _newest_known(self, last: Entry) -> Entry:
         """Return the newest entry up to that id that had been read, or the beginning."""
-        known, oldest = set(self._remembered), StreamId.parse(self._remembered[0].id)
+        known, oldest = set(self._remembered), StreamId.parse(self._remembered[0][0])
         page = await self._streams.up_to(StreamId.parse(last.id))
         while page:
             for entry in page:
-                if _Remembered.of(entry) in known or StreamId.parse(entry.id) < oldest:
+                if _remembered(entry) in known or StreamId.parse(entry.id) < oldest:
                     return entry
             page = await self._streams.up_to(StreamId.parse(page[-1].id).before())
         return BEGINNING
 
     def _forget_after(self, place: Entry) -> None:
         """Remember what was read before a place and no more, so that ids go up again."""
-        last = _Remembered.of(place)
+        last = _remembered(place)
         while self._remembered and self._remembered[-1] != last:
             self._remembered.pop()
         if not self._remembered:
@@ -296,13 +292,6 @@ class Firehose(Service):
         )
         self._metrics.increment(STREAM_GAP)
 
-    def _event(self, entry: Entry) -> Event | None:
-        try:
-            return parse_event(entry.id, entry.data)
-        except InvalidEvent as error:
-            self._skipped.append((entry.id, str(error)))
-            return None
-
     def _tell_skipped(self) -> None:
         if self._skipped:
             first_id, reason = self._skipped[0]
@@ -315,13 +304,13 @@ class Firehose(Service):
             self._metrics.increment(INVALID_EVENT, len(self._skipped))
             self._skipped.clear()
 
-    async def _pause(self) -> float:
-        """Let the reactor do other things; return when to do so again."""
-        await deferLater(self._clock, 0)
-        return self._next_pause()
-
-    def _next_pause(self) -> float:
-        return float(self._clock.seconds()) + _SLICE_SECONDS
+    async def _in_slices(self, steps: Iterator[None]) -> None:
+        """Take all steps, and let the reactor do other things every now and then."""
+        pause_at = self._clock.seconds() + _SLICE_SECONDS
+        for _ in steps:
+            if self._clock.seconds() >= pause_at:
+                await deferLater(self._clock, 0)
+                pause_at = self._clock.seconds() + _SLICE_SECONDS
 
     def _recovered(self) -> None:
         if self._failures:
@@ -340,3 +329,8 @@ class Firehose(Service):
         self._failures += 1
         with suppress(CancelledError):
             await deferLater(self._clock, delay_seconds)
+
+
+def _remembered(entry: Entry) -> tuple[bytes, int]:
+    """Return what is kept of an entry to know it again."""
+    return entry.id, hash(entry.data)

@@ -5,7 +5,7 @@ atomic: a socket is sent what it missed and joins its channel in one step, and
 no event can slip in between.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol
 
@@ -24,7 +24,7 @@ class Socket(Protocol):
     peer: str
     """The address of the client, for the log."""
 
-    def is_open(self) -> bool:
+    def can_send(self) -> bool:
         """Return whether frames can still be sent."""
 
     def send(self, frames: bytes) -> None:
@@ -138,8 +138,8 @@ class Hub:
         if socket in self._last_pong:
             self._last_pong[socket] = self._ping_round
 
-    def ping(self, silent_rounds: int) -> int:
-        """Ping every socket and end those that have been silent too long.
+    def ping(self, silent_rounds: int) -> Iterator[bool]:
+        """Begin a round of pings: ping every socket, and end those that have been silent too long.
 
         Time is counted in calls of this method, so that a socket is never blamed
         for a time in which this process itself stood still.
@@ -149,24 +149,31 @@ class Hub:
                 answered last, 2 or more.
 
         Returns:
-            How many sockets were ended.
+            The steps of the round, one for each socket, which may be taken over
+            some time: whether the socket was ended.
         """
         self._ping_round += 1
-        latest = self._ping_round - silent_rounds
-        silent = [socket for socket, last in self._last_pong.items() if last <= latest]
-        for socket in silent:
-            self._log.debug("{peer} did not answer pings", peer=socket.peer)
-            self._end(socket)
-        for socket in self.sockets:
-            try:
-                socket.ping()
-            except Exception:
-                self._failed_to_send(socket)
-        return len(silent)
+        return self._pinging(self.sockets, self._ping_round - silent_rounds)
+
+    def _pinging(self, sockets: Sequence[Socket], latest: int) -> Iterator[bool]:
+        for socket in sockets:
+            last = self._last_pong.get(socket)
+            if last is None:
+                continue
+            is_silent = last <= latest
+            if is_silent:
+                self._log.debug("{peer} did not answer pings", peer=socket.peer)
+                self._end(socket)
+            else:
+                try:
+                    socket.ping()
+                except Exception:
+                    self._failed_to_send(socket)
+            yield is_silent
 
     def sweep(self) -> Swept:
         """Drop what should not be there; return how much it was."""
-        closed = [socket for socket in self._last_pong if not socket.is_open()]
+        closed = [socket for socket in self._last_pong if not socket.can_send()]
         for socket in closed:
             self.leave(socket)
         empty = [channel for channel, listeners in self._channels.items() if not listeners]
@@ -190,18 +197,36 @@ class Hub:
         for socket, last_id in waiting.items():
             self._resume(socket, last_id)
 
-    def deliver(self, event: Event) -> None:
-        """Keep an event in the tail and send it to every socket of its channel."""
-        self._tail.append(event)
-        for reading in self._readings.get(event.channel, ()):
-            reading.deliver(event)
-        listeners = self._channels.get(event.channel)
-        if not listeners:
-            return
-        frame = event.frame()
-        for socket in list(listeners):
-            if socket not in self._got_early or not self._was_early(socket, event):
-                self._send(socket, frame)
+    def deliver(self, events: Sequence[Event]) -> Iterator[None]:
+        """Keep events in the tail, and send each to every socket that its channel has now.
+
+        What a socket gets of them is one write. A socket that joins during the
+        steps finds them in the tail.
+        """
+        by_channel: dict[str, list[Event]] = {}
+        for event in events:
+            self._tail.append(event)
+            channel = event.channel
+            if channel in self._channels or channel in self._readings:
+                by_channel.setdefault(channel, []).append(event)
+        to_send = []
+        for channel, news in by_channel.items():
+            for reading in self._readings.get(channel, ()):
+                reading.deliver(news)
+            if channel in self._channels:
+                to_send.append((list(self._channels[channel]), news))
+        return self._sending(to_send)
+
+    def _sending(self, to_send: Sequence[tuple[list[Socket], list[Event]]]) -> Iterator[None]:
+        for listeners, events in to_send:
+            frames = _frames(events)
+            for socket in listeners:
+                if socket in self._got_early:
+                    late = [event for event in events if not self._was_early(socket, event)]
+                    self._send(socket, _frames(late))
+                elif socket in self._last_pong:
+                    self._send(socket, frames)
+                yield
 
     def gap(self) -> int:
         """Trust the tail no longer to hold all that there was."""
@@ -291,8 +316,7 @@ class Hub:
 
     def _admit(self, socket: Socket, missed: Sequence[Event]) -> None:
         self._channels.setdefault(socket.channel, {})[socket] = None
-        if missed:
-            self._send(socket, b"".join([event.frame() for event in missed]))
+        self._send(socket, _frames(missed))
         self._log.debug(
             "{peer} joined channel {channel} and was sent {missed} missed events",
             peer=socket.peer,
@@ -301,7 +325,7 @@ class Hub:
         )
 
     def _was_early(self, socket: Socket, event: Event) -> bool:
-        events = self._got_early[socket]
+        events = self._got_early.get(socket, [])
         for index, early in enumerate(events):
             if early.data == event.data:
                 del events[index]
@@ -312,7 +336,8 @@ class Hub:
 
     def _send(self, socket: Socket, frames: bytes) -> None:
         try:
-            socket.send(frames)
+            if frames:
+                socket.send(frames)
         except Exception:
             self._failed_to_send(socket)
 
@@ -324,3 +349,7 @@ class Hub:
     def _end(self, socket: Socket) -> None:
         self.leave(socket)
         socket.drop()
+
+
+def _frames(events: Sequence[Event]) -> bytes:
+    return b"".join([event.frame() for event in events])

@@ -1,5 +1,6 @@
 """The WebSocket side: Autobahn's callbacks turned into calls of the hub."""
 
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -7,9 +8,13 @@ import txaio
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
 from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
+from gaq_twisted import wire
 from gaq_twisted.auth import Authenticator, Unauthorized
+from gaq_twisted.events import PING
 from gaq_twisted.hub import Hub
 
 # How long a closing connection may take to send what was written and to be closed by the client.
@@ -32,6 +37,20 @@ class EventSocket(WebSocketServerProtocol):  # type: ignore[misc]
     channel: str
     _last_id: str | None = None
     _end_call: Any = None
+    _write: "Callable[[Any, bytes], None]" = staticmethod(wire.write)
+
+    # Called by Twisted
+
+    def dataReceived(self, data: bytes) -> None:
+        """Pass on; Autobahn's own way makes coloured text for its log first."""
+        self._dataReceived(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Pass on likewise, and leave nothing that only the garbage collector could remove."""
+        self._connectionLost(reason)
+        # Its result is this socket.
+        del self.is_closed
+        self._end_call = None
 
     # Called by Autobahn
 
@@ -78,9 +97,11 @@ class EventSocket(WebSocketServerProtocol):  # type: ignore[misc]
         self.dropConnection(abort=False)
 
     def onOpen(self) -> None:
-        """Join the hub."""
+        """Join the hub, and let go of what only the handshake needed."""
+        self._write = wire.writer_for(self.transport)
+        self.__dict__ = self.factory.kept(self.__dict__)
         try:
-            self.factory.hub.join(self, self._last_id)
+            self.factory.hub.join(self, self.__dict__.pop("_last_id", None))
         except Exception:
             self._log.failure("{peer} could not join", peer=self.peer)
             self.sendCloseFrame(self.CLOSE_STATUS_CODE_INTERNAL_ERROR, b"internal error")
@@ -138,21 +159,45 @@ class EventSocket(WebSocketServerProtocol):  # type: ignore[misc]
 
     # Called by the hub
 
-    def is_open(self) -> bool:
+    def can_send(self) -> bool:
         """Return whether frames can still be sent."""
         return bool(self.state == self.STATE_OPEN)
 
     def send(self, frames: bytes) -> None:
         """Write whole frames; Autobahn's own way costs more and adds nothing for a server."""
-        self.transport.write(frames)
+        self._write(self.transport, frames)
 
     def ping(self) -> None:
         """Send a ping."""
-        self.sendPing()
+        self._write(self.transport, PING)
 
     def drop(self) -> None:
         """End the connection without a closing handshake."""
         self.dropConnection(abort=True)
+
+
+_NEVER = object()
+
+# What Autobahn keeps of a handshake, and its queue for frames that are sent in pieces.
+_DONE_WITH = frozenset(
+    (
+        "http_request_data",
+        "http_response_data",
+        "http_status_line",
+        "http_headers",
+        "http_request_uri",
+        "http_request_path",
+        "http_request_params",
+        "http_request_host",
+        "websocket_origin",
+        "websocket_protocols",
+        "websocket_extensions",
+        "websocket_extensions_in_use",
+        "_wskey",
+        "_transport_details",
+        "send_queue",
+    )
+)
 
 
 class EventSocketFactory(WebSocketServerFactory):  # type: ignore[misc]
@@ -174,6 +219,38 @@ class EventSocketFactory(WebSocketServerFactory):  # type: ignore[misc]
             closeHandshakeTimeout=0,
             tcpNoDelay=True,
         )
+        self.protocol = self._protocol_with_defaults()
+
+    def _protocol_with_defaults(self) -> type[EventSocket]:
+        """Return an EventSocket that has as class attributes what is equal for all sockets.
+
+        Autobahn gives each socket a copy of every option and of every first
+        value, some 80 attributes, and formats the options for its log.
+        """
+        options: dict[str, Any] = {}
+        for name in EventSocket.CONFIG_ATTRS:
+            value = getattr(self, name)
+            # A function would become a method.
+            options[name] = staticmethod(value) if callable(value) else value
+        protocol = type(
+            "EventSocket", (EventSocket,), {**options, "CONFIG_ATTRS": (), "send_queue": ()}
+        )
+        new: Any = protocol()
+        new.factory = self
+        new._connectionMade()
+        self.countConnections -= 1
+        for name, value in vars(new).items():
+            if value is None or isinstance(value, bool | int):
+                setattr(protocol, name, value)
+        return protocol
+
+    def kept(self, attributes: dict[str, Any]) -> dict[str, Any]:
+        """Return those of a socket's attributes that it needs once it is open."""
+        return {
+            name: value
+            for name, value in attributes.items()
+            if name not in _DONE_WITH and getattr(self.protocol, name, _NEVER) is not value
+        }
 
     def close_all(self, *, within_seconds: float, clock: Any) -> "Deferred[None]":
         """Close every socket with 1001, going away (RFC 6455 section 7.4.1).

@@ -91,9 +91,9 @@ class Reading:
         self._tail_is_whole = self._tail_covers(self._tail_from_ms)
         self._arrived = []
 
-    def deliver(self, event: Event) -> None:
-        """Take the channel's next event of the global stream."""
-        self._arrived.append(event)
+    def deliver(self, events: Sequence[Event]) -> None:
+        """Take the channel's next events of the global stream."""
+        self._arrived.extend(events)
 
     def answer(self, entries: Sequence[Event], trimmed: int | None) -> None:
         """Tell the client what it missed, unless it is gone.

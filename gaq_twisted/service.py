@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from math import ceil
 from typing import Any
 
@@ -26,8 +27,11 @@ from gaq_twisted.statsd import StatsdService
 from gaq_twisted.streams import Streams
 from gaq_twisted.tail import Tail
 
+# When a server starts anew, all its clients come back at once. The system has its own limit.
+_BACKLOG = 4096
 _GAUGES_SECONDS = 10.0
 _GOODBYE_SECONDS = 1.0
+_PING_SLICE_SECONDS = 0.125
 _READINGS_AT_A_TIME = 8
 
 
@@ -87,7 +91,13 @@ class Upkeep:
         """Take what is looked after, where to count, and the intervals."""
         self._hub = hub
         self._metrics = metrics
-        self._ping_seconds = settings.ping_sockets_interval_ms / 1000
+        ping_seconds = settings.ping_sockets_interval_ms / 1000
+        self._ping_slices = max(1, int(ping_seconds / _PING_SLICE_SECONDS))
+        self._ping_slice_seconds = ping_seconds / self._ping_slices
+        self._next_ping_slice = 0
+        self._round: Iterator[bool] = iter(())
+        self._per_slice = 0
+        self._ended = 0
         self._sweep_seconds = settings.gc_channels_interval_ms / 1000
         self._silent_rounds = ceil(
             settings.socket_response_timeout_ms / settings.ping_sockets_interval_ms
@@ -96,7 +106,7 @@ class Upkeep:
     def timers(self, clock: Any) -> Iterator[TimerService]:
         """Yield the services that do it, on a clock that provides IReactorTime."""
         for seconds, task in (
-            (self._ping_seconds, self._ping),
+            (self._ping_slice_seconds, self._ping),
             (self._sweep_seconds, self._sweep),
             (_GAUGES_SECONDS, self._report),
         ):
@@ -112,13 +122,19 @@ class Upkeep:
             self._log.failure("a periodic task failed")
 
     def _ping(self) -> None:
-        ended = self._hub.ping(self._silent_rounds)
-        if ended:
+        # All at once, the pings and then the pongs would hold up every event.
+        if self._next_ping_slice == 0:
+            self._round = self._hub.ping(self._silent_rounds)
+            self._per_slice = ceil(self._hub.socket_count / self._ping_slices)
+        self._next_ping_slice = (self._next_ping_slice + 1) % self._ping_slices
+        self._ended += sum(islice(self._round, self._per_slice))
+        if self._next_ping_slice == 0 and self._ended:
             self._log.info(
                 "ended {count} sockets that did not answer {rounds} pings",
-                count=ended,
+                count=self._ended,
                 rounds=self._silent_rounds,
             )
+            self._ended = 0
 
     def _sweep(self) -> None:
         swept = self._hub.sweep()
@@ -186,7 +202,9 @@ def make_server(
     for path, resource in (resources or {}).items():
         root.putChild(path, resource)
 
-    listening = listening_service(f"tcp:{settings.port}", EventSite(root, reactor=reactor), reactor)
+    listening = listening_service(
+        f"tcp:{settings.port}:backlog={_BACKLOG}", EventSite(root, reactor=reactor), reactor
+    )
     if endpoint is not None:
         listening.endpoint = endpoint
 

@@ -11,6 +11,8 @@ from gaq_twisted.endpoints import RedisServer
 from gaq_twisted.events import StreamId
 
 _PAGE_ENTRIES = 100
+# Each read costs as much CPU as some 50 events, so a backlog is read in larger pieces.
+_BEHIND_ENTRIES = 1000
 # How many entries Superset leaves in a channel's stream at least, if not told otherwise
 # (GLOBAL_ASYNC_QUERIES_REDIS_STREAM_LIMIT).
 _UNTRIMMED_ENTRIES = 1000
@@ -61,7 +63,8 @@ class Streams(Service):
         self._prefix = settings.redis_stream_prefix
         self._global = f"{settings.redis_stream_prefix}full"
         self.read_count = settings.redis_stream_read_count
-        """How many entries a read of the global stream returns at most."""
+        """How many entries a read that waits for them returns at most."""
+        self._behind_count = max(self.read_count, _BEHIND_ENTRIES)
         self._block_ms = settings.redis_stream_read_block_ms
 
     @property
@@ -120,6 +123,8 @@ class Streams(Service):
     async def following(self, last: Entry) -> list[Entry] | None:
         """Return the next entries of the global stream that are there already.
 
+        They can be more than read_count, as whoever asks is behind.
+
         Args:
             last: the last entry that was read.
 
@@ -132,11 +137,11 @@ class Streams(Service):
         """
         entries = _entries(
             await self._following.ask(
-                *("XRANGE", self._global, last.id, "+", "COUNT", self.read_count + 1)
+                *("XRANGE", self._global, last.id, "+", "COUNT", self._behind_count + 1)
             )
         )
         if last == BEGINNING:
-            return entries[: self.read_count]
+            return entries[: self._behind_count]
         return entries[1:] if entries and entries[0] == last else None
 
     async def holds(self, entry: Entry) -> bool:
@@ -217,12 +222,12 @@ async def _trimmed(connection: Connection, key: str) -> int | None:
 
 
 def _entries(reply: Sequence[Any]) -> list[Entry]:
-    return [Entry(entry_id, _data(fields)) for entry_id, fields in reply]
+    return [
+        # Nearly always the one field that there is.
+        Entry(entry_id, fields[1] if fields[0] == b"data" else _data(fields))
+        for entry_id, fields in reply
+    ]
 
 
 def _data(fields: Sequence[bytes]) -> bytes | None:
-    # Nearly always the one field there is.
-    for index in range(0, len(fields), 2):
-        if fields[index] == b"data":
-            return fields[index + 1]
-    return None
+    return dict(zip(fields[::2], fields[1::2], strict=True)).get(b"data")

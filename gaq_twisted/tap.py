@@ -5,7 +5,6 @@ The one place that imports the reactor.
 
 import atexit
 import encodings.idna  # noqa: F401 - looking up a host name wants it, perhaps after a chroot
-import gc
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -67,12 +66,11 @@ def makeService(options: Options) -> IService:
 
         return make_demo(twistd, reactor)
 
+    from gaq_twisted.collector import calm_collector
     from gaq_twisted.logs import observer
     from gaq_twisted.service import make_server
 
-    # What was imported lives as long as the process: left to the garbage collector, a
-    # look through all of it would hold up every socket now and then.
-    reactor.callWhenRunning(gc.freeze)
+    reactor.callWhenRunning(calm_collector, reactor)
 
     def give_up() -> None:
         # twistd itself would report success.

@@ -1,5 +1,6 @@
 """Stand-ins for neighbours of what is tested, which note what was asked of them."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -11,6 +12,12 @@ from gaq_twisted.metrics import Metrics
 from gaq_twisted.replays import ChannelStreams
 from gaq_twisted.resume import History, Reading
 from gaq_twisted.streams import ChannelEntries, Entry
+
+
+def finish(steps: Iterator[object]) -> None:
+    """Do all steps."""
+    for _ in steps:
+        pass
 
 
 class FakeSocket(Socket):
@@ -25,7 +32,7 @@ class FakeSocket(Socket):
         self.sent: list[bytes] = []
         self.pings = 0
 
-    def is_open(self) -> bool:
+    def can_send(self) -> bool:
         """Return what the test wants."""
         return self.open
 

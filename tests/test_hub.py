@@ -8,7 +8,7 @@ from gaq_twisted.hub import Hub
 from gaq_twisted.metrics import CLIENT_SEND_ERROR, CONNECTED_CLIENT, STREAM_GAP
 from gaq_twisted.resume import SKEW_MS
 from gaq_twisted.tail import Tail
-from tests.fakes import FakeHistory, FakeSocket, RecordingMetrics
+from tests.fakes import FakeHistory, FakeSocket, RecordingMetrics, finish
 from tests.samples import job_data, job_event
 
 RED = "red"
@@ -55,7 +55,7 @@ class HubTestCase(SynchronousTestCase):
     def deliver(self, *events: Event) -> None:
         """Deliver events one by one."""
         for one in events:
-            self.hub.deliver(one)
+            finish(self.hub.deliver([one]))
 
 
 class StartedTestCase(HubTestCase):
@@ -468,34 +468,79 @@ class NoInitialReplayTests(HubTestCase):
         self.assertEqual(len(socket.sent), 1)
 
 
+class StepTests(StartedTestCase):
+    """What may happen between two steps of a delivery or of a round of pings."""
+
+    def test_one_write(self) -> None:
+        """The events of a delivery reach a socket in one write, in order."""
+        socket, other = self.join(), self.join(BLUE)
+        finish(self.hub.deliver([event(1), event(2, BLUE), event(3)]))
+        self.assertEqual(socket.sent, [event(1).frame() + event(3).frame()])
+        self.assertEqual(other.sent, [event(2, BLUE).frame()])
+
+    def test_join_between(self) -> None:
+        """A socket that joins in mid-delivery is sent everything once."""
+        self.join(), self.join()
+        finish(self.hub.deliver([event(1)]))
+        steps = self.hub.deliver([event(2), event(3)])
+        next(steps)
+        late = self.join(last_id=event(1).id.decode())
+        finish(steps)
+        self.assertEqual(late.sent, [event(2).frame() + event(3).frame()])
+
+    def test_leave_between(self) -> None:
+        """A socket that leaves in mid-delivery is sent nothing more; the others are."""
+        first, second, third = self.join(), self.join(), self.join()
+        steps = self.hub.deliver([event(1)])
+        next(steps)
+        self.hub.leave(second)
+        finish(steps)
+        self.assertEqual([len(one.sent) for one in (first, second, third)], [1, 0, 1])
+
+    def test_slow_round(self) -> None:
+        """In a round of pings that takes its time nobody is pinged who left, or ended who lives."""
+        first, second, third = self.join(), self.join(), self.join()
+        for _ in range(2):
+            finish(self.hub.ping(2))
+            self.hub.pong(first)
+        steps = self.hub.ping(2)
+        self.assertFalse(next(steps))
+        self.hub.leave(second)
+        self.hub.pong(third)
+        new = self.join()
+        self.assertEqual(list(steps), [False])
+        self.assertEqual([one.pings for one in (first, second, third, new)], [3, 2, 3, 0])
+        self.assertTrue(third.open)
+
+
 class PingTests(StartedTestCase):
     """Sockets that are asked whether they live."""
 
     def test_all_are_pinged(self) -> None:
         """Every socket is pinged once, and none ended while there was time to answer."""
         sockets = [self.join(RED), self.join(BLUE), self.join(last_id="5-0")]
-        self.assertEqual(self.hub.ping(1), 0)
+        self.assertEqual(sum(self.hub.ping(1)), 0)
         self.assertEqual([socket.pings for socket in sockets], [1, 1, 1])
 
     def test_silence(self) -> None:
         """Sockets that left so many pings unanswered are dropped; a pong gives them all anew."""
         silent, alive = self.join(), self.join()
-        self.assertEqual([self.hub.ping(2), self.hub.ping(2)], [0, 0])
+        self.assertEqual([sum(self.hub.ping(2)), sum(self.hub.ping(2))], [0, 0])
         self.hub.pong(alive)
-        self.assertEqual(self.hub.ping(2), 1)
+        self.assertEqual(sum(self.hub.ping(2)), 1)
         self.assertEqual((silent.open, silent.pings), (False, 2))
         self.assertEqual((alive.open, alive.pings), (True, 3))
         self.assertEqual(self.hub.sockets, [alive])
-        self.assertEqual(self.hub.ping(2), 1)
+        self.assertEqual(sum(self.hub.ping(2)), 1)
         self.assertEqual((self.hub.socket_count, self.hub.channel_count), (0, 0))
 
     def test_standstill(self) -> None:
         """Nobody is ended because this process stood still, however long that was."""
         socket = self.join()
-        self.hub.ping(2)
+        finish(self.hub.ping(2))
         self.hub.pong(socket)
         self.now += 3600
-        self.assertEqual(self.hub.ping(2), 0)
+        self.assertEqual(sum(self.hub.ping(2)), 0)
 
     def test_unknown_pong(self) -> None:
         """A pong of a socket that has left does not bring it back."""
@@ -508,7 +553,7 @@ class PingTests(StartedTestCase):
         """A socket that cannot be pinged is dropped and counted; the others are pinged."""
         broken, healthy = self.join(), self.join()
         broken.broken = True
-        self.assertEqual(self.hub.ping(3), 0)
+        self.assertEqual(sum(self.hub.ping(3)), 0)
         self.assertEqual((broken.open, healthy.pings), (False, 1))
         self.assertEqual(self.metrics.counts[CLIENT_SEND_ERROR], 1)
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)

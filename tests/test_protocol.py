@@ -1,6 +1,8 @@
 """WebSockets from the first byte of the upgrade to the last of the closing handshake."""
 
+import gc
 import time
+import weakref
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any, NoReturn
@@ -12,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from websockets.frames import Frame, Opcode
 
 from gaq_twisted.auth import Authenticator
+from tests.fakes import finish
 from tests.memory import PEER, Browser, MemoryServer, shown
 from tests.samples import CHANNEL, cookie, job_event, token
 
@@ -41,7 +44,7 @@ class ProtocolTestCase(SynchronousTestCase):
 
     def deliver(self, stream_id: str, browser: Browser) -> None:
         """Deliver an event and let it travel."""
-        self.hub.deliver(job_event(stream_id))
+        finish(self.hub.deliver([job_event(stream_id)]))
         browser.pump.flush()
 
 
@@ -50,7 +53,7 @@ class UpgradeTests(ProtocolTestCase):
 
     def test_any_path(self) -> None:
         """An upgrade is taken on every path, that of the health check too."""
-        self.hub.deliver(job_event("1-2"))
+        finish(self.hub.deliver([job_event("1-2")]))
         for target in ("/ws?last_id=1-2", "/", "/ws", "/health", "/a/b/", "/?last_id="):
             browser = self.server.open(target)
             self.deliver("7-0", browser)
@@ -70,14 +73,14 @@ class UpgradeTests(ProtocolTestCase):
     def test_last_id(self) -> None:
         """What came after the query's last_id follows the answer at once."""
         for number in range(1, 5):
-            self.hub.deliver(job_event(f"{number}-0"))
+            finish(self.hub.deliver([job_event(f"{number}-0")]))
         self.assertEqual(ids(self.server.open("/ws?x=1&last_id=2-0")), [b"3-0", b"4-0"])
 
     def test_frame(self) -> None:
         """An event arrives as one text message: its data with the stream's id as first key."""
         browser = self.server.open()
         event = job_event("1795406438721-3")
-        self.hub.deliver(event)
+        finish(self.hub.deliver([event]))
         browser.pump.flush()
         self.assertEqual(browser.texts, [b'{"id":"1795406438721-3",' + event.data[1:]])
 
@@ -91,6 +94,8 @@ class UpgradeTests(ProtocolTestCase):
     def test_http_side_lets_go(self) -> None:
         """The HTTP channel neither steers the transport after the upgrade nor times it out."""
         browser = self.server.connect()
+        # An empty line before a request is unusual, but allowed (RFC 9112 section 2.2).
+        browser.send(b"\r\n")
         self.assertIsNotNone(browser.line.producer)
         browser.upgrade(cookie())
         self.assertIsNone(browser.line.producer)
@@ -98,6 +103,46 @@ class UpgradeTests(ProtocolTestCase):
         self.deliver("1-0", browser)
         self.assertEqual((ids(browser), browser.lost), ([b"1-0"], False))
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_sweep(self) -> None:
+        """A sweep leaves open sockets alone, and finds nothing that has closed."""
+        browsers = [self.server.open() for _ in range(3)]
+        self.assertEqual(self.hub.sweep(), (0, 0))
+        browsers[1].lose()
+        self.assertEqual(self.hub.sweep(), (0, 0))
+        self.assertEqual(self.hub.socket_count, 2)
+
+    def test_memory(self) -> None:
+        """An open socket keeps nothing of its handshake, nor a copy of what is equal for all."""
+        browser = self.server.open("/ws?last_id=1-0")
+        (socket,) = self.hub.sockets
+        self.assertLess(len(vars(socket)), 20)
+        kept = {name: value for name, value in vars(socket).items() if name != "factory"}
+        self.assertNotIn("Sec-WebSocket-Key".lower(), repr(kept).lower())
+        self.assertNotIn("async-token", repr(kept))
+        browser.lose()
+
+    def test_nothing_for_the_collector(self) -> None:
+        """A socket is freed when it closes, by whichever end, without the garbage collector."""
+        for end in ("lost", "close frame", "dropped"):
+            browser = self.server.open()
+            (socket,) = self.hub.sockets
+            gone = weakref.ref(socket)
+            gc.collect()
+            gc.disable()
+            self.addCleanup(gc.enable)
+            if end == "close frame":
+                browser.send(bytes((0x88, 0x82, 0, 0, 0, 0, 3, 0xE9)))
+            elif end == "dropped":
+                socket.drop()
+                browser.pump.flush()
+            browser.lose()
+            self.assertEqual(self.hub.sockets, [], end)
+            # The transport in memory, unlike a real one, holds its protocol for ever.
+            browser.line.protocol = browser.pump.server = None
+            del socket
+            self.assertIsNone(gone(), end)
+            gc.enable()
 
     def test_quiet(self) -> None:
         """A socket's life shows neither its token nor anything above debug in the log."""
@@ -368,7 +413,7 @@ class OutgoingTests(ProtocolTestCase):
         """Clients that answer pings stay; a silent one is aborted, without a close frame."""
         alive, silent = self.server.open(), self.server.open()
         for _ in range(3):
-            self.hub.ping(2)
+            finish(self.hub.ping(2))
             alive.pump.flush()
             silent.pump.flush()
             alive.answer()
@@ -396,7 +441,7 @@ class OutgoingTests(ProtocolTestCase):
         browsers = [self.server.open() for _ in range(3)]
         closed = self.server.factory.close_all(within_seconds=0.5, clock=self.clock)
         self.assertEqual(self.hub.socket_count, 0)
-        self.hub.deliver(job_event("1-0"))
+        finish(self.hub.deliver([job_event("1-0")]))
         for browser in browsers:
             self.assertNoResult(closed)
             browser.pump.flush()
@@ -430,8 +475,8 @@ class OutgoingTests(ProtocolTestCase):
         """An event reaches the sockets of its channel only."""
         mine, other = self.server.open(), self.server.connect()
         other.upgrade(cookie("another channel"))
-        self.hub.deliver(job_event("1-0", CHANNEL))
-        self.hub.deliver(job_event("2-0", "another channel"))
+        finish(self.hub.deliver([job_event("1-0", CHANNEL)]))
+        finish(self.hub.deliver([job_event("2-0", "another channel")]))
         mine.pump.flush()
         other.pump.flush()
         self.assertEqual((ids(mine), ids(other)), ([b"1-0"], [b"2-0"]))

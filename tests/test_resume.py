@@ -29,8 +29,7 @@ class ReadingTests(SynchronousTestCase):
             done=lambda _, missed: told.append(missed),
         )
         reading.begin()
-        for event in arrived:
-            reading.deliver(event)
+        reading.deliver(arrived)
         reading.answer(entries, 0)
         (missed,) = told
         assert missed is not None

@@ -24,6 +24,7 @@ from tests.memory import Browser, MemoryServer, connected_browser
 from tests.samples import cookie, settings
 
 PING_SECONDS, TIMEOUT_SECONDS = 20, 60
+SLICE_SECONDS = 0.125
 
 
 class UdpPort(FakeDatagramTransport):
@@ -238,23 +239,22 @@ class TimerTests(ServerTestCase):
         """Return when that method of the hub is called in a time, and the log levels."""
         times: list[float] = []
 
-        def method(*_: object) -> object:
+        def method(*_: object) -> Any:
             times.append(round(self.reactor.seconds(), 3))
             if isinstance(result, Exception):
                 raise result
-            return result
+            return iter(result) if result == () else result
 
         self.patch(Hub, name, method)
         server = self.start()
         with capturedLogs() as logs:
-            for _ in range(seconds):
-                self.reactor.advance(1)
+            self.reactor.pump([SLICE_SECONDS] * int(seconds / SLICE_SECONDS))
         self.stop(server)
         return times, levels(logs, namespace="gaq_twisted.service")
 
     def test_intervals(self) -> None:
         """Pings and sweeps keep the intervals of the settings, and a quiet log."""
-        times, logged = self.calls("ping", 60, 0)
+        times, logged = self.calls("ping", 60, ())
         self.assertEqual((times, logged), ([0, 20, 40, 60], []))
 
     def test_faults(self) -> None:
@@ -279,8 +279,8 @@ class TimerTests(ServerTestCase):
         server = self.start()
         alive, *silent = [self.open() for _ in range(3)]
         with capturedLogs() as logs:
-            for _ in range(TIMEOUT_SECONDS // PING_SECONDS + 1):
-                self.reactor.advance(PING_SECONDS)
+            for _ in range(int((TIMEOUT_SECONDS + 2 * PING_SECONDS) / SLICE_SECONDS)):
+                self.reactor.advance(SLICE_SECONDS)
                 for browser in (alive, *silent):
                     browser.pump.flush()
                 alive.answer()
@@ -288,6 +288,23 @@ class TimerTests(ServerTestCase):
         (line,) = [one for one in logs if one["log_namespace"].startswith("gaq_twisted.service")]
         self.assertEqual((line["log_level"], line["count"]), (LogLevel.info, 2))
         alive.lose()
+        self.stop(server)
+
+    def test_pings_are_spread(self) -> None:
+        """A round of pings is spread over its interval, and reaches everybody in it."""
+        server = self.start()
+        browsers = [self.open() for _ in range(8)]
+        self.reactor.pump([SLICE_SECONDS] * round(PING_SECONDS / SLICE_SECONDS))
+        counts = []
+        for _ in range(round(PING_SECONDS / SLICE_SECONDS)):
+            for browser in browsers:
+                browser.pump.flush()
+            counts.append(sum(len(list(one.frames(Opcode.PING))) for one in browsers))
+            self.reactor.advance(SLICE_SECONDS)
+        self.assertEqual(counts[:9], [1, 2, 3, 4, 5, 6, 7, 8, 8])
+        self.assertEqual(counts[-1], 8)
+        for browser in browsers:
+            browser.lose()
         self.stop(server)
 
     def test_gauges(self) -> None:

@@ -85,14 +85,16 @@ class ReadingTests(StreamsTestCase):
 
     async def test_following(self) -> None:
         """What is there behind the last entry comes at once, in portions, if that is there too."""
-        self.add("1-1", "1-2", "2-0", "3-0")
+        self.add(*(f"{number}-0" for number in range(1, 1004)))
+        entries = [Entry(name, name) for name in (b"%d-0" % number for number in range(1, 1004))]
         streams = self.streams(redis_stream_read_count=2)
-        entries = [Entry(name, name) for name in (b"1-1", b"1-2", b"2-0", b"3-0")]
-        self.assertEqual(await streams.following(BEGINNING), entries[:2])
-        self.assertEqual(await streams.following(entries[0]), entries[1:3])
-        self.assertEqual(await streams.following(entries[2]), entries[3:])
-        self.assertEqual(await streams.following(entries[3]), [])
         self.assertEqual(streams.read_count, 2)
+        self.assertEqual(await streams.following(BEGINNING), entries[:1000])
+        self.assertEqual(await streams.following(entries[0]), entries[1:1001])
+        self.assertEqual(await streams.following(entries[1000]), entries[1001:])
+        self.assertEqual(await streams.following(entries[-1]), [])
+        many = self.streams(redis_stream_read_count=1002)
+        self.assertEqual(await many.following(BEGINNING), entries[:1002])
 
     async def test_following_what_is_gone(self) -> None:
         """Where the last entry is not there, or is another one, that is told."""
