@@ -71,11 +71,11 @@ def write_plot(path: Path, medians: Mapping[str, float], facts: Mapping[str, str
         medians: by load.
         facts: what it was measured on.
     """
-    compared = [entry for entry in _compared(medians)]
-    width, left, bar = 760, 90, 14
+    compared = _compared(medians)
+    width, left, bar = 860, 90, 14
     height = 90 + len(compared) * 44
     # Times the goal; to the left of 1 is better, on a logarithmic scale.
-    scale = _scale(left, width - 130)
+    scale = _scale(left, width - 150)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"'
         ' font-family="sans-serif" font-size="13">',
@@ -97,16 +97,16 @@ def write_plot(path: Path, medians: Mapping[str, float], facts: Mapping[str, str
             parts.append(
                 f'<rect x="{left}" y="{y}" width="{scale(cost) - left:.1f}" height="{bar}"'
                 f' fill="{colour}"/><text x="{scale(cost) + 6:.1f}" y="{y + 11}" font-size="11">'
-                f"{value:.3g} {goal.unit}</text>"
+                f"{_short(value)} {goal.unit}</text>"
             )
     parts.append(
         f'<path d="M{scale(1):.1f} 36V{height - 44}" stroke="#d62728" stroke-dasharray="4 3"/>'
     )
     said = ", ".join(f"{name} {value}" for name, value in facts.items())
     parts.append(
-        f'<text x="10" y="{height - 26}" font-size="11">blue: gaq-twisted; grey: the Node.js server'
-        " as measured once on a machine of this kind, with the floor at 7 µs</text>"
-        f'<text x="10" y="{height - 10}" font-size="11">{escape(said)}</text></svg>'
+        f'<text x="10" y="{height - 26}" font-size="11">blue: this server; grey: the Node.js server'
+        " as once measured on another machine, whose floor is 7 µs</text>"
+        f'<text x="10" y="{height - 10}" font-size="10">{escape(said)}</text></svg>'
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(parts) + "\n")
@@ -120,6 +120,10 @@ def _scale(left: float, right: float) -> Callable[[float], float]:
         return left + part * (right - left)
 
     return place
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def _compared(medians: Mapping[str, float]) -> list[tuple[str, Goal, float]]:
