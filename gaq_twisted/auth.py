@@ -1,11 +1,14 @@
-"""Who a client is: the channel that the JWT in its cookie names."""
+"""Who a client is: the channel that the JWT in its cookie names, and until when."""
 
 from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import jwt
+from jwt.algorithms import get_default_algorithms
 from jwt.types import Options
 
-from gaq_twisted.config import Settings
+from gaq_twisted.config import ConfigError
+from gaq_twisted.settings import Settings
 
 # What a token must satisfy is what the Node.js server's JWT library demands.
 # PyJWT by default also refuses a `sub` that is a number or null, which Superset
@@ -20,24 +23,43 @@ _CHECKS: Options = {
     "verify_sub": False,
     "verify_jti": False,
 }
+# Algorithms of one kind take the same key (RFC 7518 section 3.1, RFC 8037).
+_KINDS = {"HS": "HMAC", "RS": "RSA", "PS": "RSA", "ES": "EC", "Ed": "EdDSA"}
 
 
 class Unauthorized(Exception):
     """The client may not connect; its text is one line that says why, without any of the token."""
 
+    def __init__(self, reason: str, text: str) -> None:
+        """Keep the reason, a word to count by, and the text."""
+        super().__init__(text)
+        self.reason = reason
+
+
+class Identity(NamedTuple):
+    """Who a client is."""
+
+    channel: str
+    expires_at: float | None
+    """When it must be gone, in seconds since 1970; None for never."""
+
 
 class Authenticator:
-    """Finds the channel of a client."""
+    """Finds out who a client is."""
 
     def __init__(self, settings: Settings) -> None:
-        """Take the cookie's name, the claim's name, the secret and the algorithms."""
+        """Take the cookie's name, the claim's name, the secrets and the algorithms.
+
+        Raises:
+            ConfigError: if a secret is no key for one of the algorithms.
+        """
         self._cookie_name = settings.jwt_cookie_name
         self._channel_claim = settings.jwt_channel_id_key
-        self._secret = str(settings.jwt_secret)
         self._algorithms = list(settings.jwt_algorithms)
+        self._keys = list(_keys(settings))
 
-    def channel(self, cookie_header: str) -> str:
-        """Return the channel id of the client that sent this Cookie header.
+    def identify(self, cookie_header: str) -> Identity:
+        """Return who the client is that sent this Cookie header.
 
         Where there are several cookies of our name, as a browser sends them that
         has them for several paths or domains, the first good one counts.
@@ -46,33 +68,89 @@ class Authenticator:
             cookie_header: the header's value, or an empty text.
 
         Raises:
-            Unauthorized: if no cookie names a channel and is signed with the secret.
+            Unauthorized: if no cookie names a channel and is signed with a secret.
         """
-        refusal = Unauthorized(f"no cookie named {self._cookie_name}")
+        refusal = Unauthorized("no_cookie", f"no cookie named {self._cookie_name}")
         for token in _cookie_values(cookie_header, self._cookie_name):
             try:
-                return self._channel_of(token)
+                return self._identity(self._claims(token))
             except Unauthorized as error:
                 refusal = error
         raise refusal
 
-    def _channel_of(self, token: str) -> str:
+    def _claims(self, token: str) -> dict[str, Any]:
         try:
-            claims = jwt.decode(token, self._secret, algorithms=self._algorithms, options=_CHECKS)
+            for key in self._keys[:-1]:
+                try:
+                    return self._decoded(token, key)
+                except jwt.InvalidSignatureError:
+                    continue
+            return self._decoded(token, self._keys[-1])
         except jwt.ExpiredSignatureError:
-            raise Unauthorized("the token has expired") from None
+            raise Unauthorized("token_expired", "the token has expired") from None
         except jwt.ImmatureSignatureError:
-            raise Unauthorized("the token is not valid yet") from None
+            raise Unauthorized("token_not_yet_valid", "the token is not valid yet") from None
         except jwt.InvalidAlgorithmError:
-            raise Unauthorized("the token's algorithm is not among jwtAlgorithms") from None
+            raise Unauthorized(
+                "algorithm", "the token's algorithm is not among jwtAlgorithms"
+            ) from None
         except jwt.InvalidSignatureError:
-            raise Unauthorized("bad signature: the token is not signed with jwtSecret") from None
+            raise Unauthorized(
+                "signature", "bad signature: the token is not signed with jwtSecret"
+            ) from None
         except jwt.InvalidTokenError:
-            raise Unauthorized(f"the cookie {self._cookie_name} is not a valid JWT") from None
+            raise Unauthorized(
+                "no_jwt", f"the cookie {self._cookie_name} is not a valid JWT"
+            ) from None
+
+    def _decoded(self, token: str, key: Any) -> dict[str, Any]:
+        claims: dict[str, Any] = jwt.decode(
+            token, key, algorithms=self._algorithms, options=_CHECKS
+        )
+        return claims
+
+    def _identity(self, claims: dict[str, Any]) -> Identity:
         channel = claims.get(self._channel_claim)
         if not isinstance(channel, str) or not channel:
-            raise Unauthorized(f"no channel: the token has no text {self._channel_claim}")
-        return channel
+            raise Unauthorized(
+                "no_channel", f"no channel: the token has no text {self._channel_claim}"
+            )
+        return Identity(channel, int(claims["exp"]) if "exp" in claims else None)
+
+
+def _keys(settings: Settings) -> Iterator[Any]:
+    """Yield what signatures are verified with.
+
+    Raises:
+        ConfigError: if a secret is no key for one of the algorithms.
+    """
+    names = ", ".join(settings.jwt_algorithms)
+    kinds = {_KINDS[name[:2]] for name in settings.jwt_algorithms}
+    if len(kinds) > 1:
+        # Whoever knows a public key could use it as the secret of an HMAC (RFC 8725 section 2.1).
+        raise ConfigError(
+            [f"jwtAlgorithms is {names}: leave those of one kind, the one that Superset signs with"]
+        )
+    for setting, secret in (
+        ("jwtSecret", settings.jwt_secret),
+        ("previousJwtSecret", settings.previous_jwt_secret),
+    ):
+        if not secret:
+            continue
+        key: Any = str(secret)
+        for name in settings.jwt_algorithms:
+            try:
+                key = get_default_algorithms()[name].prepare_key(key)
+            except (ValueError, TypeError, jwt.InvalidKeyError):
+                if kinds == {"HMAC"}:
+                    problem = (
+                        "holds a key of a key pair: set jwtAlgorithms to what Superset signs with,"
+                        " such as RS256"
+                    )
+                else:
+                    problem = f"holds no {name} key: it must be the public key as PEM"
+                raise ConfigError([f"{setting} {problem} (jwtAlgorithms is {names})"]) from None
+        yield key.public_key() if hasattr(key, "public_key") else key
 
 
 def _cookie_values(header: str, name: str) -> Iterator[str]:

@@ -4,8 +4,8 @@ from typing import Any
 
 from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint
 
-from gaq_twisted.config import Settings
 from gaq_twisted.connection import Connection, Login, Place, RedisError
+from gaq_twisted.settings import Settings
 from gaq_twisted.tls import ClientTls
 
 # A Sentinel that is slower is passed over for the next one.

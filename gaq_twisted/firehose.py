@@ -1,6 +1,6 @@
 """The service that follows the global stream and passes on its events."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
@@ -10,6 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 
+from gaq_twisted.bursts import Burst
 from gaq_twisted.connection import RedisError, RedisTooOld
 from gaq_twisted.events import Event, EventSink, InvalidEvent, StreamId, parse_event
 from gaq_twisted.metrics import INVALID_EVENT, STREAM_GAP, Metrics
@@ -109,6 +110,7 @@ class Firehose(Service):
         # Whether there may be more to read that is there already.
         self._is_behind = False
         self._skipped: list[tuple[bytes, str]] = []
+        self._complaints = Burst(clock.seconds, most=1)
         self._failures = 0
         # The states of Redis that were logged in this outage.
         self._told: set[str] = set()
@@ -293,16 +295,17 @@ class Firehose(Service):
         self._metrics.increment(STREAM_GAP)
 
     def _tell_skipped(self) -> None:
-        if self._skipped:
+        for reason, count in Counter(reason for _, reason in self._skipped).items():
+            self._metrics.increment(INVALID_EVENT, count, reason=reason.replace(" ", "_"))
+        if self._skipped and self._complaints.admits():
             first_id, reason = self._skipped[0]
             self._log.warn(
                 "skipped {count} entries that are not events; the first is {id}: {reason}",
-                count=len(self._skipped),
+                count=len(self._skipped) + self._complaints.withheld(),
                 id=first_id.decode(),
                 reason=reason,
             )
-            self._metrics.increment(INVALID_EVENT, len(self._skipped))
-            self._skipped.clear()
+        self._skipped.clear()
 
     async def _in_slices(self, steps: Iterator[None]) -> None:
         """Take all steps, and let the reactor do other things every now and then."""

@@ -7,14 +7,19 @@ no event can slip in between.
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple, Protocol
+from math import ceil
+from typing import Any, NamedTuple, Protocol
 
 from twisted.logger import Logger
 
+from gaq_twisted.deadlines import Deadlines
 from gaq_twisted.events import Event, LastId, StreamId
 from gaq_twisted.metrics import CLIENT_SEND_ERROR, CONNECTED_CLIENT, STREAM_GAP, Metrics
 from gaq_twisted.resume import SKEW_MS, History, Missed, Reading
 from gaq_twisted.tail import Tail
+
+# RFC 6455 section 7.4.1.
+_POLICY_VIOLATION = 1008
 
 
 class Socket(Protocol):
@@ -23,18 +28,45 @@ class Socket(Protocol):
     channel: str
     peer: str
     """The address of the client, for the log."""
+    expires_at: float | None
+    """When it must be gone, in seconds since 1970; None for never."""
 
     def can_send(self) -> bool:
         """Return whether frames can still be sent."""
 
     def send(self, frames: bytes) -> None:
-        """Send one or more whole frames."""
+        """Send one or more whole frames, or drop the client if too many wait for it."""
+
+    def send_missed(self, frames: bytes) -> None:
+        """Send what it missed, however much; a limit would keep it from ever getting that."""
 
     def ping(self) -> None:
         """Send a ping."""
 
+    def close(self, code: int, reason: str) -> None:
+        """Begin the closing handshake (RFC 6455 section 7.4)."""
+
     def drop(self) -> None:
         """End the connection without a closing handshake."""
+
+
+class Limits(NamedTuple):
+    """How many sockets there may be; 0 is any number."""
+
+    total: int = 0
+    per_channel: int = 0
+
+
+NO_LIMITS = Limits()
+
+
+class NoRoom(Exception):
+    """There are as many sockets as there may be; its text is one line that says which."""
+
+    def __init__(self, reason: str, text: str) -> None:
+        """Keep the reason, a word to count by, and the text."""
+        super().__init__(text)
+        self.reason = reason
 
 
 class Swept(NamedTuple):
@@ -58,6 +90,7 @@ class Hub:
         metrics: Metrics,
         seconds: Callable[[], float],
         initial_replay_ms: int,
+        limits: Limits = NO_LIMITS,
     ) -> None:
         """Make a hub without sockets.
 
@@ -68,23 +101,28 @@ class Hub:
             seconds: returns the time in seconds since 1970.
             initial_replay_ms: a client without a `last_id` gets the events of
                 this last time.
+            limits: how many sockets there may be.
         """
         self._tail = tail
         self._history = history
         self._metrics = metrics
         self._seconds = seconds
         self._initial_replay_ms = initial_replay_ms
+        self.limits = limits
+        """How many sockets there may be."""
         # The round of pings in which each socket answered last, or joined.
         self._last_pong: dict[Socket, int] = {}
         self._ping_round = 0
         self._channels: dict[str, dict[Socket, None]] = {}
-        # Sockets that came before the tail was filled, with their last_id.
-        self._before_start: dict[Socket, str | None] | None = {}
+        # By channel: sockets that came before the tail was filled, with their last_id.
+        self._before_start: dict[str, dict[Socket, str | None]] = {}
+        self._is_started = False
         # By channel: the readings under way, and the sockets that wait for them.
         self._readings: dict[str, dict[Reading, Socket]] = {}
         # Events that a socket got from its channel stream and that the global
         # stream may still tell.
         self._got_early: dict[Socket, list[Event]] = {}
+        self._expiring: Deadlines[Socket] = Deadlines()
 
     @property
     def sockets(self) -> list[Socket]:
@@ -110,27 +148,40 @@ class Hub:
             socket: the socket; it must not have joined before.
             last_id: the id of the last event that its client received, as the
                 client sent it; None if it sent none.
+
+        Raises:
+            NoRoom: if there are as many sockets as there may be.
         """
+        self._check_room(socket.channel)
         # It may leave unanswered what it is not sent yet.
         self._last_pong[socket] = self._ping_round + 1
         self._metrics.increment(CONNECTED_CLIENT)
-        if self._before_start is None:
+        if socket.expires_at is not None:
+            self._expiring.add(socket, ceil(socket.expires_at))
+        if self._is_started:
             self._resume(socket, last_id)
         else:
-            self._before_start[socket] = last_id
+            self._before_start.setdefault(socket.channel, {})[socket] = last_id
+
+    def _check_room(self, channel: str) -> None:
+        total, per_channel = self.limits
+        if total and len(self._last_pong) >= total:
+            raise NoRoom("total", f"there are {total} connections already")
+        if per_channel:
+            places = (self._channels, self._readings, self._before_start)
+            if sum(len(place.get(channel, ())) for place in places) >= per_channel:
+                raise NoRoom("channel", f"the channel has {per_channel} connections already")
 
     def leave(self, socket: Socket) -> bool:
         """Forget a socket; return whether it was known."""
         if self._last_pong.pop(socket, None) is None:
             return False
         self._got_early.pop(socket, None)
-        if self._before_start is not None:
-            self._before_start.pop(socket, None)
+        if socket.expires_at is not None:
+            self._expiring.discard(socket, ceil(socket.expires_at))
         self._abandon_reading(socket)
-        listeners = self._channels.get(socket.channel, {})
-        listeners.pop(socket, None)
-        if not listeners:
-            self._channels.pop(socket.channel, None)
+        _remove(self._before_start, socket)
+        _remove(self._channels, socket)
         return True
 
     def pong(self, socket: Socket) -> None:
@@ -171,6 +222,18 @@ class Hub:
                     self._failed_to_send(socket)
             yield is_silent
 
+    def expire(self, most: int) -> None:
+        """Close sockets whose time is over.
+
+        Args:
+            most: how many at most, so that it does not take long.
+        """
+        for _ in range(most):
+            socket = self._expiring.pop(self._seconds())
+            if socket is None:
+                break
+            socket.close(_POLICY_VIOLATION, "token expired")
+
     def sweep(self) -> Swept:
         """Drop what should not be there; return how much it was."""
         closed = [socket for socket in self._last_pong if not socket.can_send()]
@@ -193,9 +256,11 @@ class Hub:
         self._tail.may_lack(StreamId.parse(whole_from))
         for event in recent:
             self._tail.append(event)
-        waiting, self._before_start = self._before_start or {}, None
-        for socket, last_id in waiting.items():
-            self._resume(socket, last_id)
+        self._is_started = True
+        waiting, self._before_start = self._before_start, {}
+        for sockets in waiting.values():
+            for socket, last_id in sockets.items():
+                self._resume(socket, last_id)
 
     def deliver(self, events: Sequence[Event]) -> Iterator[None]:
         """Keep events in the tail, and send each to every socket that its channel has now.
@@ -223,9 +288,9 @@ class Hub:
             for socket in listeners:
                 if socket in self._got_early:
                     late = [event for event in events if not self._was_early(socket, event)]
-                    self._send(socket, _frames(late))
+                    self._send(socket, _frames(late), socket.send)
                 elif socket in self._last_pong:
-                    self._send(socket, frames)
+                    self._send(socket, frames, socket.send)
                 yield
 
     def gap(self) -> int:
@@ -316,7 +381,7 @@ class Hub:
 
     def _admit(self, socket: Socket, missed: Sequence[Event]) -> None:
         self._channels.setdefault(socket.channel, {})[socket] = None
-        self._send(socket, _frames(missed))
+        self._send(socket, _frames(missed), socket.send_missed)
         self._log.debug(
             "{peer} joined channel {channel} and was sent {missed} missed events",
             peer=socket.peer,
@@ -334,10 +399,10 @@ class Hub:
                 return True
         return False
 
-    def _send(self, socket: Socket, frames: bytes) -> None:
+    def _send(self, socket: Socket, frames: bytes, send: Callable[[bytes], None]) -> None:
         try:
             if frames:
-                socket.send(frames)
+                send(frames)
         except Exception:
             self._failed_to_send(socket)
 
@@ -349,6 +414,15 @@ class Hub:
     def _end(self, socket: Socket) -> None:
         self.leave(socket)
         socket.drop()
+
+
+def _remove(places: dict[str, dict[Socket, Any]], socket: Socket) -> None:
+    """Remove a socket from among those of its channel, if it is there."""
+    sockets = places.get(socket.channel)
+    if sockets is not None:
+        sockets.pop(socket, None)
+        if not sockets:
+            del places[socket.channel]
 
 
 def _frames(events: Sequence[Event]) -> bytes:

@@ -15,7 +15,7 @@ from twisted.logger import (
 )
 from twisted.python.logfile import LogFile
 
-from gaq_twisted.config import Settings
+from gaq_twisted.settings import Settings
 
 
 def observer(settings: Settings, twistd: Mapping[str, Any], reactor: Any) -> ILogObserver:

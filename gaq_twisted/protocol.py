@@ -8,20 +8,27 @@ import txaio
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
 from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
-from gaq_twisted import wire
+from gaq_twisted import http1, wire
 from gaq_twisted.auth import Authenticator, Unauthorized
 from gaq_twisted.events import PING
-from gaq_twisted.hub import Hub
+from gaq_twisted.hub import Hub, NoRoom
+from gaq_twisted.origins import OriginRules
+from gaq_twisted.refusals import Refusals
+from gaq_twisted.settings import Settings
 
 # How long a closing connection may take to send what was written and to be closed by the client.
 _LINGER_SECONDS = 5.0
 _SHOWN_CHARACTERS = 200
+_TRY_AGAIN_LATER = 1013
 
 
+@implementer(IPushProducer)
 class EventSocket(WebSocketServerProtocol):  # type: ignore[misc]
     """One browser's WebSocket; a hub.Socket.
 
@@ -35,19 +42,31 @@ class EventSocket(WebSocketServerProtocol):  # type: ignore[misc]
 
     factory: "EventSocketFactory"
     channel: str
+    expires_at: float | None = None
     _last_id: str | None = None
     _end_call: Any = None
+    # Why an upgrade is refused, if it is not for what is wrong with its HTTP.
+    _refusal = "bad_handshake"
+    # How many bytes were sent since the transport told that too many wait; None before.
+    _unsent_bytes: int | None = None
+    _message_bytes = 0
     _write: "Callable[[Any, bytes], None]" = staticmethod(wire.write)
 
     # Called by Twisted
 
     def dataReceived(self, data: bytes) -> None:
-        """Pass on; Autobahn's own way makes coloured text for its log first."""
-        self._dataReceived(data)
+        """Pass on, if it is not too much; Autobahn's own way makes coloured text first."""
+        if self.state == self.STATE_OPEN and not self.factory.admits_bytes(self, len(data)):
+            self._refuse(self.CLOSE_STATUS_CODE_POLICY_VIOLATION, "rate", "too many bytes a second")
+            # It may go on sending; that waits in its own system now.
+            self.transport.pauseProducing()
+        else:
+            self._dataReceived(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Pass on likewise, and leave nothing that only the garbage collector could remove."""
         self._connectionLost(reason)
+        self.transport.unregisterProducer()
         # Its result is this socket.
         del self.is_closed
         self._end_call = None
@@ -55,18 +74,30 @@ class EventSocket(WebSocketServerProtocol):  # type: ignore[misc]
     # Called by Autobahn
 
     def onConnect(self, request: ConnectionRequest) -> None:
-        """Accept the upgrade if the cookie names a channel.
+        """Accept the upgrade if the page may connect and the cookie names a channel.
 
         Raises:
-            ConnectionDeny: 401 if it does not.
+            ConnectionDeny: 403 or 401 if not.
         """
+        headers = request.headers
+        if not self.factory.origins.allow(headers.get("origin"), headers.get("host", "")):
+            self._refusal = "origin"
+            raise ConnectionDeny(
+                HTTPStatus.FORBIDDEN.value,
+                f"the origin {headers['origin']} is not among allowedOrigins",
+            )
         try:
-            self.channel = self.factory.authenticator.channel(request.headers.get("cookie", ""))
+            identity = self.factory.authenticator.identify(headers.get("cookie", ""))
         except Unauthorized as error:
+            self._refusal = error.reason
             raise ConnectionDeny(HTTPStatus.UNAUTHORIZED.value, str(error)) from None
         except Exception:
             self._log.failure("upgrade of {peer} failed", peer=self.peer)
+            self._refusal = "internal_error"
             raise ConnectionDeny(ConnectionDeny.INTERNAL_SERVER_ERROR, "internal error") from None
+        self.channel = identity.channel
+        if identity.expires_at is not None:
+            self.expires_at = identity.expires_at
         self._last_id = request.params.get("last_id", [None])[0]
 
     def failHandshake(
@@ -77,34 +108,29 @@ class EventSocket(WebSocketServerProtocol):  # type: ignore[misc]
     ) -> None:
         """Refuse the upgrade with the reason as the answer's one line of text."""
         reason = _shown(reason)
-        self._log.info(
-            "refused the upgrade of {peer} with {code}: {reason}",
-            peer=self.peer,
-            code=int(code),
-            reason=reason,
-        )
+        status = HTTPStatus(code)
+        if responseHeaders:
+            # Autobahn gives headers only where they name the versions of the protocol that
+            # it knows, and then there is a better status (RFC 6455 section 4.2.2).
+            status = HTTPStatus.UPGRADE_REQUIRED
+        self.factory.refusals.upgrade(self.peer, status, self._refusal, reason)
         self.wasNotCleanReason = reason
-        body = f"{reason}\n".encode()
-        headers = [
-            ("Content-Type", "text/plain; charset=utf-8"),
-            ("Content-Length", str(len(body))),
-            ("Connection", "close"),
-            *(responseHeaders or ()),
-        ]
-        lines = [f"HTTP/1.1 {int(code)} {HTTPStatus(code).phrase}"]
-        lines.extend(f"{name}: {value}" for name, value in headers)
-        self.transport.write("\r\n".join([*lines, "", ""]).encode() + body)
+        self.transport.write(http1.answer(status, reason, responseHeaders or ()))
         self.dropConnection(abort=False)
 
     def onOpen(self) -> None:
         """Join the hub, and let go of what only the handshake needed."""
         self._write = wire.writer_for(self.transport)
         self.__dict__ = self.factory.kept(self.__dict__)
+        self.transport.registerProducer(self, True)
         try:
             self.factory.hub.join(self, self.__dict__.pop("_last_id", None))
+        except NoRoom as error:
+            # Refused before the upgrade it would try a few times only, and never again.
+            self._refuse(_TRY_AGAIN_LATER, error.reason, str(error))
         except Exception:
             self._log.failure("{peer} could not join", peer=self.peer)
-            self.sendCloseFrame(self.CLOSE_STATUS_CODE_INTERNAL_ERROR, b"internal error")
+            self.close(self.CLOSE_STATUS_CODE_INTERNAL_ERROR, "internal error")
 
     def onPong(self, payload: bytes) -> None:
         """Tell the hub that the client lives."""
@@ -112,9 +138,17 @@ class EventSocket(WebSocketServerProtocol):  # type: ignore[misc]
 
     def onMessageBegin(self, isBinary: bool) -> None:
         """Expect nothing."""
+        self._message_bytes = 0
 
     def onMessageFrameBegin(self, length: int) -> None:
-        """Expect nothing."""
+        """Refuse what is too large."""
+        self._message_bytes += length
+        limit = self.factory.max_message_bytes
+        if self._message_bytes > limit:
+            self._refuse(
+                *(self.CLOSE_STATUS_CODE_MESSAGE_TOO_BIG, "message_size"),
+                f"a message of more than {limit} bytes",
+            )
 
     def onMessageFrameData(self, payload: bytes) -> None:
         """Keep nothing."""
@@ -124,6 +158,11 @@ class EventSocket(WebSocketServerProtocol):  # type: ignore[misc]
 
     def onMessageEnd(self) -> None:
         """Do nothing."""
+        del self._message_bytes
+
+    def _refuse(self, code: int, reason: str, text: str) -> None:
+        self.factory.refusals.connection(self.peer, code, reason, text)
+        self.close(code, text)
 
     def sendCloseFrame(self, *args: Any, **kwargs: Any) -> None:
         """Leave the hub first: no event may follow a close frame (RFC 6455 section 5.5.1)."""
@@ -135,6 +174,8 @@ class EventSocket(WebSocketServerProtocol):  # type: ignore[misc]
         """End the connection at once, or when what was written is sent, within a bounded time."""
         # After a client's fault the close frame that names it is to be sent yet.
         abort = abort and not self.failedByMe
+        # A transport that waits for its producer would not end.
+        self.transport.unregisterProducer()
         super().dropConnection(abort)
         if abort:
             self._cancel_end()
@@ -166,14 +207,42 @@ class EventSocket(WebSocketServerProtocol):  # type: ignore[misc]
     def send(self, frames: bytes) -> None:
         """Write whole frames; Autobahn's own way costs more and adds nothing for a server."""
         self._write(self.transport, frames)
+        if self._unsent_bytes is not None:
+            self._unsent_bytes += len(frames)
+            if self._unsent_bytes > self.factory.max_buffer_bytes:
+                self.factory.refusals.slow_client(self.peer, self.factory.max_buffer_bytes)
+                self.factory.hub.leave(self)
+                self.drop()
+
+    def send_missed(self, frames: bytes) -> None:
+        """Write whole frames."""
+        self._write(self.transport, frames)
 
     def ping(self) -> None:
         """Send a ping."""
         self._write(self.transport, PING)
 
+    def close(self, code: int, reason: str) -> None:
+        """Begin the closing handshake; Autobahn's own sendClose takes few codes."""
+        if self.state == self.STATE_OPEN:
+            self.sendCloseFrame(code, reason.encode())
+
     def drop(self) -> None:
         """End the connection without a closing handshake."""
         self.dropConnection(abort=True)
+
+    # Called by the transport (IPushProducer)
+
+    def pauseProducing(self) -> None:
+        """Note that the client does not read as fast as it is sent to."""
+        self._unsent_bytes = 0
+
+    def resumeProducing(self) -> None:
+        """Note that it has read nearly all."""
+        self._unsent_bytes = None
+
+    def stopProducing(self) -> None:
+        """Do nothing: the connection is lost."""
 
 
 _NEVER = object()
@@ -205,11 +274,22 @@ class EventSocketFactory(WebSocketServerFactory):  # type: ignore[misc]
 
     protocol = EventSocket
 
-    def __init__(self, hub: Hub, authenticator: Authenticator, reactor: Any) -> None:
-        """Take the hub, and who decides who may connect."""
+    def __init__(self, hub: Hub, settings: Settings, refusals: Refusals, reactor: Any) -> None:
+        """Take the hub, who may connect and how much they may send, and where refusals are noted.
+
+        Raises:
+            ConfigError: if the settings' secrets are no keys for their algorithms.
+        """
         super().__init__(server="gaq-twisted", reactor=reactor)
         self.hub = hub
-        self.authenticator = authenticator
+        self.refusals = refusals
+        self.authenticator = Authenticator(settings)
+        self.origins = OriginRules(settings.allowed_origins)
+        self.max_message_bytes = settings.max_inbound_message_bytes
+        self.max_buffer_bytes = settings.max_socket_buffer_bytes
+        self._max_bytes_per_second = settings.max_inbound_bytes_per_second
+        # What each socket has sent in this second.
+        self._inbound_bytes: dict[EventSocket, int] = {}
         self.setProtocolOptions(
             allowNullOrigin=True,
             failByDrop=False,
@@ -252,6 +332,16 @@ class EventSocketFactory(WebSocketServerFactory):  # type: ignore[misc]
             if name not in _DONE_WITH and getattr(self.protocol, name, _NEVER) is not value
         }
 
+    def admits_bytes(self, socket: EventSocket, count: int) -> bool:
+        """Return whether a client may send so many bytes more in this second."""
+        total = self._inbound_bytes.get(socket, 0) + count
+        self._inbound_bytes[socket] = total
+        return total <= self._max_bytes_per_second
+
+    def begin_second(self) -> None:
+        """Forget what clients have sent; to be called every second."""
+        self._inbound_bytes.clear()
+
     def close_all(self, *, within_seconds: float, clock: Any) -> "Deferred[None]":
         """Close every socket with 1001, going away (RFC 6455 section 7.4.1).
 
@@ -264,8 +354,7 @@ class EventSocketFactory(WebSocketServerFactory):  # type: ignore[misc]
         """
         sockets = [socket for socket in self.hub.sockets if isinstance(socket, EventSocket)]
         for socket in sockets:
-            # Autobahn's sendClose leaves the codes below 3000 to Autobahn itself.
-            socket.sendCloseFrame(socket.CLOSE_STATUS_CODE_GOING_AWAY, b"the server stops")
+            socket.close(socket.CLOSE_STATUS_CODE_GOING_AWAY, "the server stops")
         done: Deferred[None] = Deferred()
         DeferredList([socket.is_closed for socket in sockets]).addCallback(
             lambda _: done.callback(None)

@@ -15,14 +15,15 @@ from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.logger import ILogObserver, Logger
 from twisted.web.resource import IResource
 
-from gaq_twisted.auth import Authenticator
-from gaq_twisted.config import Settings
+from gaq_twisted.door import Capacity, Door
 from gaq_twisted.firehose import Firehose
-from gaq_twisted.hub import Hub
+from gaq_twisted.hub import Hub, Limits
 from gaq_twisted.metrics import OPEN_CHANNELS, OPEN_SOCKETS, Metrics
 from gaq_twisted.protocol import EventSocketFactory
+from gaq_twisted.refusals import Refusals
 from gaq_twisted.replays import Replays
-from gaq_twisted.site import EventSite, Root
+from gaq_twisted.settings import Settings
+from gaq_twisted.site import EventSite, resource_tree
 from gaq_twisted.statsd import StatsdService
 from gaq_twisted.streams import Streams
 from gaq_twisted.tail import Tail
@@ -32,6 +33,9 @@ _BACKLOG = 4096
 _GAUGES_SECONDS = 10.0
 _GOODBYE_SECONDS = 1.0
 _PING_SLICE_SECONDS = 0.125
+_EXPIRY_SECONDS = 0.25
+_EXPIRIES_AT_A_TIME = 1000
+_SECOND = 1.0
 _READINGS_AT_A_TIME = 8
 
 
@@ -83,13 +87,17 @@ class Goodbye(Service):
 
 
 class Upkeep:
-    """What is done to the hub every now and then, with its results in the log."""
+    """What is done every now and then, with its results in the log."""
 
     _log = Logger()
 
-    def __init__(self, hub: Hub, metrics: Metrics, settings: Settings) -> None:
+    def __init__(
+        self, hub: Hub, door: Door, refusals: Refusals, metrics: Metrics, settings: Settings
+    ) -> None:
         """Take what is looked after, where to count, and the intervals."""
         self._hub = hub
+        self._door = door
+        self._refusals = refusals
         self._metrics = metrics
         ping_seconds = settings.ping_sockets_interval_ms / 1000
         self._ping_slices = max(1, int(ping_seconds / _PING_SLICE_SECONDS))
@@ -107,6 +115,8 @@ class Upkeep:
         """Yield the services that do it, on a clock that provides IReactorTime."""
         for seconds, task in (
             (self._ping_slice_seconds, self._ping),
+            (_EXPIRY_SECONDS, self._expire),
+            (_SECOND, self._begin_second),
             (self._sweep_seconds, self._sweep),
             (_GAUGES_SECONDS, self._report),
         ):
@@ -136,6 +146,14 @@ class Upkeep:
             )
             self._ended = 0
 
+    def _expire(self) -> None:
+        self._hub.expire(_EXPIRIES_AT_A_TIME)
+
+    def _begin_second(self) -> None:
+        self._door.close_late()
+        self._door.sockets.begin_second()
+        self._refusals.summarise()
+
     def _sweep(self) -> None:
         swept = self._hub.sweep()
         level = self._log.warn if any(swept) else self._log.debug
@@ -158,6 +176,7 @@ def make_server(
     first: Sequence[IService] = (),
     resources: Mapping[bytes, IResource] | None = None,
     endpoint: IStreamServerEndpoint | None = None,
+    max_files: int = 2**31,
     give_up: Callable[[], None] = lambda: None,
 ) -> Server:
     """Return the server that the settings describe, not started.
@@ -169,10 +188,11 @@ def make_server(
         first: services to start before all others.
         resources: further HTTP resources by the first part of their path.
         endpoint: where to listen; on the settings' port of all IPv4 addresses if None.
+        max_files: how many files the process may have open.
         give_up: called when the server cannot work, and has logged why.
 
     Raises:
-        ConfigError: if a file that the settings name cannot be used.
+        ConfigError: if a key, or a file that the settings name, cannot be used.
     """
     statsd = StatsdService(settings.statsd, reactor)
     streams = Streams(settings, reactor)
@@ -186,6 +206,7 @@ def make_server(
         statsd,
         reactor.seconds,
         settings.initial_replay_ms,
+        Limits(settings.max_total_connections, settings.max_connections_per_channel),
     )
     firehose = Firehose(
         streams,
@@ -197,14 +218,17 @@ def make_server(
         recent_count=settings.tail_max_events,
         recent_bytes=settings.tail_max_bytes,
     )
-    factory = EventSocketFactory(hub, Authenticator(settings), reactor)
-    root = Root(factory)
-    for path, resource in (resources or {}).items():
-        root.putChild(path, resource)
-
-    listening = listening_service(
-        f"tcp:{settings.port}:backlog={_BACKLOG}", EventSite(root, reactor=reactor), reactor
+    refusals = Refusals(statsd, reactor.seconds)
+    factory = EventSocketFactory(hub, settings, refusals, reactor)
+    door = Door(
+        EventSite(resource_tree(resources or {}), reactor=reactor),
+        factory,
+        refusals,
+        reactor.seconds,
+        settings,
+        Capacity.of_files(max_files),
     )
+    listening = listening_service(f"tcp:{settings.port}:backlog={_BACKLOG}", door, reactor)
     if endpoint is not None:
         listening.endpoint = endpoint
 
@@ -215,7 +239,7 @@ def make_server(
         streams,
         firehose,
         replays,
-        *Upkeep(hub, statsd, settings).timers(reactor),
+        *Upkeep(hub, door, refusals, statsd, settings).timers(reactor),
         Goodbye(factory, reactor),
         listening,
     )

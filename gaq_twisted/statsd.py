@@ -16,7 +16,7 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from gaq_twisted.config import Statsd
+from gaq_twisted.settings import Statsd
 
 # One Ethernet frame's worth, so that no datagram is fragmented.
 _MAX_DATAGRAM_BYTES = 1432
@@ -41,6 +41,7 @@ class StatsdService(Service):
         """
         self._host = settings.host
         self._port = settings.port
+        self._global_tags = settings.global_tags
         self._tags = _tag_suffix(settings.global_tags)
         self._reactor = reactor
         self._address: tuple[str, int] | None = None
@@ -66,9 +67,10 @@ class StatsdService(Service):
         stopped: Deferred[None] | None = udp.stopListening()
         return stopped
 
-    def increment(self, name: str, count: int = 1) -> None:
-        """Add to a counter."""
-        self._add(f"{name}:{count}|c{self._tags}")
+    def increment(self, name: str, count: int = 1, *, reason: str = "") -> None:
+        """Add to a counter; a reason is one more tag."""
+        tags = _tag_suffix((*self._global_tags, f"reason:{reason}")) if reason else self._tags
+        self._add(f"{name}:{count}|c{tags}")
 
     def gauge(self, name: str, value: float) -> None:
         """Set a gauge."""

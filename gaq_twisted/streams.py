@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 from twisted.application.service import Service
 
-from gaq_twisted.config import Settings
 from gaq_twisted.connection import ANSWER_SECONDS, Connection, RedisRefused, RedisTooOld
 from gaq_twisted.endpoints import RedisServer
 from gaq_twisted.events import StreamId
+from gaq_twisted.settings import Settings
 
 _PAGE_ENTRIES = 100
 # Each read costs as much CPU as some 50 events, so a backlog is read in larger pieces.

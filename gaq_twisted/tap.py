@@ -66,6 +66,7 @@ def makeService(options: Options) -> IService:
 
         return make_demo(twistd, reactor)
 
+    from gaq_twisted import files
     from gaq_twisted.collector import calm_collector
     from gaq_twisted.logs import observer
     from gaq_twisted.service import make_server
@@ -78,11 +79,18 @@ def makeService(options: Options) -> IService:
         reactor.stop()
 
     try:
-        settings, warnings = config.load(options.config_file(), os.environ)
+        settings, warnings, _ = config.load(options.config_file(), os.environ)
         log_to = None if twistd.get("logger") else observer(settings, twistd, reactor)
-        server = make_server(settings, reactor, observer=log_to, give_up=give_up)
+        server = make_server(
+            settings, reactor, observer=log_to, max_files=files.allow_many(), give_up=give_up
+        )
     except config.ConfigError as error:
         raise SystemExit("\n".join(f"gaq-ws: {fault}" for fault in error.faults)) from None
+    if not settings.allowed_origins:
+        warnings.append(
+            "allowedOrigins is empty: pages of any site can read the events of their visitors;"
+            " list the origins of your Superset, or * if this is meant"
+        )
     for warning in warnings:
         _log.warn("{warning}", warning=warning)
     return server

@@ -19,7 +19,8 @@ from twisted.internet.ssl import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from gaq_twisted.config import ConfigError, Redis
+from gaq_twisted.config import ConfigError
+from gaq_twisted.settings import Redis
 
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 

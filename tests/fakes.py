@@ -27,8 +27,10 @@ class FakeSocket(Socket):
         """Take the channel, and whether sending fails."""
         self.channel = channel
         self.peer = "tcp4:192.0.2.1:1234"
+        self.expires_at: float | None = None
         self.broken = broken
         self.open = True
+        self.closed_with: tuple[int, str] | None = None
         self.sent: list[bytes] = []
         self.pings = 0
 
@@ -42,11 +44,19 @@ class FakeSocket(Socket):
             raise OSError("broken pipe")
         self.sent.append(frames)
 
+    def send_missed(self, frames: bytes) -> None:
+        """Do as send does."""
+        self.send(frames)
+
     def ping(self) -> None:
         """Count the ping, or fail."""
         if self.broken:
             raise OSError("broken pipe")
         self.pings += 1
+
+    def close(self, code: int, reason: str) -> None:
+        """Keep how it is closed."""
+        self.closed_with = (code, reason)
 
     def drop(self) -> None:
         """Note the end."""
@@ -72,10 +82,14 @@ class RecordingMetrics(Metrics):
     def __init__(self) -> None:
         """Have counted nothing."""
         self.counts: dict[str, int] = {}
+        self.reasons: dict[str, int] = {}
+        """How often each reason was given, for whatever was counted."""
         self.gauges: dict[str, float] = {}
 
-    def increment(self, name: str, count: int = 1) -> None:
+    def increment(self, name: str, count: int = 1, *, reason: str = "") -> None:
         """Add up."""
+        if reason:
+            self.reasons[reason] = self.reasons.get(reason, 0) + count
         self.counts[name] = self.counts.get(name, 0) + count
 
     def gauge(self, name: str, value: float) -> None:

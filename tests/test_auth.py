@@ -1,16 +1,20 @@
 """Whom a Cookie header lets in, and what is said to the others."""
 
 import base64
+import hmac
 import json
 import time
 from typing import Any
 
 import jwt
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
-from gaq_twisted.auth import Authenticator, Unauthorized
-from gaq_twisted.config import SigningSecret
+from gaq_twisted.auth import Authenticator, Identity, Unauthorized
+from gaq_twisted.config import ConfigError
+from gaq_twisted.settings import SigningSecret, SpareSecret
 from tests.samples import CHANNEL, SECRET, settings, token
 
 # The claims of Superset 6.1's own cookies.
@@ -34,9 +38,13 @@ def _signed(payload: bytes) -> str:
 class AuthTestCase(SynchronousTestCase):
     """Asks an Authenticator."""
 
+    def identity(self, header: str, **values: Any) -> Identity:
+        """Return who sent that header, under those settings."""
+        return Authenticator(replace(settings(), **values)).identify(header)
+
     def channel(self, header: str, **values: Any) -> str:
         """Return the channel of that header under those settings."""
-        return Authenticator(replace(settings(), **values)).channel(header)
+        return self.identity(header, **values).channel
 
     def refusal(self, header: str, **values: Any) -> str:
         """Return why that header is refused: one line that tells nothing of a token."""
@@ -102,6 +110,14 @@ class ClaimsTests(AuthTestCase):
         for value in wrong:
             self.assert_refused(token(exp=value), "not a valid JWT")
             self.assert_refused(token(nbf=value), "not a valid JWT")
+
+    def test_expiry(self) -> None:
+        """When a token expires is told, in whole seconds, as RFC 7519 lets it be rounded."""
+        at = int(time.time()) + HOUR
+        for value, expected in ((at, at), (at + 0.9, at), (str(at), at)):
+            identity = self.identity(f"async-token={token(exp=value)}")
+            self.assertEqual(identity, (CHANNEL, expected))
+        self.assertEqual(self.identity(f"async-token={token()}"), (CHANNEL, None))
 
     def test_no_channel(self) -> None:
         """A token without a text as channel is refused."""
@@ -176,6 +192,105 @@ class SignatureTests(AuthTestCase):
             f"x{token()}",
         ):
             self.assert_refused(garbage, "not a valid JWT")
+
+
+def _private_key(name: str) -> Any:
+    """Return a new private key for that algorithm."""
+    curves = {"ES256": ec.SECP256R1(), "ES384": ec.SECP384R1(), "ES512": ec.SECP521R1()}
+    if name in curves:
+        return ec.generate_private_key(curves[name])
+    if name == "EdDSA":
+        return ed25519.Ed25519PrivateKey.generate()
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+def _public_pem(key: Any) -> SigningSecret:
+    encoding = serialization.Encoding.PEM
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    return SigningSecret(key.public_key().public_bytes(encoding, form).decode())
+
+
+def _private_pem(key: Any) -> SigningSecret:
+    encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    none = serialization.NoEncryption()
+    return SigningSecret(key.private_bytes(encoding, form, none).decode())
+
+
+class KeyPairTests(AuthTestCase):
+    """Superset signs with a private key."""
+
+    def test_each_algorithm(self) -> None:
+        """Tokens of each algorithm are verified with the public key, or with the private one."""
+        rsa_key = _private_key("RS256")
+        for name in (
+            *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
+            *("ES256", "ES384", "ES512", "EdDSA"),
+        ):
+            key = rsa_key if name[1] == "S" and name[0] in "RP" else _private_key(name)
+            signed = jwt.encode({"channel": CHANNEL}, key, algorithm=name)
+            for secret in (_public_pem(key), _private_pem(key)):
+                values = {"jwt_secret": secret, "jwt_algorithms": (name,)}
+                self.assertEqual(self.channel(f"async-token={signed}", **values), CHANNEL)
+            other = jwt.encode({"channel": CHANNEL}, _private_key(name), algorithm=name)
+            self.assert_refused(other, "bad signature", **values)
+
+    def test_public_key_as_secret(self) -> None:
+        """Whoever knows the public key cannot sign with it."""
+        pem = _public_pem(_private_key("RS256"))
+        header, payload = (
+            _base64(json.dumps(part).encode()) for part in ({"alg": "HS256"}, {"channel": CHANNEL})
+        )
+        mac = hmac.digest(pem.encode(), f"{header}.{payload}".encode(), "sha256")
+        forged = f"{header}.{payload}.{_base64(mac)}"
+        self.assert_refused(forged, "jwtAlgorithms", jwt_secret=pem, jwt_algorithms=("RS256",))
+
+    def fault(self, secret: str, *algorithms: str, previous: str = "") -> str:
+        """Return why these settings are refused, a line without the secret."""
+        values = replace(
+            settings(),
+            jwt_secret=SigningSecret(secret),
+            jwt_algorithms=algorithms,
+            previous_jwt_secret=SpareSecret(previous),
+        )
+        (fault,) = self.assertRaises(ConfigError, Authenticator, values).faults
+        self.assertNotIn(secret[30:50], fault)
+        self.assertEqual(len(fault.splitlines()), 1)
+        return str(fault)
+
+    def test_does_not_fit(self) -> None:
+        """A secret that is no key for an algorithm stops the start, with what to do."""
+        rsa_key, ec_key = (_public_pem(_private_key(name)) for name in ("RS256", "ES256"))
+        for secret, algorithms, named in (
+            (rsa_key, ["HS256"], "set jwtAlgorithms to what Superset signs with"),
+            (_private_pem(_private_key("ES256")), ["HS256"], "set jwtAlgorithms"),
+            (SECRET, ["RS256"], "jwtSecret holds no RS256 key"),
+            (ec_key, ["RS256"], "jwtSecret holds no RS256 key"),
+            (rsa_key, ["ES256"], "jwtSecret holds no ES256 key"),
+            (rsa_key, ["EdDSA"], "jwtSecret holds no EdDSA key"),
+            (ec_key, ["ES256", "ES384"], "jwtSecret holds no ES384 key"),
+            (rsa_key[:100] + "x" + rsa_key[101:-40], ["RS256"], "jwtSecret holds no RS256 key"),
+        ):
+            self.assertIn(named, self.fault(secret, *algorithms))
+        self.assertIn("previousJwtSecret", self.fault(rsa_key, "RS256", previous=ec_key))
+
+    def test_mixed(self) -> None:
+        """Algorithms of different kinds stop the start."""
+        for algorithms in (["HS256", "RS256"], ["RS256", "ES256"], ["PS256", "EdDSA"]):
+            self.assertIn("leave those of one kind", self.fault(SECRET, *algorithms))
+
+
+class RotationTests(AuthTestCase):
+    """The secret is being changed."""
+
+    def test_both(self) -> None:
+        """Tokens that were signed with either secret are good, and no others."""
+        old, new = SpareSecret("the secret that was there before this"), SigningSecret(SECRET)
+        values = {"jwt_secret": new, "previous_jwt_secret": old}
+        for secret in (old, new):
+            self.assertEqual(self.channel(f"async-token={token(secret=secret)}", **values), CHANNEL)
+        self.assert_refused(token(secret="x" * 40), "bad signature", **values)
+        self.assert_refused(token(secret=old), "bad signature", jwt_secret=new)
+        self.assert_refused(token(secret=old, exp=1), "expired", **values)
 
 
 class CookieHeaderTests(AuthTestCase):

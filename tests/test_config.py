@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
-from gaq_twisted.config import ConfigError, Loaded, Settings, load
+from gaq_twisted.config import ConfigError, Loaded, load
+from gaq_twisted.settings import Settings, all_settings
 from tests.samples import SECRET
 
 EXAMPLE = Path(__file__).parent.parent / "config.example.json"
@@ -72,6 +73,7 @@ SAMPLES = [
     Sample("redisStreamReadCount", "REDIS_STREAM_READ_COUNT", 100, 1, "2", 2),
     Sample("redisStreamReadBlockMs", "REDIS_STREAM_READ_BLOCK_MS", 5000, 1, "2", 2),
     Sample("jwtSecret", "JWT_SECRET", SECRET, " " * 32, "\té" * 16, "\té" * 16),
+    Sample("previousJwtSecret", "PREVIOUS_JWT_SECRET", "", " " * 32, "\té" * 16, "\té" * 16),
     Sample(
         "jwtAlgorithms",
         "JWT_ALGORITHMS",
@@ -82,6 +84,29 @@ SAMPLES = [
     ),
     Sample("jwtCookieName", "JWT_COOKIE_NAME", "async-token", "one", "two", "two"),
     Sample("jwtChannelIdKey", "JWT_CHANNEL_ID_KEY", "channel", "one", "two", "two"),
+    Sample(
+        "allowedOrigins",
+        "ALLOWED_ORIGINS",
+        [],
+        ["https://*.example.com", "same-host", "null", "*"],
+        "http://[::1]:8088, https://bi.example.com. ,",
+        ["http://[::1]:8088", "https://bi.example.com."],
+    ),
+    Sample(
+        "trustedProxies",
+        "TRUSTED_PROXIES",
+        [],
+        ["10.0.0.0/8"],
+        "fd00::/8, 192.0.2.1",
+        ["fd00::/8", "192.0.2.1"],
+    ),
+    Sample("maxTotalConnections", "MAX_TOTAL_CONNECTIONS", 0, 1, "2", 2),
+    Sample("maxConnectionsPerChannel", "MAX_CONNECTIONS_PER_CHANNEL", 0, 1, "2", 2),
+    Sample("maxSocketBufferBytes", "MAX_SOCKET_BUFFER_BYTES", 2**20, 2**16, "65537", 65537),
+    Sample("maxInboundMessageBytes", "MAX_INBOUND_MESSAGE_BYTES", 4096, 1, "2", 2),
+    Sample("maxInboundBytesPerSecond", "MAX_INBOUND_BYTES_PER_SECOND", 16384, 1, "2", 2),
+    Sample("maxRequestHeaderBytes", "MAX_REQUEST_HEADER_BYTES", 16384, 1, "2", 2),
+    Sample("requestTimeoutMs", "REQUEST_TIMEOUT_MS", 10000, 1, "2", 2),
     Sample("socketResponseTimeoutMs", "SOCKET_RESPONSE_TIMEOUT_MS", 60000, 20001, "20002", 20002),
     Sample("pingSocketsIntervalMs", "PING_SOCKETS_INTERVAL_MS", 20000, 1, "19999", 19999),
     Sample("gcChannelsIntervalMs", "GC_CHANNELS_INTERVAL_MS", 120000, 1, "2", 2),
@@ -91,12 +116,23 @@ SAMPLES = [
 ]
 DEFAULTS = {sample.key: sample.default for sample in SAMPLES}
 
+SECRETS = ("redis.password", "redis.sentinelPassword", "jwtSecret", "previousJwtSecret")
+
 PORT = "a whole number from 1 to 65535"
 FLAG = "true or false"
 TEXT = "a text that is not empty"
 LEVEL = "one of debug, info, warn, warning, error"
 ADDRESSES = "a list of addresses such as redis-1:26379"
-ALGORITHMS = "a list of one or more of HS256, HS384, HS512"
+ALGORITHMS = (
+    "a list of one or more of HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512,"
+    " ES256, ES384, ES512, EdDSA"
+)
+ORIGINS = (
+    "a list of origins such as https://bi.example.com or https://*.example.com, without a path,"
+    " or same-host, null or *"
+)
+NETWORKS = "a list of IP addresses and networks such as 10.0.0.0/8"
+SPARE = "empty, or a text of 32 bytes or more"
 JWT_SECRET = "the text of 32 bytes or more that Superset has as GLOBAL_ASYNC_QUERIES_JWT_SECRET"
 
 WRONG_IN_FILE = [
@@ -136,7 +172,26 @@ WRONG_IN_FILE = [
     ("statsd.globalTags", ["a:b", 1], "a list of texts"),
     ("jwtAlgorithms", "HS256", ALGORITHMS),
     ("jwtAlgorithms", [], ALGORITHMS),
-    ("jwtAlgorithms", ["HS256", "RS256"], ALGORITHMS),
+    ("jwtAlgorithms", ["HS256", "HS1"], ALGORITHMS),
+    *(
+        ("allowedOrigins", [origin], ORIGINS)
+        for origin in (
+            *("bi.example.com", "https://", "https://*", "https://a.*.example.com", "https://*a.b"),
+            *(
+                "https://a/",
+                "https://a?b",
+                "https://a:b",
+                "https://a:65536",
+                "https://u@a",
+                "",
+                "**",
+            ),
+            *("https://a b", "https://\u00e4.example.com", "https://a\\b", "https://[::1"),
+        )
+    ),
+    ("allowedOrigins", "https://bi.example.com", ORIGINS),
+    *(("trustedProxies", [text], NETWORKS) for text in ("", "proxy", "10.0.0.1/8", "10.0.0.0/33")),
+    ("maxSocketBufferBytes", 65535, f"a whole number from 65536 to {2**40}"),
     ("jwtAlgorithms", ["none"], ALGORITHMS),
 ]
 WRONG_IN_ENVIRONMENT = [
@@ -213,7 +268,7 @@ class SourcesTests(ConfigTestCase):
 
     def test_defaults(self) -> None:
         """What nobody sets has its documented default, and no setting is undocumented here."""
-        settings, warnings = load(None, {"JWT_SECRET": SECRET})
+        settings, warnings, _ = load(None, {"JWT_SECRET": SECRET})
         self.assertEqual(_flat(settings), DEFAULTS)
         self.assertEqual(warnings, [])
 
@@ -221,14 +276,14 @@ class SourcesTests(ConfigTestCase):
         """Each key of the file replaces that default and no other."""
         for sample in SAMPLES:
             values = {**sample.needs, sample.key: sample.in_file}
-            settings, warnings = self.load(values)
+            settings, warnings, _ = self.load(values)
             self.assertEqual(_flat(settings), DEFAULTS | values)
             self.assertEqual(warnings, [], sample.key)
 
     def test_environment_wins_over_file(self) -> None:
         """Each variable, named after its key, replaces that value of the file and no other."""
         for sample in SAMPLES:
-            settings, warnings = self.load(
+            settings, warnings, _ = self.load(
                 {**sample.needs, sample.key: sample.in_file},
                 {sample.environment_name: sample.as_text},
             )
@@ -236,11 +291,25 @@ class SourcesTests(ConfigTestCase):
             self.assertEqual(_flat(settings), DEFAULTS | values)
             self.assertEqual(warnings, [], sample.key)
 
+    def test_sources(self) -> None:
+        """It is known of each setting where it comes from."""
+        sources = self.load({"port": 81, "redis.db": 1}, {"REDIS_DB": "2"}).sources
+        self.assertEqual(sources["port"], f"in {self.file}")
+        self.assertEqual(sources["redis.db"], "REDIS_DB in the environment")
+        self.assertEqual(sources["redis.host"], "default")
+        self.assertEqual(set(sources), set(DEFAULTS))
+
+    def test_documented(self) -> None:
+        """It is said of each setting what it means, and what it can be."""
+        for setting in all_settings():
+            self.assertTrue(setting.meaning and setting.allowed, setting.key)
+            self.assertNotIn("None", (setting.meaning, setting.allowed))
+
     def test_all_at_once(self) -> None:
         """All settings that go together can come from the environment, without a file."""
         contradiction = "redis.unixSocketPath"
         samples = [sample for sample in SAMPLES if sample.key != contradiction]
-        settings, _ = load(None, {sample.environment_name: sample.as_text for sample in samples})
+        settings, *_ = load(None, {sample.environment_name: sample.as_text for sample in samples})
         self.assertEqual(
             _flat(settings),
             {contradiction: "", **{sample.key: sample.from_text for sample in samples}},
@@ -250,7 +319,7 @@ class SourcesTests(ConfigTestCase):
         """A blank variable counts as not set, a blank secret too."""
         for blank in ("", " ", "\t\n"):
             environ = {sample.environment_name: blank for sample in SAMPLES}
-            settings, warnings = self.load({"port": 81}, environ)
+            settings, warnings, _ = self.load({"port": 81}, environ)
             self.assertEqual(_flat(settings), {**DEFAULTS, "port": 81})
             self.assertEqual(warnings, [])
 
@@ -270,7 +339,7 @@ class SourcesTests(ConfigTestCase):
             ("statsd.port", "STATSD_PORT", 8125),
         ):
             for text in ("tcp://10.0.0.1:6379", " udp://[fd00::1]:8125"):
-                settings, warnings = self.load({}, {name: text})
+                settings, warnings, _ = self.load({}, {name: text})
                 self.assertEqual(_flat(settings)[key], default)
                 self.assertEqual(len(warnings), 1, text)
                 self.assertIn(f"{name}={text.strip()}", warnings[0])
@@ -285,7 +354,7 @@ class SourcesTests(ConfigTestCase):
         """The example holds every setting with its default and works once it has a secret."""
         document = json.loads(EXAMPLE.read_text())
         self.assertEqual(document, _nested({**DEFAULTS, "jwtSecret": "CHANGE-ME"}))
-        settings, warnings = load(EXAMPLE, {"JWT_SECRET": SECRET})
+        settings, warnings, _ = load(EXAMPLE, {"JWT_SECRET": SECRET})
         self.assertEqual((_flat(settings), warnings), (DEFAULTS, []))
 
     def test_example_as_it_is(self) -> None:
@@ -311,7 +380,7 @@ class UnknownKeyTests(ConfigTestCase):
             ("jwtSecrets", "jwtSecret"),
             ("zzz", None),
         ):
-            settings, warnings = self.load({key: "x"})
+            settings, warnings, _ = self.load({key: "x"})
             self.assertEqual(_flat(settings), DEFAULTS)
             hint = f"; did you mean {near}?" if near else ""
             self.assertEqual(
@@ -558,6 +627,57 @@ class SecretTests(ConfigTestCase):
         for secret in ("", "x" * 31, "é" * 15 + "x"):
             self.assertEqual(len(self.faults({"jwtSecret": secret})), 1, secret)
         self.assertEqual(len(self.faults({}, {"JWT_SECRET": "x" * 31})), 1)
+
+    def secret_file(self, content: bytes) -> str:
+        """Return the path of a new file with that content."""
+        file = Path(self.mktemp()).resolve()
+        file.write_bytes(content)
+        return str(file)
+
+    def test_in_a_file(self) -> None:
+        """Each secret can be in a file of its own; the line end behind it does not count."""
+        for sample in SAMPLES:
+            if sample.key not in SECRETS:
+                continue
+            for end in (b"", b"\n", b"\r\n"):
+                name = f"{sample.environment_name}_FILE"
+                path = self.secret_file(b" " + SECRET.encode() + b" " + end)
+                loaded = self.load({}, {name: path})
+                self.assertEqual(_flat(loaded.settings), {**DEFAULTS, sample.key: f" {SECRET} "})
+                self.assertEqual(loaded.sources[sample.key], f"{name} in the environment")
+
+    def test_file_beside_other_sources(self) -> None:
+        """Such a file wins over the configuration file, and not together with the variable."""
+        path = self.secret_file(b"y" * 40)
+        self.assertEqual(self.load({}, {"JWT_SECRET_FILE": path}).settings.jwt_secret, "y" * 40)
+        environ = {"JWT_SECRET_FILE": path, "JWT_SECRET": "z" * 40}
+        self.assertEqual(
+            self.faults({}, environ),
+            ["JWT_SECRET and JWT_SECRET_FILE are both set: leave out one of them"],
+        )
+        self.assertEqual(self.load({}, {"JWT_SECRET_FILE": " "}).settings.jwt_secret, SECRET)
+
+    def test_bad_secret_file(self) -> None:
+        """A file that cannot be used is named with its variable, and what it holds is not shown."""
+        for path, reason in (
+            ("/no/such/file", "No such file or directory"),
+            (self.secret_file(b"hunter2\xff" * 9), "it is not UTF-8"),
+            (self.secret_file(b" \n"), "is empty"),
+            (self.secret_file(b"hunter2\n"), "its value is not allowed"),
+        ):
+            (fault,) = self.faults({}, {"JWT_SECRET_FILE": path})
+            for part in (reason, "JWT_SECRET_FILE"):
+                self.assertIn(part, fault)
+            self.assertNotIn("hunter2", fault)
+
+    def test_previous(self) -> None:
+        """The previous secret is none, or as long as the secret must be."""
+        for secret, count in (("", 0), ("x" * 31, 1), ("x" * 32, 0), ("x", 1)):
+            document = {"previousJwtSecret": secret}
+            if count:
+                self.assertEqual(len(self.faults(document)), count, secret)
+            else:
+                self.assertEqual(self.load(document).settings.previous_jwt_secret, secret)
 
     def test_not_encodable(self) -> None:
         """A secret with half a surrogate pair cannot sign anything."""

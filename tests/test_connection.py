@@ -14,9 +14,9 @@ from twisted.internet.task import Clock, deferLater
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
-from gaq_twisted.config import Redis, Secret
 from gaq_twisted.connection import Connection, Login, Place, RedisError, RedisRefused
 from gaq_twisted.endpoints import RedisServer
+from gaq_twisted.settings import Redis, Secret
 from tests.processes import DEADLINE_SECONDS, PREFIX, RedisProcess
 from tests.samples import settings
 

@@ -1,5 +1,7 @@
 """The ways to reach Redis: TCP, unix socket, users, databases; and what it may answer."""
 
+import contextlib
+import socket
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -10,9 +12,9 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 
-from gaq_twisted.config import Redis, Secret
 from gaq_twisted.connection import RedisError, RedisRefused, RedisTooOld
 from gaq_twisted.events import StreamId
+from gaq_twisted.settings import Redis, Secret
 from gaq_twisted.streams import BEGINNING, Entry, Streams
 from tests.processes import PREFIX, RedisProcess, free_port, wait_until
 from tests.samples import settings
@@ -311,11 +313,7 @@ class ClusterTests(EndpointTestCase):
         options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
         self.nodes = []
         for _ in range(2):
-            # Where the nodes talk to each other is 10000 above that, by default.
-            port = free_port()
-            while port + 10000 > 65535:
-                port = free_port()
-            self.nodes.append(RedisProcess(self, *options, port=port))
+            self.nodes.append(RedisProcess(self, *options, port=self.free_pair()))
         low, high = self.nodes
         half = HASH_SLOTS // 2
         for node, slots in ((low, range(half)), (high, range(half, HASH_SLOTS))):
@@ -324,6 +322,13 @@ class ClusterTests(EndpointTestCase):
         low.client.execute_command("CLUSTER", "MEET", "127.0.0.1", high.port)
         for node in self.nodes:
             wait_until(partial(self.is_ready, node), lambda: "no cluster")
+
+    def free_pair(self) -> int:
+        """Return a free port of which that is free too where the nodes talk to each other."""
+        while True:
+            port = free_port()
+            with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port + 10_000)):
+                return port
 
     def is_ready(self, node: RedisProcess) -> bool:
         """Return whether a node knows who has each slot."""

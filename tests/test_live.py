@@ -205,7 +205,7 @@ class LiveTests(SynchronousTestCase):
         """Whatever a client says changes nothing."""
         with Tab(self.start().port) as tab:
             tab.connection.send("hello")
-            tab.connection.send(b"\0" * 100_000)
+            tab.connection.send(b"\0" * 4000)
             tab.connection.send(["frag", "mented"])
             self.assertTrue(tab.connection.ping().wait(DEADLINE_SECONDS))
             self.redis.publish("1")

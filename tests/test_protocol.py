@@ -12,8 +12,11 @@ from twisted.internet.task import Clock
 from twisted.logger import LogEvent, LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 from websockets.frames import Frame, Opcode
+from websockets.typing import Origin
 
 from gaq_twisted.auth import Authenticator
+from gaq_twisted.metrics import CLIENT_BACKPRESSURE_DISCONNECT
+from gaq_twisted.origins import OriginPattern
 from tests.fakes import finish
 from tests.memory import PEER, Browser, MemoryServer, shown
 from tests.samples import CHANNEL, cookie, job_event, token
@@ -91,19 +94,6 @@ class UpgradeTests(ProtocolTestCase):
             browser.upgrade(*cookies)
             self.assertEqual(browser.response.status_code, 101)
 
-    def test_http_side_lets_go(self) -> None:
-        """The HTTP channel neither steers the transport after the upgrade nor times it out."""
-        browser = self.server.connect()
-        # An empty line before a request is unusual, but allowed (RFC 9112 section 2.2).
-        browser.send(b"\r\n")
-        self.assertIsNotNone(browser.line.producer)
-        browser.upgrade(cookie())
-        self.assertIsNone(browser.line.producer)
-        self.clock.advance(3600)
-        self.deliver("1-0", browser)
-        self.assertEqual((ids(browser), browser.lost), ([b"1-0"], False))
-        self.assertEqual(self.clock.getDelayedCalls(), [])
-
     def test_sweep(self) -> None:
         """A sweep leaves open sockets alone, and finds nothing that has closed."""
         browsers = [self.server.open() for _ in range(3)]
@@ -140,6 +130,7 @@ class UpgradeTests(ProtocolTestCase):
             self.assertEqual(self.hub.sockets, [], end)
             # The transport in memory, unlike a real one, holds its protocol for ever.
             browser.line.protocol = browser.pump.server = None
+            self.server.factory.begin_second()
             del socket
             self.assertIsNone(gone(), end)
             gc.enable()
@@ -225,7 +216,7 @@ class RefusalTests(ProtocolTestCase):
             def __init__(self) -> None:
                 """Need no settings."""
 
-            def channel(self, cookie_header: str) -> str:
+            def identify(self, cookie_header: str) -> NoReturn:
                 raise RuntimeError("boom")
 
         self.server.factory.authenticator = Broken()
@@ -247,14 +238,14 @@ class RefusalTests(ProtocolTestCase):
         cases: tuple[tuple[int, str, str, dict[str, str | None]], ...] = (
             (400, "HTTP Sec-WebSocket-Key header missing", "GET", {"Sec-WebSocket-Key": None}),
             (
-                400,
+                426,
                 "WebSocket version 12 not supported (supported versions: 13,8)",
                 "GET",
                 {"Sec-WebSocket-Version": "12"},
             ),
             (405, 'HTTP method "POST" not allowed', "POST", {}),
             (400, "HTTP Connection header missing", "GET", {"Connection": None}),
-            (400, "HTTP Host header missing in opening handshake request", "GET", {"Host": None}),
+            (400, "HTTP Origin header invalid: No host part in Origin 'x'", "GET", {"Origin": "x"}),
         )
         for code, reason, method, changes in cases:
             headers = [f"{key}: {value}" for key, value in {**good, **changes}.items() if value]
@@ -294,9 +285,9 @@ class IncomingTests(ProtocolTestCase):
         self.assertEqual((self.browser.lost, list(self.browser.frames(Opcode.CLOSE))), (False, []))
 
     def test_messages_are_ignored(self) -> None:
-        """Text, binary, empty and large messages change nothing."""
+        """Text, binary, empty messages and those of the size that is allowed change nothing."""
         for opcode in (Opcode.TEXT, Opcode.BINARY):
-            for data in (b"", b"hello", b"x" * 2**20):
+            for data in (b"", b"hello", b"x" * 4096):
                 self.send_frame(opcode, data)
                 self.assert_healthy()
 
@@ -304,7 +295,7 @@ class IncomingTests(ProtocolTestCase):
         """Nor does a message in many frames, between which control frames are served."""
         self.send_frame(Opcode.TEXT, b"a", fin=False)
         for _ in range(100):
-            self.send_frame(Opcode.CONT, b"b" * 1000, fin=False)
+            self.send_frame(Opcode.CONT, b"b" * 40, fin=False)
             self.assert_healthy()
         self.send_frame(Opcode.PING, b"?")
         self.assertEqual([bytes(f.data) for f in self.browser.frames(Opcode.PONG)], [b"?"])
@@ -312,11 +303,63 @@ class IncomingTests(ProtocolTestCase):
         self.assert_healthy()
 
     def test_half_a_message_is_not_kept(self) -> None:
-        """What has arrived of a large frame is thrown away before the rest comes."""
-        self.browser.send(b"\x82\xff" + (2**40).to_bytes(8, "big") + MASK)
-        for _ in range(10):
-            self.browser.send(b"x" * 2**16)
+        """What has arrived of a frame is thrown away before the rest comes."""
+        self.browser.send(b"\x82\xfe" + (4096).to_bytes(2, "big") + MASK)
+        for _ in range(4):
+            self.browser.send(b"x" * 1000)
             self.assert_healthy()
+
+    def assert_closed(self, code: int, reason: str) -> None:
+        """Check how the socket was closed, and that this was counted."""
+        (close,) = self.browser.frames(Opcode.CLOSE)
+        self.assertEqual(bytes(close.data[:2]), code.to_bytes(2, "big"))
+        self.assertEqual(self.server.metrics.reasons, {reason: 1})
+        self.assertEqual(self.hub.socket_count, 0)
+        self.clock.advance(5)
+        self.browser.pump.flush()
+        self.assertTrue(self.browser.lost)
+
+    def test_large_message(self) -> None:
+        """A message that is too large is refused by its first frame's header."""
+        self.browser.send(b"\x82\xff" + (2**40).to_bytes(8, "big") + MASK)
+        self.assert_closed(1009, "message_size")
+
+    def test_large_message_in_fragments(self) -> None:
+        """Nor may it come in frames of which each would be allowed; messages do not add up."""
+        self.send_frame(Opcode.TEXT, b"x" * 4000)
+        self.send_frame(Opcode.TEXT, b"x" * 4000, fin=False)
+        self.send_frame(Opcode.CONT, b"x" * 96, fin=False)
+        self.assert_healthy()
+        self.send_frame(Opcode.CONT, b"x", fin=True)
+        self.assert_closed(1009, "message_size")
+
+    def test_rate(self) -> None:
+        """A client may send so much in each second and no more, of whatever kind."""
+        pong = Frame(Opcode.PONG, b"").serialize(mask=True)
+        for _ in range(3):
+            self.browser.send(pong * (16_384 // len(pong)))
+            self.assert_healthy()
+            self.server.factory.begin_second()
+        self.browser.send(pong * (16_384 // len(pong)))
+        self.browser.send(pong)
+        self.assert_closed(1008, "rate")
+
+    def test_flood_is_not_read(self) -> None:
+        """Once it has sent too much, nothing more of it is read."""
+        transport = self.browser.line
+        paused: list[bool] = []
+        self.patch(transport, "pauseProducing", lambda: paused.append(True))
+        self.browser.send(b"\x8a\x80" + MASK + b"\x8a\x80" * 10_000)
+        self.assertEqual(paused, [True])
+        self.assert_closed(1008, "rate")
+
+    def test_others_rate(self) -> None:
+        """What one client sends is not counted for another."""
+        other = self.server.open()
+        pings = Frame(Opcode.PING, b"").serialize(mask=True) * 2000
+        for browser in (self.browser, other):
+            browser.send(pings)
+            self.assertEqual(len(list(browser.frames(Opcode.PONG))), 2000)
 
     def test_bytes_one_by_one(self) -> None:
         """Frames may arrive in the smallest pieces."""
@@ -404,6 +447,148 @@ class IncomingTests(ProtocolTestCase):
         self.assertEqual(ids(other), [b"1-0"])
         other.lose()
         self.assertEqual((self.hub.socket_count, self.hub.channel_count), (0, 0))
+
+
+class AdmissionTests(ProtocolTestCase):
+    """Pages that may connect, and how many, and for how long."""
+
+    def test_origins(self) -> None:
+        """A page of another origin is refused with 403, and clients without an origin are not."""
+        self.server = MemoryServer(self.clock, allowed_origins=(OriginPattern("https://a.test"),))
+        for origin, status in (("https://a.test", 101), ("https://b.test", 403), ("", 101)):
+            browser = self.server.connect()
+            browser.websocket.origin = Origin(origin) if origin else None
+            with capturedLogs() as logs:
+                browser.upgrade(cookie())
+            self.assertEqual(browser.response.status_code, status, origin)
+            if status == 403:
+                text = "the origin https://b.test is not among allowedOrigins"
+                self.assertEqual(browser.response.body, f"{text}\n".encode())
+                self.assertEqual([one["reason"] for one in above_debug(logs)], [text])
+        self.assertEqual(self.server.metrics.reasons, {"origin": 1})
+
+    def test_origin_comes_first(self) -> None:
+        """A page of another origin does not learn whether the cookie was good."""
+        self.server = MemoryServer(self.clock, allowed_origins=(OriginPattern("https://a.test"),))
+        browser = self.server.connect()
+        browser.websocket.origin = Origin("https://b.test")
+        browser.upgrade()
+        self.assertEqual(browser.response.status_code, 403)
+
+    def assert_closed(self, browser: Browser, code: int, text: str) -> None:
+        """Check how a socket was closed."""
+        (close,) = browser.frames(Opcode.CLOSE)
+        self.assertEqual(bytes(close.data), code.to_bytes(2, "big") + text.encode())
+        self.assertEqual(browser.texts, [])
+
+    def test_limits(self) -> None:
+        """A socket too many is let in and closed with 1013; one that closes frees its place."""
+        for values, text in (
+            ({"max_total_connections": 2}, "there are 2 connections already"),
+            ({"max_connections_per_channel": 2}, "the channel has 2 connections already"),
+        ):
+            self.server = MemoryServer(self.clock, **values)
+            first, second, third = (self.server.open() for _ in range(3))
+            self.assert_closed(third, 1013, text)
+            self.assertEqual(list(second.frames(Opcode.CLOSE)), [])
+            third.lose()
+            self.assertEqual(self.server.hub.socket_count, 2)
+            first.send(Frame(Opcode.CLOSE, b"").serialize(mask=True))
+            fourth = self.server.open()
+            self.assertEqual(list(fourth.frames(Opcode.CLOSE)), [])
+
+    def test_other_channel(self) -> None:
+        """A limit for each channel is none for all together."""
+        self.server = MemoryServer(self.clock, max_connections_per_channel=1)
+        for channel in ("a", "b", "c"):
+            browser = self.server.connect()
+            browser.upgrade(cookie(channel))
+            self.assertEqual(list(browser.frames(Opcode.CLOSE)), [])
+
+    def test_expiry(self) -> None:
+        """A socket is closed with 1008 when its token expires, and others are not."""
+        # The clock of the test is at 1970, and that by which tokens are checked is not.
+        self.clock.advance(int(time.time()) - self.clock.seconds())
+        expiring, later = self.server.connect(), self.server.connect()
+        expiring.upgrade(f"async-token={token(exp=int(self.clock.seconds()) + 60)}")
+        later.upgrade(cookie())
+        self.clock.advance(59.9)
+        self.hub.expire(10)
+        self.assertEqual(self.hub.socket_count, 2)
+        self.clock.advance(0.1)
+        self.hub.expire(10)
+        expiring.pump.flush()
+        self.assert_closed(expiring, 1008, "token expired")
+        self.assertEqual(self.hub.socket_count, 1)
+        expiring.answer()
+        self.assertTrue(expiring.lost)
+        later.lose()
+        self.hub.expire(10)
+        self.assertEqual(self.hub.socket_count, 0)
+
+
+class SlowClientTests(ProtocolTestCase):
+    """Clients that do not read, as far as a transport in memory can be full."""
+
+    limit = 2**16
+
+    def setUp(self) -> None:
+        """Open a socket whose transport may keep little."""
+        super().setUp()
+        self.server = MemoryServer(self.clock, max_socket_buffer_bytes=self.limit)
+        self.hub = self.server.hub
+        self.browser = self.server.open()
+        assert self.browser.line.producer is not None
+        self.producer = self.browser.line.producer
+        self.size = len(job_event("1000-0").frame())
+
+    def fill(self, events: int) -> None:
+        """Deliver events."""
+        for number in range(1000, 1000 + events):
+            finish(self.hub.deliver([job_event(f"{number}-0")]))
+
+    def test_dropped(self) -> None:
+        """A client for which too much waits is dropped, counted, and has others unharmed."""
+        other = self.server.open()
+        self.producer.pauseProducing()
+        with capturedLogs() as logs:
+            self.fill(self.limit // self.size)
+            self.assertEqual(self.hub.socket_count, 2)
+            self.fill(1)
+        self.assertTrue(self.browser.line.aborted)
+        self.assertEqual(self.hub.socket_count, 1)
+        self.assertEqual(self.server.metrics.counts[CLIENT_BACKPRESSURE_DISCONNECT], 1)
+        self.assertEqual([one["max_bytes"] for one in above_debug(logs)], [self.limit])
+        other.pump.flush()
+        self.assertEqual(len(other.texts), self.limit // self.size + 1)
+
+    def test_catches_up(self) -> None:
+        """What was sent while the transport had room, or before it had room again, is no matter."""
+        self.fill(self.limit // self.size + 1)
+        for _ in range(3):
+            self.producer.pauseProducing()
+            self.fill(self.limit // self.size)
+            self.producer.resumeProducing()
+        self.fill(self.limit // self.size + 1)
+        self.assertFalse(self.browser.line.aborted)
+
+    def test_large_replay(self) -> None:
+        """However much a client missed, it gets it, or it would come back for it for ever."""
+        for number in range(1, 100):
+            finish(self.hub.deliver([job_event(f"{number}-0", job="x" * 2000)]))
+        browser = self.server.open("/?last_id=1-0")
+        self.assertEqual(len(browser.texts), 98)
+        self.assertFalse(browser.line.aborted)
+
+    def test_end_of_a_full_transport(self) -> None:
+        """A transport that is full is told to wait for nobody before it is to end."""
+        self.producer.pauseProducing()
+        (socket,) = self.hub.sockets
+        socket.close(1001, "bye")
+        self.browser.pump.flush()
+        self.browser.answer()
+        self.assertIsNone(self.browser.line.producer)
+        self.assertTrue(self.browser.lost)
 
 
 class OutgoingTests(ProtocolTestCase):

@@ -46,7 +46,10 @@ class PurityTests(SynchronousTestCase):
 
     def test_pure_modules(self) -> None:
         """The rules and the memory of the server need neither reactor nor network libraries."""
-        for name in ("config", "auth", "events", "tail", "resume", "hub", "metrics"):
+        for name in (
+            *("settings", "config", "origins", "proxies", "http1", "auth", "deadlines", "bursts"),
+            *("refusals", "events", "tail", "resume", "hub", "metrics"),
+        ):
             self.assert_imports_none_of(
                 f"gaq_twisted.{name}", "twisted.internet.reactor", "autobahn", "txredisapi"
             )

@@ -17,9 +17,9 @@ from redis.sentinel import Sentinel as SentinelClient
 from twisted.internet import reactor
 from twisted.trial.unittest import SynchronousTestCase
 
-from gaq_twisted.config import Redis, Secret, SentinelAddress
 from gaq_twisted.connection import RedisRefused
 from gaq_twisted.endpoints import RedisServer
+from gaq_twisted.settings import Redis, Secret, SentinelAddress
 from tests.processes import (
     PREFIX,
     RedisProcess,

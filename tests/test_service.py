@@ -132,7 +132,7 @@ class WiringTests(ServerTestCase):
         parts = list(self.server(first=[first]))
         self.assertIs(parts[0], first)
         names = [type(part).__name__ for part in parts]
-        self.assertEqual(names.count("TimerService"), 3)
+        self.assertEqual(names.count("TimerService"), 5)
         self.assertLess(names.index("StatsdService"), names.index("Firehose"))
         self.assertLess(names.index("StatsdService"), names.index("Replays"))
         self.assertEqual(names[-2:], ["Goodbye", "StreamServerEndpointService"])

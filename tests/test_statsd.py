@@ -20,8 +20,8 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyClass
 
-from gaq_twisted.config import Statsd
 from gaq_twisted.metrics import CONNECTED_CLIENT
+from gaq_twisted.settings import Statsd
 from gaq_twisted.statsd import StatsdService
 
 ADDRESS = IPv4Address("UDP", "192.0.2.1", 8125)

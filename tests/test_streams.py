@@ -6,9 +6,9 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
-from gaq_twisted.config import Redis, Secret
 from gaq_twisted.connection import RedisError, RedisRefused
 from gaq_twisted.events import StreamId
+from gaq_twisted.settings import Redis, Secret
 from gaq_twisted.streams import BEGINNING, ChannelEntries, Entry, Streams
 from tests.processes import PREFIX, RedisProcess
 from tests.samples import job_data, settings

@@ -29,8 +29,9 @@ from twisted.internet.ssl import Certificate, PrivateCertificate
 from twisted.protocols.portforward import ProxyFactory
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from gaq_twisted.config import ConfigError, Redis
+from gaq_twisted.config import ConfigError
 from gaq_twisted.endpoints import RedisServer
+from gaq_twisted.settings import Redis
 from tests.processes import DEADLINE_SECONDS, RedisProcess, Server, environment
 from tests.samples import settings
 from tests.test_connection import Listener, ReachingTestCase

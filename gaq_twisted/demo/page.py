@@ -12,8 +12,8 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from gaq_twisted.auth import Authenticator, Unauthorized
-from gaq_twisted.config import Settings
 from gaq_twisted.demo.publisher import Publisher
+from gaq_twisted.settings import Settings
 
 _JOBS = {b"chart": 1, b"dashboard": 20, b"failure": 1}
 # Superset's own cookie for this host, at path /, has the same name and is left alone.
@@ -40,7 +40,7 @@ class DemoPage(Resource):
     def render_GET(self, request: Request) -> bytes:
         """Answer with the page, and a cookie if the browser has no good one."""
         try:
-            self._authenticator.channel(request.getHeader("cookie") or "")
+            self._authenticator.identify(request.getHeader("cookie") or "")
         except Unauthorized:
             self._give_cookie(request)
         request.setHeader(b"content-type", b"text/html; charset=utf-8")
@@ -80,7 +80,7 @@ class Publish(Resource):
             request.setResponseCode(400)
             return b"kind must be chart, dashboard or failure\n"
         try:
-            channel = self._authenticator.channel(request.getHeader("cookie") or "")
+            channel = self._authenticator.identify(request.getHeader("cookie") or "").channel
         except Unauthorized as error:
             request.setResponseCode(401)
             return f"{error}\n".encode()

@@ -68,7 +68,7 @@ def make_demo(twistd: Mapping[str, Any], reactor: Any) -> IService:
     port = listener.getsockname()[1]
     with _listener([_ANY_PORT]) as probe:
         redis_port = probe.getsockname()[1]
-    settings, _ = config.load(
+    settings, *_ = config.load(
         None,
         {"PORT": str(port), "REDIS_PORT": str(redis_port), "JWT_SECRET": secrets.token_hex(32)},
     )

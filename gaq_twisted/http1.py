@@ -1,0 +1,149 @@
+"""HTTP request heads, read strictly, and answers of one line.
+
+Whatever two readers could understand in two ways is refused here, so that
+nobody behind this module has to care (RFC 9112 sections 3, 5, 6 and 11.2).
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from http import HTTPStatus
+from typing import NamedTuple
+
+_TOKEN = rb"[-!#$%&'*+.^_`|~0-9A-Za-z]+"
+_HEAD = re.compile(
+    rb"(%b) ([!-~]+) HTTP/1\.([01])\r\n((?:%b:[\t -~\x80-\xff]*\r\n)*)\r\n" % (_TOKEN, _TOKEN)
+)
+_ABSOLUTE = re.compile(rb"(?:https?|wss?)://([^/?#@]+)(.*)", re.IGNORECASE)
+_END = b"\r\n\r\n"
+# Some readers take this character of ISO 8859-1 for the end of a line.
+_NEXT_LINE = b"\x85"
+
+Header = tuple[bytes, bytes]
+
+
+class BadRequest(Exception):
+    """A request cannot be taken; its text is one line without any of the request."""
+
+    def __init__(self, status: HTTPStatus, reason: str, text: str) -> None:
+        """Keep the status to answer with, a word to count by, and the text."""
+        super().__init__(text)
+        self.status = status
+        self.reason = reason
+
+
+class Head(NamedTuple):
+    """All of a request that has no body."""
+
+    method: bytes
+    target: bytes
+    """What is asked for: a path, perhaps with a query, or `*`."""
+    minor_version: bytes
+    """`1` for HTTP/1.1, `0` for HTTP/1.0."""
+    headers: Sequence[Header]
+    """Names in lower case, and values without white space around them; one cookie at most."""
+
+    def values(self, name: bytes) -> list[bytes]:
+        """Return the values of all headers of that name, which is in lower case."""
+        return [value for header, value in self.headers if header == name]
+
+    def asks_for_websocket(self) -> bool:
+        """Return whether this asks to go on with the WebSocket protocol (RFC 6455 section 4.1)."""
+        return any(
+            token.strip().lower() == b"websocket"
+            for value in self.values(b"upgrade")
+            for token in value.split(b",")
+        )
+
+    def __bytes__(self) -> bytes:
+        lines = [b"%b %b HTTP/1.%b" % (self.method, self.target, self.minor_version)]
+        lines.extend(b"%b: %b" % header for header in self.headers)
+        return b"\r\n".join([*lines, b"", b""])
+
+
+def read_head(received: bytes, max_bytes: int) -> tuple[Head, bytes] | None:
+    """Return the first request in what was received, and what follows it; None if it is not whole.
+
+    Args:
+        received: all bytes of a connection so far.
+        max_bytes: how long a head may be.
+
+    Raises:
+        BadRequest: if it is none, or none that has a place here.
+    """
+    # An empty line may come first (RFC 9112 section 2.2).
+    start = 2 if received.startswith(b"\r\n") else 0
+    end = received.find(_END, start)
+    size = (end + len(_END) if end >= 0 else len(received)) - start
+    if size > max_bytes:
+        raise BadRequest(
+            HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "long_headers",
+            f"the headers are longer than {max_bytes} bytes",
+        )
+    if end < 0:
+        return None
+    match = _HEAD.fullmatch(received, start, start + size)
+    if match is None:
+        raise _bad("not_http", "not an HTTP/1.1 request")
+    method, target, minor_version, fields = match.groups()
+    headers = list(_headers(fields))
+    absolute = _ABSOLUTE.fullmatch(target)
+    if absolute is not None:
+        # The host that it names counts (RFC 9112 section 3.2.2).
+        headers = [(name, value) for name, value in headers if name != b"host"]
+        headers.append((b"host", absolute[1]))
+        target = absolute[2] if absolute[2].startswith(b"/") else b"/" + absolute[2]
+    elif not target.startswith(b"/") and target != b"*":
+        raise _bad("target", "the request's target is not a path")
+    head = Head(method, target, minor_version, headers)
+    _check(head)
+    return head, received[start + size :]
+
+
+def answer(status: HTTPStatus, text: str, headers: Iterable[tuple[str, str]] = ()) -> bytes:
+    """Return a whole response that ends the connection.
+
+    Args:
+        status: its status.
+        text: its body, one line without the line's end.
+        headers: further headers.
+    """
+    body = f"{text}\n".encode()
+    lines = [f"HTTP/1.1 {status.value} {status.phrase}"]
+    lines.extend(
+        f"{name}: {value}"
+        for name, value in (
+            ("Content-Type", "text/plain; charset=utf-8"),
+            ("Content-Length", str(len(body))),
+            ("Connection", "close"),
+            *headers,
+        )
+    )
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def _headers(fields: bytes) -> Iterable[Header]:
+    cookies = []
+    for line in fields.replace(_NEXT_LINE, b"?").split(b"\r\n")[:-1]:
+        name, _, value = line.partition(b":")
+        name, value = name.lower(), value.strip(b" \t")
+        if name == b"cookie":
+            cookies.append(value)
+        else:
+            yield name, value
+    if cookies:
+        # Not by a comma, as other headers are joined (RFC 6265 section 5.4).
+        yield b"cookie", b"; ".join(cookies)
+
+
+def _check(head: Head) -> None:
+    hosts = len(head.values(b"host"))
+    if hosts > 1 or (not hosts and head.minor_version == b"1"):
+        raise _bad("host", "there must be one Host header")
+    lengths = head.values(b"content-length")
+    if head.values(b"transfer-encoding") or any(length != b"0" for length in lengths):
+        raise BadRequest(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body", "no request here has a body")
+
+
+def _bad(reason: str, text: str) -> BadRequest:
+    return BadRequest(HTTPStatus.BAD_REQUEST, reason, text)
