@@ -84,6 +84,11 @@ def _about(meaning: str) -> Meta:
     return Meta(extra_json_schema={"description": meaning})
 
 
+def _live(meaning: str) -> Meta:
+    """Describe a setting that can change without a restart."""
+    return Meta(extra_json_schema={"description": meaning, "x-live": True})
+
+
 Flag = Annotated[bool, Meta(description="true or false")]
 Text = Annotated[str, Meta(min_length=1, description="a text that is not empty")]
 AnyText = Annotated[str, Meta(description="a text")]
@@ -120,6 +125,14 @@ Bytes = Annotated[int, _whole_number(1, 2**40)]
 Number = Annotated[int, _whole_number(0, 2**31 - 1)]
 Milliseconds = Annotated[int, _whole_number(1, 2**31 - 1)]
 MillisecondsOrZero = Annotated[int, _whole_number(0, 2**31 - 1)]
+BasePath = Annotated[
+    str,
+    Meta(
+        pattern=r"^(?:/[A-Za-z0-9._~-]+)*$(?!\n)",
+        description="empty, or a path such as /ws, without a slash behind it",
+    ),
+]
+LogFormat = Annotated[Literal["text", "json"], Meta(description="text or json")]
 LogLevelName = Annotated[
     Literal["debug", "info", "warn", "warning", "error"],
     Meta(description="one of debug, info, warn, warning, error"),
@@ -204,8 +217,36 @@ class Redis(Struct, frozen=True, kw_only=True, rename="camel"):
 class Settings(Struct, frozen=True, kw_only=True, rename="camel"):
     """Everything that an operator can set."""
 
-    port: Annotated[Port, _about("the one port for everything")] = 8080
-    log_level: Annotated[LogLevelName, _about("the least level that is logged")] = "info"
+    port: Annotated[Port, _about("the one port for everything, unless `listen` is set")] = 8080
+    listen: Annotated[
+        Texts,
+        _about(
+            "where to listen, as Twisted's endpoint strings, such as"
+            " `ssl:8443:privateKey=key.pem:certKey=chain.pem`, `unix:/run/gaq.sock`,"
+            " `systemd:domain=INET:index=0` or `haproxy:tcp:8080`; if empty, `tcp:` and the port."
+            " Certificates are read again when settings are"
+        ),
+    ] = ()
+    internal_listen: Annotated[
+        Texts,
+        _about(
+            "where `/ready`, `/metrics` and `/status` are served, such as"
+            " `tcp:9090:interface=127.0.0.1`; if empty, `/ready` and `/metrics` are served with"
+            " all else, and `/status` is not"
+        ),
+    ] = ()
+    reuse_port: Annotated[
+        Flag,
+        _about("let several processes of this machine listen on the same TCP ports, and share"),
+    ] = False
+    base_path: Annotated[
+        BasePath,
+        _about("what the paths of all HTTP resources begin with; an upgrade is taken on any path"),
+    ] = ""
+    log_level: Annotated[LogLevelName, _live("the least level that is logged")] = "info"
+    log_format: Annotated[
+        LogFormat, _about("lines of text, or a JSON object a line (not with syslog)")
+    ] = "text"
     log_to_file: Annotated[
         Flag,
         _about("log to `logFilename`, unless twistd's `--logfile` or `--syslog` says otherwise"),
@@ -228,26 +269,26 @@ class Settings(Struct, frozen=True, kw_only=True, rename="camel"):
     ] = 5000
     jwt_secret: Annotated[
         JwtSecret,
-        _about(
+        _live(
             "Superset's `GLOBAL_ASYNC_QUERIES_JWT_SECRET`, 32 bytes or more, required; a PEM key"
             " (the public one will do) where `jwtAlgorithms` are not HS…"
         ),
     ]
     previous_jwt_secret: Annotated[
         PreviousJwtSecret,
-        _about("tokens signed with this are accepted too, while the secret is being changed"),
+        _live("tokens signed with this are accepted too, while the secret is being changed"),
     ] = SpareSecret()
     jwt_algorithms: Annotated[
         Algorithms,
-        _about(
+        _live(
             "which algorithms are accepted, all of one kind: HS…, or RS… and PS…, or ES…, or EdDSA"
         ),
     ] = ("HS256",)
-    jwt_cookie_name: Annotated[Text, _about("the cookie that holds the token")] = "async-token"
-    jwt_channel_id_key: Annotated[Text, _about("the claim that names the channel")] = "channel"
+    jwt_cookie_name: Annotated[Text, _live("the cookie that holds the token")] = "async-token"
+    jwt_channel_id_key: Annotated[Text, _live("the claim that names the channel")] = "channel"
     allowed_origins: Annotated[
         Origins,
-        _about(
+        _live(
             "the pages that may connect: origins, `https://*.example.com` for all below a domain,"
             " `same-host` for pages of the host that is connected to, `*` for any; if empty, any,"
             " with a warning"
@@ -255,51 +296,61 @@ class Settings(Struct, frozen=True, kw_only=True, rename="camel"):
     ] = ()
     trusted_proxies: Annotated[
         Networks,
-        _about(
+        _live(
             "the proxies whose `Forwarded` and `X-Forwarded-For` headers tell the log where a"
             " client is"
         ),
     ] = ()
     max_total_connections: Annotated[
-        Number, _about("how many sockets may be open; more are closed with 1013; 0 for any number")
+        Number, _live("how many sockets may be open; more are closed with 1013; 0 for any number")
     ] = 0
     max_connections_per_channel: Annotated[
-        Number, _about("how many of them may be of one channel; 0 for any number")
+        Number, _live("how many of them may be of one channel; 0 for any number")
     ] = 0
     max_socket_buffer_bytes: Annotated[
         int,
         _whole_number(_LEAST_SOCKET_BUFFER_BYTES, 2**40),
-        _about("a client that does not read is dropped when more than this waits for it"),
+        _live("a client that does not read is dropped when more than this waits for it"),
     ] = 2**20
     max_inbound_message_bytes: Annotated[
-        Bytes, _about("a client that sends a larger message is closed with 1009")
+        Bytes, _live("a client that sends a larger message is closed with 1009")
     ] = 4096
     max_inbound_bytes_per_second: Annotated[
-        Bytes, _about("a client that sends more is closed with 1008")
+        Bytes, _live("a client that sends more is closed with 1008")
     ] = 16_384
     max_request_header_bytes: Annotated[
-        Bytes, _about("a request with longer headers is refused with 431")
+        Bytes, _live("a request with longer headers is refused with 431")
     ] = 16_384
     request_timeout_ms: Annotated[
-        Milliseconds, _about("a connection on which no whole request comes within this is closed")
+        Milliseconds, _live("a connection on which no whole request comes within this is closed")
     ] = 10_000
     socket_response_timeout_ms: Annotated[
         Milliseconds,
-        _about(
+        _live(
             "a socket that answers no ping for so long, rounded up to whole intervals, is ended;"
             " more than the interval"
         ),
     ] = 60_000
-    ping_sockets_interval_ms: Annotated[Milliseconds, _about("how often each socket is pinged")] = (
+    ping_sockets_interval_ms: Annotated[Milliseconds, _live("how often each socket is pinged")] = (
         20_000
     )
     gc_channels_interval_ms: Annotated[
         Milliseconds,
-        _about("how often the server looks for sockets and channels that should not be there"),
+        _live("how often the server looks for sockets and channels that should not be there"),
     ] = 120_000
+    drain_delay_ms: Annotated[
+        MillisecondsOrZero,
+        _live(
+            "after SIGTERM, how long to go on as before, but not ready, so that load balancers"
+            " notice"
+        ),
+    ] = 0
+    drain_ms: Annotated[
+        MillisecondsOrZero, _live("over how long sockets are then closed, evenly, with 1001")
+    ] = 5000
     initial_replay_ms: Annotated[
         MillisecondsOrZero,
-        _about(
+        _live(
             "a browser without `last_id` gets its channel's events of this last time; 0 for none."
             " It compares Redis's clock with this machine's."
         ),
@@ -353,6 +404,11 @@ class Setting(NamedTuple):
     def meaning(self) -> str:
         """What it does, as Markdown."""
         return str(get_args(self.type)[-1].extra_json_schema["description"])
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it can change without a restart."""
+        return "x-live" in get_args(self.type)[-1].extra_json_schema
 
 
 def all_settings(section: type[Struct] = Settings, prefix: str = "") -> Iterator[Setting]:

@@ -33,7 +33,19 @@ SENTINELS = {"redis.sentinels": ["one"]}
 
 SAMPLES = [
     Sample("port", "PORT", 8080, 1, " 65535 ", 65535),
+    Sample(
+        "listen",
+        "LISTEN",
+        [],
+        ["tcp:1"],
+        "tcp:2:interface=127.0.0.1, unix:/a",
+        ["tcp:2:interface=127.0.0.1", "unix:/a"],
+    ),
+    Sample("internalListen", "INTERNAL_LISTEN", [], ["tcp:1"], "tcp:2", ["tcp:2"]),
+    Sample("reusePort", "REUSE_PORT", False, True, "1", True),
+    Sample("basePath", "BASE_PATH", "", "/ws", " /a/b-c.d ", "/a/b-c.d"),
     Sample("logLevel", "LOG_LEVEL", "info", "warning", "debug", "debug"),
+    Sample("logFormat", "LOG_FORMAT", "text", "json", "json", "json"),
     Sample("logToFile", "LOG_TO_FILE", False, True, "false", False),
     Sample("logFilename", "LOG_FILENAME", "app.log", "a.log", "/b.log", "/b.log"),
     Sample("statsd.host", "STATSD_HOST", "127.0.0.1", "one", "two", "two"),
@@ -110,6 +122,8 @@ SAMPLES = [
     Sample("socketResponseTimeoutMs", "SOCKET_RESPONSE_TIMEOUT_MS", 60000, 20001, "20002", 20002),
     Sample("pingSocketsIntervalMs", "PING_SOCKETS_INTERVAL_MS", 20000, 1, "19999", 19999),
     Sample("gcChannelsIntervalMs", "GC_CHANNELS_INTERVAL_MS", 120000, 1, "2", 2),
+    Sample("drainDelayMs", "DRAIN_DELAY_MS", 0, 1, "2", 2),
+    Sample("drainMs", "DRAIN_MS", 5000, 0, "2", 2),
     Sample("initialReplayMs", "INITIAL_REPLAY_MS", 10000, 0, "1", 1),
     Sample("tailMaxEvents", "TAIL_MAX_EVENTS", 20000, 1, "2", 2),
     Sample("tailMaxBytes", "TAIL_MAX_BYTES", 33554432, 1, "2", 2),
@@ -121,6 +135,7 @@ SECRETS = ("redis.password", "redis.sentinelPassword", "jwtSecret", "previousJwt
 PORT = "a whole number from 1 to 65535"
 FLAG = "true or false"
 TEXT = "a text that is not empty"
+BASE_PATH = "empty, or a path such as /ws, without a slash behind it"
 LEVEL = "one of debug, info, warn, warning, error"
 ADDRESSES = "a list of addresses such as redis-1:26379"
 ALGORITHMS = (
@@ -154,6 +169,11 @@ WRONG_IN_FILE = [
     ("logToFile", 1, FLAG),
     ("redis.ssl", "true", FLAG),
     ("logLevel", "INFO", LEVEL),
+    ("logFormat", "xml", "text or json"),
+    *(
+        ("basePath", text, BASE_PATH)
+        for text in ("/", "ws", "/ws/", "/a//b", "/a b", "/\u00e4", "/a\n")
+    ),
     ("logLevel", 1, LEVEL),
     ("logFilename", "", TEXT),
     ("statsd.host", 5, TEXT),
