@@ -146,13 +146,17 @@ class Door(Factory):
         self.site = site
         self.sockets = sockets
         self.refusals = refusals
-        self.max_head_bytes = settings.max_request_header_bytes
-        self.proxies = TrustedProxies(settings.trusted_proxies)
-        self._patience_seconds = settings.request_timeout_ms / 1000
         self._seconds = seconds
         self._capacity = capacity
         # Connections without a request yet, by when they were made, oldest first.
         self._waiting: dict[Doorman, float] = {}
+        self.apply(settings)
+
+    def apply(self, settings: Settings) -> None:
+        """Go by these settings from now on."""
+        self.max_head_bytes = settings.max_request_header_bytes
+        self.proxies = TrustedProxies(settings.trusted_proxies)
+        self._patience_seconds = settings.request_timeout_ms / 1000
 
     def buildProtocol(self, address: IAddress | None) -> Doorman | None:
         """Return who reads the request; None if there is no room, which ends the connection."""

@@ -3,7 +3,8 @@
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any, Protocol
+from math import inf
+from typing import Any, NamedTuple, Protocol
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
@@ -24,6 +25,19 @@ _SLICE_SECONDS = 0.005
 _PAGE_ENTRIES = 1000
 # More than a replica lacks that takes over.
 _REMEMBERED_ENTRIES = 10_000
+
+
+class Progress(NamedTuple):
+    """How far the reading is."""
+
+    is_following: bool
+    """Whether the last try to read succeeded."""
+    cursor: str
+    """The id of the last entry that was read; empty before the start."""
+    lag_seconds: float
+    """How old that entry is, if there are more to read at once; otherwise 0."""
+    read_age_seconds: float
+    """How long ago Redis answered last; infinite if never."""
 
 
 class GlobalStream(Protocol):
@@ -112,6 +126,7 @@ class Firehose(Service):
         self._skipped: list[tuple[bytes, str]] = []
         self._complaints = Burst(clock.seconds, most=1)
         self._failures = 0
+        self._answered_at = -inf
         # The states of Redis that were logged in this outage.
         self._told: set[str] = set()
         self._loop = LoopingCall(self._begin_turn)
@@ -119,12 +134,24 @@ class Firehose(Service):
         self._turn: Deferred[None] | None = None
         self._stopped: Deferred[Any] | None = None
 
+    def progress(self) -> Progress:
+        """Return how far the reading is."""
+        now, last = self._clock.seconds(), self._last
+        return Progress(
+            is_following=last is not None and not self._failures,
+            cursor=last.id.decode() if last else "",
+            lag_seconds=now - StreamId.parse(last.id).ms / 1000 if last and self._is_behind else 0,
+            read_age_seconds=now - self._answered_at,
+        )
+
     def startService(self) -> None:
         """Begin to read."""
         super().startService()
         self._stopped = self._loop.start(0)
         self._stopped.addErrback(
-            lambda failure: self._log.failure("stopped following the stream", failure)
+            lambda failure: self._log.failure(
+                "stopped following the stream", failure, event="following_stopped"
+            )
         )
 
     def stopService(self) -> "Deferred[Any] | None":
@@ -145,16 +172,19 @@ class Firehose(Service):
     async def _read_once(self) -> None:
         try:
             await self._read()
+            self._answered_at = self._clock.seconds()
         except RedisError as error:
             if isinstance(error, RedisTooOld) and self._last is None:
-                self._log.critical("cannot work with this Redis: {error}", error=str(error))
+                self._log.critical(
+                    "cannot work with this Redis: {error}", event="redis_too_old", error=str(error)
+                )
                 self._loop.stop()
                 self._give_up()
             else:
                 await self._wait_after(error, error.state)
         except Exception as error:
             if self.running:
-                self._log.failure("following the global stream failed")
+                self._log.failure("following the global stream failed", event="following_failed")
                 await self._wait_after(error, str(error))
 
     async def _read(self) -> None:
@@ -189,6 +219,7 @@ class Firehose(Service):
         self._note_look(connection, last)
         self._log.info(
             "following the global stream from {cursor}, with {count} recent entries",
+            event="following",
             cursor=last.id.decode(),
             count=len(entries),
         )
@@ -210,6 +241,7 @@ class Firehose(Service):
             except Exception:
                 self._log.failure(
                     "events could not be delivered, of those from {first} to {last}",
+                    event="delivery_failed",
                     first=page[0].id.decode(),
                     last=page[-1].id.decode(),
                 )
@@ -289,6 +321,7 @@ class Firehose(Service):
         channels = self._sink.gap()
         self._log.warn(
             f"events may be lost, {{channels}} channels are listening: {what}",
+            event="stream_gap",
             channels=channels,
             **facts,
         )
@@ -296,11 +329,12 @@ class Firehose(Service):
 
     def _tell_skipped(self) -> None:
         for reason, count in Counter(reason for _, reason in self._skipped).items():
-            self._metrics.increment(INVALID_EVENT, count, reason=reason.replace(" ", "_"))
+            self._metrics.increment(INVALID_EVENT, count, reason)
         if self._skipped and self._complaints.admits():
             first_id, reason = self._skipped[0]
             self._log.warn(
                 "skipped {count} entries that are not events; the first is {id}: {reason}",
+                event="entries_skipped",
                 count=len(self._skipped) + self._complaints.withheld(),
                 id=first_id.decode(),
                 reason=reason,
@@ -319,13 +353,14 @@ class Firehose(Service):
         if self._failures:
             self._failures = 0
             self._told.clear()
-            self._log.info("following the global stream again")
+            self._log.info("following the global stream again", event="following_again")
 
     async def _wait_after(self, error: Exception, state: str) -> None:
         if state not in self._told:
             self._told.add(state)
             self._log.warn(
                 "cannot follow the global stream, will try until it works: {error}",
+                event="cannot_follow",
                 error=str(error),
             )
         delay_seconds = self._retry_delay(self._failures)

@@ -7,6 +7,7 @@ no event can slip in between.
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from math import ceil
 from typing import Any, NamedTuple, Protocol
 
@@ -14,12 +15,29 @@ from twisted.logger import Logger
 
 from gaq_twisted.deadlines import Deadlines
 from gaq_twisted.events import Event, LastId, StreamId
-from gaq_twisted.metrics import CLIENT_SEND_ERROR, CONNECTED_CLIENT, STREAM_GAP, Metrics
+from gaq_twisted.metrics import (
+    CLIENT_SEND_ERROR,
+    CONNECTED_CLIENT,
+    DELIVERY_SECONDS,
+    EVENTS_DELIVERED,
+    EVENTS_READ,
+    EVENTS_WITHOUT_LISTENER,
+    FRAME_BYTES_SENT,
+    FRAMES_SENT,
+    REPLAY_EVENTS,
+    STREAM_GAP,
+    Metrics,
+)
 from gaq_twisted.resume import SKEW_MS, History, Missed, Reading
+from gaq_twisted.settings import Settings
 from gaq_twisted.tail import Tail
 
 # RFC 6455 section 7.4.1.
 _POLICY_VIOLATION = 1008
+# To note when each event is written would cost as much as a tenth of writing it.
+_CHANNELS_PER_NOTE = 16
+# Where missed events were found.
+_IN_TAIL, _IN_STREAM, _OF_LATE = "tail", "channel stream", "initial"
 
 
 class Socket(Protocol):
@@ -48,16 +66,6 @@ class Socket(Protocol):
 
     def drop(self) -> None:
         """End the connection without a closing handshake."""
-
-
-class Limits(NamedTuple):
-    """How many sockets there may be; 0 is any number."""
-
-    total: int = 0
-    per_channel: int = 0
-
-
-NO_LIMITS = Limits()
 
 
 class NoRoom(Exception):
@@ -89,8 +97,7 @@ class Hub:
         history: History,
         metrics: Metrics,
         seconds: Callable[[], float],
-        initial_replay_ms: int,
-        limits: Limits = NO_LIMITS,
+        settings: Settings,
     ) -> None:
         """Make a hub without sockets.
 
@@ -99,17 +106,14 @@ class Hub:
             history: reads channel streams when the tail does not reach back far enough.
             metrics: where to count.
             seconds: returns the time in seconds since 1970.
-            initial_replay_ms: a client without a `last_id` gets the events of
-                this last time.
-            limits: how many sockets there may be.
+            settings: how many sockets there may be, and of what time a client
+                without a `last_id` gets the events.
         """
         self._tail = tail
         self._history = history
         self._metrics = metrics
         self._seconds = seconds
-        self._initial_replay_ms = initial_replay_ms
-        self.limits = limits
-        """How many sockets there may be."""
+        self.apply(settings)
         # The round of pings in which each socket answered last, or joined.
         self._last_pong: dict[Socket, int] = {}
         self._ping_round = 0
@@ -123,6 +127,12 @@ class Hub:
         # stream may still tell.
         self._got_early: dict[Socket, list[Event]] = {}
         self._expiring: Deadlines[Socket] = Deadlines()
+
+    def apply(self, settings: Settings) -> None:
+        """Go by these settings from now on; sockets that are there stay."""
+        self._initial_replay_ms = settings.initial_replay_ms
+        self._max_sockets = settings.max_total_connections
+        self._max_per_channel = settings.max_connections_per_channel
 
     @property
     def sockets(self) -> list[Socket]:
@@ -164,13 +174,13 @@ class Hub:
             self._before_start.setdefault(socket.channel, {})[socket] = last_id
 
     def _check_room(self, channel: str) -> None:
-        total, per_channel = self.limits
-        if total and len(self._last_pong) >= total:
-            raise NoRoom("total", f"there are {total} connections already")
-        if per_channel:
+        if self._max_sockets and len(self._last_pong) >= self._max_sockets:
+            raise NoRoom("total", f"there are {self._max_sockets} connections already")
+        if self._max_per_channel:
             places = (self._channels, self._readings, self._before_start)
-            if sum(len(place.get(channel, ())) for place in places) >= per_channel:
-                raise NoRoom("channel", f"the channel has {per_channel} connections already")
+            count = sum(len(place.get(channel, ())) for place in places)
+            if count >= self._max_per_channel:
+                raise NoRoom("channel", f"the channel has {count} connections already")
 
     def leave(self, socket: Socket) -> bool:
         """Forget a socket; return whether it was known."""
@@ -221,6 +231,18 @@ class Hub:
                 except Exception:
                     self._failed_to_send(socket)
             yield is_silent
+
+    def close(self, count: int, code: int, reason: str) -> None:
+        """Close some sockets, those that joined first.
+
+        Args:
+            count: how many.
+            code: the close code.
+            reason: a few words.
+        """
+        for socket in list(islice(self._last_pong, count)):
+            self.leave(socket)
+            socket.close(code, reason)
 
     def expire(self, most: int) -> None:
         """Close sockets whose time is over.
@@ -275,15 +297,21 @@ class Hub:
             if channel in self._channels or channel in self._readings:
                 by_channel.setdefault(channel, []).append(event)
         to_send = []
+        delivered = 0
         for channel, news in by_channel.items():
             for reading in self._readings.get(channel, ()):
                 reading.deliver(news)
             if channel in self._channels:
                 to_send.append((list(self._channels[channel]), news))
+                delivered += len(news)
+        self._metrics.increment(EVENTS_READ, len(events))
+        self._metrics.increment(EVENTS_DELIVERED, delivered)
+        self._metrics.increment(EVENTS_WITHOUT_LISTENER, len(events) - delivered)
         return self._sending(to_send)
 
     def _sending(self, to_send: Sequence[tuple[list[Socket], list[Event]]]) -> Iterator[None]:
-        for listeners, events in to_send:
+        sent_frames = sent_bytes = 0
+        for number, (listeners, events) in enumerate(to_send):
             frames = _frames(events)
             for socket in listeners:
                 if socket in self._got_early:
@@ -292,6 +320,13 @@ class Hub:
                 elif socket in self._last_pong:
                     self._send(socket, frames, socket.send)
                 yield
+            sent_frames += len(events) * len(listeners)
+            sent_bytes += len(frames) * len(listeners)
+            if not number % _CHANNELS_PER_NOTE:
+                latency_seconds = self._seconds() - events[-1].stream_id().ms / 1000
+                self._metrics.observe(DELIVERY_SECONDS, max(0.0, latency_seconds))
+        self._metrics.increment(FRAMES_SENT, sent_frames)
+        self._metrics.increment(FRAME_BYTES_SENT, sent_bytes)
 
     def gap(self) -> int:
         """Trust the tail no longer to hold all that there was."""
@@ -302,13 +337,17 @@ class Hub:
         position = None if last_id is None else LastId.parse(last_id)
         if position is None:
             if last_id is not None:
-                self._log.warn("{peer}: ignored last_id, which is not <ms>-<seq>", peer=socket.peer)
+                self._log.warn(
+                    "{peer}: ignored last_id, which is not <ms>-<seq>",
+                    event="last_id_ignored",
+                    peer=socket.peer,
+                )
             self._resume_new_client(socket)
             return
         if not position.of_channel_stream:
             missed = self._tail.after(socket.channel, position.id)
             if missed is not None:
-                self._admit(socket, missed)
+                self._admit(socket, missed, _IN_TAIL)
                 return
         since_ms = position.id.ms
         if self._tail and since_ms > self._tail.newest_id.ms + SKEW_MS:
@@ -325,9 +364,9 @@ class Hub:
         # A job can end before its page has opened its first socket.
         since_ms = max(0, int(self._seconds() * 1000) - self._initial_replay_ms)
         if not self._initial_replay_ms:
-            self._admit(socket, [])
+            self._admit(socket, [], _OF_LATE)
         elif self._tail.covers(since_ms):
-            self._admit(socket, self._tail.since(socket.channel, since_ms))
+            self._admit(socket, self._tail.since(socket.channel, since_ms), _OF_LATE)
         else:
             since = LastId(StreamId(since_ms, 0), of_channel_stream=False)
             self._read_history(socket, since=since, read_from=since.id, tail_from_ms=since_ms)
@@ -365,11 +404,12 @@ class Hub:
             self._metrics.increment(STREAM_GAP)
             self._log.warn(
                 "{peer} has lost {count} events since {since}, which Redis no longer has",
+                event="client_gap",
                 peer=socket.peer,
                 count="some" if missed.gap.at_most is None else f"up to {missed.gap.at_most}",
                 since=bytes(missed.gap.since).decode(),
             )
-        self._admit(socket, missed.events)
+        self._admit(socket, missed.events, _IN_STREAM)
 
     def _abandon_reading(self, socket: Socket) -> None:
         readings = self._readings.get(socket.channel, {})
@@ -379,8 +419,9 @@ class Hub:
         if not readings:
             self._readings.pop(socket.channel, None)
 
-    def _admit(self, socket: Socket, missed: Sequence[Event]) -> None:
+    def _admit(self, socket: Socket, missed: Sequence[Event], source: str) -> None:
         self._channels.setdefault(socket.channel, {})[socket] = None
+        self._metrics.observe(REPLAY_EVENTS, len(missed), source)
         self._send(socket, _frames(missed), socket.send_missed)
         self._log.debug(
             "{peer} joined channel {channel} and was sent {missed} missed events",
@@ -407,7 +448,7 @@ class Hub:
             self._failed_to_send(socket)
 
     def _failed_to_send(self, socket: Socket) -> None:
-        self._log.failure("cannot send to {peer}", peer=socket.peer)
+        self._log.failure("cannot send to {peer}", event="send_failed", peer=socket.peer)
         self._metrics.increment(CLIENT_SEND_ERROR)
         self._end(socket)
 

@@ -7,7 +7,7 @@ from typing import Any
 import txaio
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
@@ -18,6 +18,7 @@ from gaq_twisted import http1, wire
 from gaq_twisted.auth import Authenticator, Unauthorized
 from gaq_twisted.events import PING
 from gaq_twisted.hub import Hub, NoRoom
+from gaq_twisted.metrics import CLOSED, Metrics
 from gaq_twisted.origins import OriginRules
 from gaq_twisted.refusals import Refusals
 from gaq_twisted.settings import Settings
@@ -41,14 +42,14 @@ class EventSocket(WebSocketServerProtocol):  # type: ignore[misc]
     _log = Logger()
 
     factory: "EventSocketFactory"
-    channel: str
+    channel = ""
     expires_at: float | None = None
     _last_id: str | None = None
     _end_call: Any = None
     # Why an upgrade is refused, if it is not for what is wrong with its HTTP.
     _refusal = "bad_handshake"
-    # How many bytes were sent since the transport told that too many wait; None before.
-    _unsent_bytes: int | None = None
+    unsent_bytes: int | None = None
+    """How much was sent since the transport told that too much waits; None before."""
     _message_bytes = 0
     _write: "Callable[[Any, bytes], None]" = staticmethod(wire.write)
 
@@ -69,6 +70,7 @@ class EventSocket(WebSocketServerProtocol):  # type: ignore[misc]
         self.transport.unregisterProducer()
         # Its result is this socket.
         del self.is_closed
+        self.factory.note_end()
         self._end_call = None
 
     # Called by Autobahn
@@ -92,7 +94,7 @@ class EventSocket(WebSocketServerProtocol):  # type: ignore[misc]
             self._refusal = error.reason
             raise ConnectionDeny(HTTPStatus.UNAUTHORIZED.value, str(error)) from None
         except Exception:
-            self._log.failure("upgrade of {peer} failed", peer=self.peer)
+            self._log.failure("upgrade of {peer} failed", event="upgrade_failed", peer=self.peer)
             self._refusal = "internal_error"
             raise ConnectionDeny(ConnectionDeny.INTERNAL_SERVER_ERROR, "internal error") from None
         self.channel = identity.channel
@@ -129,7 +131,7 @@ class EventSocket(WebSocketServerProtocol):  # type: ignore[misc]
             # Refused before the upgrade it would try a few times only, and never again.
             self._refuse(_TRY_AGAIN_LATER, error.reason, str(error))
         except Exception:
-            self._log.failure("{peer} could not join", peer=self.peer)
+            self._log.failure("{peer} could not join", event="join_failed", peer=self.peer)
             self.close(self.CLOSE_STATUS_CODE_INTERNAL_ERROR, "internal error")
 
     def onPong(self, payload: bytes) -> None:
@@ -196,6 +198,8 @@ class EventSocket(WebSocketServerProtocol):  # type: ignore[misc]
         """Leave the hub."""
         self.factory.hub.leave(self)
         self._cancel_end()
+        if self.channel:
+            self.factory.note_close(code)
         self._log.debug("{peer} closed: {code} {reason}", peer=self.peer, code=code, reason=reason)
 
     # Called by the hub
@@ -207,9 +211,9 @@ class EventSocket(WebSocketServerProtocol):  # type: ignore[misc]
     def send(self, frames: bytes) -> None:
         """Write whole frames; Autobahn's own way costs more and adds nothing for a server."""
         self._write(self.transport, frames)
-        if self._unsent_bytes is not None:
-            self._unsent_bytes += len(frames)
-            if self._unsent_bytes > self.factory.max_buffer_bytes:
+        if self.unsent_bytes is not None:
+            self.unsent_bytes += len(frames)
+            if self.unsent_bytes > self.factory.max_buffer_bytes:
                 self.factory.refusals.slow_client(self.peer, self.factory.max_buffer_bytes)
                 self.factory.hub.leave(self)
                 self.drop()
@@ -235,14 +239,17 @@ class EventSocket(WebSocketServerProtocol):  # type: ignore[misc]
 
     def pauseProducing(self) -> None:
         """Note that the client does not read as fast as it is sent to."""
-        self._unsent_bytes = 0
+        self.unsent_bytes = 0
+        self.factory.slow_sockets[self] = None
 
     def resumeProducing(self) -> None:
         """Note that it has read nearly all."""
-        self._unsent_bytes = None
+        self.unsent_bytes = None
+        self.factory.slow_sockets.pop(self, None)
 
     def stopProducing(self) -> None:
-        """Do nothing: the connection is lost."""
+        """Note that the connection is lost."""
+        self.factory.slow_sockets.pop(self, None)
 
 
 _NEVER = object()
@@ -274,8 +281,17 @@ class EventSocketFactory(WebSocketServerFactory):  # type: ignore[misc]
 
     protocol = EventSocket
 
-    def __init__(self, hub: Hub, settings: Settings, refusals: Refusals, reactor: Any) -> None:
-        """Take the hub, who may connect and how much they may send, and where refusals are noted.
+    def __init__(
+        self, hub: Hub, settings: Settings, refusals: Refusals, metrics: Metrics, reactor: Any
+    ) -> None:
+        """Take what sockets need.
+
+        Args:
+            hub: where they join.
+            settings: who may connect, and how much they may send.
+            refusals: notes who may not.
+            metrics: where to count.
+            reactor: provides IReactorTime.
 
         Raises:
             ConfigError: if the settings' secrets are no keys for their algorithms.
@@ -283,11 +299,11 @@ class EventSocketFactory(WebSocketServerFactory):  # type: ignore[misc]
         super().__init__(server="gaq-twisted", reactor=reactor)
         self.hub = hub
         self.refusals = refusals
-        self.authenticator = Authenticator(settings)
-        self.origins = OriginRules(settings.allowed_origins)
-        self.max_message_bytes = settings.max_inbound_message_bytes
-        self.max_buffer_bytes = settings.max_socket_buffer_bytes
-        self._max_bytes_per_second = settings.max_inbound_bytes_per_second
+        self._metrics = metrics
+        self.slow_sockets: dict[EventSocket, None] = {}
+        """Those that do not read as fast as is sent to them."""
+        self.apply(settings)
+        self._waiting_for_end: list[Deferred[None]] = []
         # What each socket has sent in this second.
         self._inbound_bytes: dict[EventSocket, int] = {}
         self.setProtocolOptions(
@@ -332,6 +348,28 @@ class EventSocketFactory(WebSocketServerFactory):  # type: ignore[misc]
             if name not in _DONE_WITH and getattr(self.protocol, name, _NEVER) is not value
         }
 
+    def apply(self, settings: Settings) -> None:
+        """Go by these settings from now on; sockets that are open stay.
+
+        Raises:
+            ConfigError: if the settings' secrets are no keys for their algorithms; then nothing
+                has changed.
+        """
+        self.authenticator = Authenticator(settings)
+        self.origins = OriginRules(settings.allowed_origins)
+        self.max_message_bytes = settings.max_inbound_message_bytes
+        self.max_buffer_bytes = settings.max_socket_buffer_bytes
+        self._max_bytes_per_second = settings.max_inbound_bytes_per_second
+
+    def note_close(self, code: int | None) -> None:
+        """Count a WebSocket that has closed, with that code if it is one of the standard's."""
+        known = code is not None and 1000 <= code <= 1015
+        self._metrics.increment(CLOSED, label=str(code) if known else "other")
+
+    def unsent_bytes(self) -> int:
+        """Return about how many bytes wait for slow sockets."""
+        return sum(socket.unsent_bytes or 0 for socket in self.slow_sockets)
+
     def admits_bytes(self, socket: EventSocket, count: int) -> bool:
         """Return whether a client may send so many bytes more in this second."""
         total = self._inbound_bytes.get(socket, 0) + count
@@ -342,29 +380,19 @@ class EventSocketFactory(WebSocketServerFactory):  # type: ignore[misc]
         """Forget what clients have sent; to be called every second."""
         self._inbound_bytes.clear()
 
-    def close_all(self, *, within_seconds: float, clock: Any) -> "Deferred[None]":
-        """Close every socket with 1001, going away (RFC 6455 section 7.4.1).
+    def when_all_closed(self) -> "Deferred[None]":
+        """Return a Deferred that fires when no connection is left."""
+        closed: Deferred[None] = Deferred()
+        self._waiting_for_end.append(closed)
+        self.note_end()
+        return closed
 
-        Args:
-            within_seconds: how long to wait for the clients' answers.
-            clock: provides IReactorTime.
-
-        Returns:
-            A Deferred that fires when all are closed, or the time is over.
-        """
-        sockets = [socket for socket in self.hub.sockets if isinstance(socket, EventSocket)]
-        for socket in sockets:
-            socket.close(socket.CLOSE_STATUS_CODE_GOING_AWAY, "the server stops")
-        done: Deferred[None] = Deferred()
-        DeferredList([socket.is_closed for socket in sockets]).addCallback(
-            lambda _: done.callback(None)
-        )
-
-        def drop_the_rest(*_: object) -> None:
-            for socket in sockets:
-                socket.drop()
-
-        return done.addTimeout(within_seconds, clock, drop_the_rest)
+    def note_end(self) -> None:
+        """Tell those who wait for it, if no connection is left."""
+        if self.countConnections == 0:
+            waiting, self._waiting_for_end = self._waiting_for_end, []
+            for closed in waiting:
+                closed.callback(None)
 
 
 def _shown(text: str) -> str:

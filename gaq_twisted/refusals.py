@@ -34,10 +34,11 @@ class Refusals:
             reason: a word to count by.
             text: one line that says why.
         """
-        self._metrics.increment(REQUEST_REJECTED, reason=reason)
+        self._metrics.increment(REQUEST_REJECTED, label=reason)
         if self._burst.admits():
             self._log.info(
                 "refused a request of {peer} with {code}: {reason}",
+                event="request_refused",
                 peer=peer,
                 code=status.value,
                 reason=text,
@@ -45,10 +46,11 @@ class Refusals:
 
     def upgrade(self, peer: str, status: HTTPStatus, reason: str, text: str) -> None:
         """Note an upgrade that was answered with an error; arguments as of `request`."""
-        self._metrics.increment(UPGRADE_REJECTED, reason=reason)
+        self._metrics.increment(UPGRADE_REJECTED, label=reason)
         if self._burst.admits():
             self._log.info(
                 "refused the upgrade of {peer} with {code}: {reason}",
+                event="upgrade_refused",
                 peer=peer,
                 code=status.value,
                 reason=text,
@@ -63,10 +65,11 @@ class Refusals:
             reason: a word to count by.
             text: one line that says why.
         """
-        self._metrics.increment(CONNECTION_REJECTED, reason=reason)
+        self._metrics.increment(CONNECTION_REJECTED, label=reason)
         if self._burst.admits():
             self._log.info(
                 "closed the WebSocket of {peer} with {code}: {reason}",
+                event="socket_refused",
                 peer=peer,
                 code=code,
                 reason=text,
@@ -83,6 +86,7 @@ class Refusals:
         if self._burst.admits():
             self._log.info(
                 "dropped {peer}, which does not read: more than {max_bytes} bytes wait for it",
+                event="slow_client_dropped",
                 peer=peer,
                 max_bytes=max_bytes,
             )
@@ -91,4 +95,8 @@ class Refusals:
         """Log how many refusals were not logged, if a flood of them is over."""
         count = self._burst.withheld()
         if count:
-            self._log.info("{count} more clients were refused or dropped", count=count)
+            self._log.info(
+                "{count} more clients were refused or dropped",
+                event="refusals_not_logged",
+                count=count,
+            )

@@ -100,7 +100,7 @@ class Replays(Service):
         except Exception as error:
             if isinstance(error, CancelledError) and not self.running:
                 raise
-            self._log.failure("a client's missed events could not be read")
+            self._log.failure("a client's missed events could not be read", event="replay_failed")
             reading.fail()
 
     async def _read(self, reading: Reading) -> ChannelEntries:
@@ -109,6 +109,7 @@ class Replays(Service):
         except RedisRefused as error:
             self._log.error(
                 "a client gets only those of its missed events that are in memory: {error}",
+                event="replay_refused",
                 error=str(error),
             )
             return ChannelEntries([], None)
@@ -116,12 +117,16 @@ class Replays(Service):
     def _tell_away(self, error: RedisError) -> None:
         if not self._is_away:
             self._is_away = True
-            self._log.warn("clients wait for their missed events: {error}", error=str(error))
+            self._log.warn(
+                "clients wait for their missed events: {error}",
+                event="replays_wait",
+                error=str(error),
+            )
 
     def _tell_back(self) -> None:
         if self._is_away:
             self._is_away = False
-            self._log.info("clients get their missed events again")
+            self._log.info("clients get their missed events again", event="replays_again")
 
     def _events(self, channel: str, entries: list[Entry]) -> list[Event]:
         events: list[Event] = []

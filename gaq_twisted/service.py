@@ -1,42 +1,45 @@
 """Settings turned into a running server: the one place where things are wired."""
 
+import os
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
-from math import ceil
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from typing import Any
 
-from twisted.application.internet import TimerService, backoffPolicy
-from twisted.application.service import IService, MultiService, Service
-from twisted.application.strports import service as listening_service
+from twisted.application.internet import backoffPolicy
+from twisted.application.service import IService, MultiService
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.logger import ILogObserver, Logger
 from twisted.web.resource import IResource
 
+from gaq_twisted import metrics as names
+from gaq_twisted.config import Loaded
+from gaq_twisted.connection import ANSWER_SECONDS
 from gaq_twisted.door import Capacity, Door
+from gaq_twisted.drain import Drain
 from gaq_twisted.firehose import Firehose
-from gaq_twisted.hub import Hub, Limits
-from gaq_twisted.metrics import OPEN_CHANNELS, OPEN_SOCKETS, Metrics
+from gaq_twisted.hub import Hub
+from gaq_twisted.listeners import Listeners
+from gaq_twisted.logs import LogOutput
+from gaq_twisted.metrics import Metrics
+from gaq_twisted.prometheus import Exposition
 from gaq_twisted.protocol import EventSocketFactory
+from gaq_twisted.readiness import Lookout
 from gaq_twisted.refusals import Refusals
+from gaq_twisted.reload import Reloader
 from gaq_twisted.replays import Replays
 from gaq_twisted.settings import Settings
-from gaq_twisted.site import EventSite, resource_tree
-from gaq_twisted.statsd import StatsdService
+from gaq_twisted.site import EventSite, Health, Ready, resource_tree
+from gaq_twisted.statsd import StatsdReports, StatsdService
 from gaq_twisted.streams import Streams
 from gaq_twisted.tail import Tail
+from gaq_twisted.upkeep import Upkeep
 
-# When a server starts anew, all its clients come back at once. The system has its own limit.
-_BACKLOG = 4096
-_GAUGES_SECONDS = 10.0
-_GOODBYE_SECONDS = 1.0
-_PING_SLICE_SECONDS = 0.125
-_EXPIRY_SECONDS = 0.25
-_EXPIRIES_AT_A_TIME = 1000
-_SECOND = 1.0
 _READINGS_AT_A_TIME = 8
+# Beside the time that Redis may take to answer.
+_MORE_PATIENCE_SECONDS = 1.0
 
 
 class Server(MultiService):
@@ -44,135 +47,46 @@ class Server(MultiService):
 
     _log = Logger()
 
-    def __init__(self, observer: "ILogObserver | None") -> None:
+    def __init__(self, output: "LogOutput | None") -> None:
         """Take the log observer of the application, or None to leave it twistd's own."""
         super().__init__()
-        self._observer = observer
+        self._output = output
+        self.drain: Drain
+        """How it says goodbye; set by whoever wires it."""
+        self.reloader: Reloader
+        """Reads the settings again; set by whoever wires it."""
 
     def setServiceParent(self, parent: Any) -> None:
         """Join the application and give it the log observer."""
-        if self._observer is not None:
-            parent.setComponent(ILogObserver, self._observer)
+        if self._output is not None:
+            parent.setComponent(ILogObserver, self._output)
         super().setServiceParent(parent)
 
     def privilegedStartService(self) -> None:
-        """Open the port.
+        """Open the ports.
 
         Raises:
-            SystemExit: if it cannot be opened.
+            SystemExit: if one cannot be opened.
         """
         try:
             super().privilegedStartService()
-        except CannotListenError as error:
-            message = (
-                f"cannot listen on port {error.port} ({error.socketError.strerror}):"
-                " stop what uses it, or set another port"
-            )
-            self._log.critical("{reason}", reason=message)
+        except (CannotListenError, OSError) as error:
+            message = _why_not_listening(error)
+            self._log.critical("{reason}", event="cannot_listen", reason=message)
             raise SystemExit(f"gaq-ws: {message}") from None
 
-
-class Goodbye(Service):
-    """Closes the sockets when the server stops, so that browsers know at once."""
-
-    def __init__(self, factory: EventSocketFactory, clock: Any) -> None:
-        """Take the sockets' factory, and a clock that provides IReactorTime."""
-        self._factory = factory
-        self._clock = clock
-
-    def stopService(self) -> "Deferred[None]":
-        """Close every socket; wait a little for the browsers' answers."""
-        super().stopService()
-        return self._factory.close_all(within_seconds=_GOODBYE_SECONDS, clock=self._clock)
-
-
-class Upkeep:
-    """What is done every now and then, with its results in the log."""
-
-    _log = Logger()
-
-    def __init__(
-        self, hub: Hub, door: Door, refusals: Refusals, metrics: Metrics, settings: Settings
-    ) -> None:
-        """Take what is looked after, where to count, and the intervals."""
-        self._hub = hub
-        self._door = door
-        self._refusals = refusals
-        self._metrics = metrics
-        ping_seconds = settings.ping_sockets_interval_ms / 1000
-        self._ping_slices = max(1, int(ping_seconds / _PING_SLICE_SECONDS))
-        self._ping_slice_seconds = ping_seconds / self._ping_slices
-        self._next_ping_slice = 0
-        self._round: Iterator[bool] = iter(())
-        self._per_slice = 0
-        self._ended = 0
-        self._sweep_seconds = settings.gc_channels_interval_ms / 1000
-        self._silent_rounds = ceil(
-            settings.socket_response_timeout_ms / settings.ping_sockets_interval_ms
-        )
-
-    def timers(self, clock: Any) -> Iterator[TimerService]:
-        """Yield the services that do it, on a clock that provides IReactorTime."""
-        for seconds, task in (
-            (self._ping_slice_seconds, self._ping),
-            (_EXPIRY_SECONDS, self._expire),
-            (_SECOND, self._begin_second),
-            (self._sweep_seconds, self._sweep),
-            (_GAUGES_SECONDS, self._report),
-        ):
-            timer = TimerService(seconds, self._do, task)
-            timer.clock = clock
-            yield timer
-
-    def _do(self, task: Callable[[], None]) -> None:
-        try:
-            task()
-        except Exception:
-            # Passed on, it would end the timer for good.
-            self._log.failure("a periodic task failed")
-
-    def _ping(self) -> None:
-        # All at once, the pings and then the pongs would hold up every event.
-        if self._next_ping_slice == 0:
-            self._round = self._hub.ping(self._silent_rounds)
-            self._per_slice = ceil(self._hub.socket_count / self._ping_slices)
-        self._next_ping_slice = (self._next_ping_slice + 1) % self._ping_slices
-        self._ended += sum(islice(self._round, self._per_slice))
-        if self._next_ping_slice == 0 and self._ended:
-            self._log.info(
-                "ended {count} sockets that did not answer {rounds} pings",
-                count=self._ended,
-                rounds=self._silent_rounds,
-            )
-            self._ended = 0
-
-    def _expire(self) -> None:
-        self._hub.expire(_EXPIRIES_AT_A_TIME)
-
-    def _begin_second(self) -> None:
-        self._door.close_late()
-        self._door.sockets.begin_second()
-        self._refusals.summarise()
-
-    def _sweep(self) -> None:
-        swept = self._hub.sweep()
-        level = self._log.warn if any(swept) else self._log.debug
-        level(
-            "the sweep dropped {sockets} closed sockets and {channels} empty channels",
-            sockets=swept.sockets,
-            channels=swept.channels,
-        )
-
-    def _report(self) -> None:
-        self._metrics.gauge(OPEN_SOCKETS, self._hub.socket_count)
-        self._metrics.gauge(OPEN_CHANNELS, self._hub.channel_count)
+    def stopService(self) -> "Deferred[Any]":
+        """Say goodbye to the clients, and stop all parts then."""
+        stop_parts = super().stopService
+        return Deferred.fromCoroutine(self.drain.drain()).addBoth(lambda _: stop_parts())
 
 
 def make_server(
     settings: Settings,
     reactor: Any,
     *,
-    observer: "ILogObserver | None" = None,
+    output: LogOutput | None = None,
+    read_settings: Callable[[], Loaded] | None = None,
     first: Sequence[IService] = (),
     resources: Mapping[bytes, IResource] | None = None,
     endpoint: IStreamServerEndpoint | None = None,
@@ -184,65 +98,134 @@ def make_server(
     Args:
         settings: the settings.
         reactor: the reactor.
-        observer: as for Server.
+        output: where the application logs; None to leave that to twistd.
+        read_settings: reads the settings again, for a reload; raises ConfigError.
         first: services to start before all others.
         resources: further HTTP resources by the first part of their path.
-        endpoint: where to listen; on the settings' port of all IPv4 addresses if None.
+        endpoint: where to listen; where the settings say if None.
         max_files: how many files the process may have open.
         give_up: called when the server cannot work, and has logged why.
 
     Raises:
-        ConfigError: if a key, or a file that the settings name, cannot be used.
+        ConfigError: if a key, an endpoint, or a file that the settings name cannot be used.
     """
+    metrics = Metrics()
     statsd = StatsdService(settings.statsd, reactor)
     streams = Streams(settings, reactor)
     retry_delay = backoffPolicy(
         initialDelay=0.1, maxDelay=3.0, factor=2.0, jitter=lambda: random.uniform(0.0, 0.2)
     )
     replays = Replays(streams, reactor, retry_delay, at_a_time=_READINGS_AT_A_TIME)
-    hub = Hub(
-        Tail(settings.tail_max_events, settings.tail_max_bytes),
-        replays,
-        statsd,
-        reactor.seconds,
-        settings.initial_replay_ms,
-        Limits(settings.max_total_connections, settings.max_connections_per_channel),
-    )
+    tail = Tail(settings.tail_max_events, settings.tail_max_bytes)
+    hub = Hub(tail, replays, metrics, reactor.seconds, settings)
     firehose = Firehose(
         streams,
         hub,
-        statsd,
+        metrics,
         reactor,
         retry_delay,
         give_up,
         recent_count=settings.tail_max_events,
         recent_bytes=settings.tail_max_bytes,
     )
-    refusals = Refusals(statsd, reactor.seconds)
-    factory = EventSocketFactory(hub, settings, refusals, reactor)
+    lookout = Lookout(
+        firehose,
+        settings.redis_stream_read_block_ms / 1000 + ANSWER_SECONDS + _MORE_PATIENCE_SECONDS,
+    )
+    refusals = Refusals(metrics, reactor.seconds)
+    sockets = EventSocketFactory(hub, settings, refusals, metrics, reactor)
+
+    # Who looks at the server from outside need not be who uses it.
+    observing = {b"ready": Ready(lookout, hub), b"metrics": Exposition(metrics)}
+    public = {b"health": Health(), **(resources or {})}
+    if not settings.internal_listen:
+        public |= observing
     door = Door(
-        EventSite(resource_tree(resources or {}), reactor=reactor),
-        factory,
+        EventSite(resource_tree(public, settings.base_path), reactor=reactor),
+        sockets,
         refusals,
         reactor.seconds,
         settings,
         Capacity.of_files(max_files),
     )
-    listening = listening_service(f"tcp:{settings.port}:backlog={_BACKLOG}", door, reactor)
-    if endpoint is not None:
-        listening.endpoint = endpoint
+    listeners = Listeners(
+        [endpoint] if endpoint else settings.listen or [f"tcp:{settings.port}"],
+        door,
+        reactor,
+        reuse_port=settings.reuse_port,
+    )
+    internal = Listeners(
+        settings.internal_listen,
+        EventSite(resource_tree({b"health": Health(), **observing}), reactor=reactor),
+        reactor,
+    )
+    upkeep = Upkeep(hub, door, refusals, metrics, StatsdReports(metrics, statsd), settings, reactor)
 
-    server = Server(observer)
-    parts: tuple[IService, ...] = (
+    server = Server(output)
+    server.drain = Drain(
+        hub, lookout, listeners.services, sockets.when_all_closed, settings, reactor
+    )
+    server.reloader = Reloader(
+        settings,
+        read_settings or (lambda: Loaded(settings, [], {})),
+        listeners,
+        sockets,
+        [
+            *(door.apply, hub.apply, upkeep.apply, server.drain.apply),
+            *([output.apply] if output else []),
+        ],
+    )
+    _let_gauges_be_read(metrics, hub, tail, streams, sockets, lookout)
+    for part in (
         *first,
         statsd,
         streams,
         firehose,
         replays,
-        *Upkeep(hub, door, refusals, statsd, settings).timers(reactor),
-        Goodbye(factory, reactor),
-        listening,
-    )
-    for part in parts:
+        upkeep,
+        *internal.services,
+        *listeners.services,
+    ):
         part.setServiceParent(server)
     return server
+
+
+def _let_gauges_be_read(
+    metrics: Metrics,
+    hub: Hub,
+    tail: Tail,
+    streams: Streams,
+    sockets: EventSocketFactory,
+    lookout: Lookout,
+) -> None:
+    """Say where the metrics are read that nobody counts."""
+    progress = lookout.progress
+    for metric, source in (
+        (names.OPEN_SOCKETS, lambda: hub.socket_count),
+        (names.OPEN_CHANNELS, lambda: hub.channel_count),
+        (names.SLOW_SOCKETS, lambda: len(sockets.slow_sockets)),
+        (names.UNSENT_BYTES, sockets.unsent_bytes),
+        (names.TAIL_EVENTS, lambda: len(tail)),
+        (names.TAIL_BYTES, lambda: tail.size_bytes),
+        (names.REDIS_CONNECTIONS, lambda: streams.times_connected),
+        (names.REDIS_UP, lambda: progress().is_following),
+        (names.CURSOR_LAG_SECONDS, lambda: progress().lag_seconds),
+        (names.READ_AGE_SECONDS, lambda: progress().read_age_seconds),
+        (names.DRAINING, lambda: lookout.is_draining),
+        (names.BUILD_INFO, lambda: {version("gaq-twisted"): 1}),
+    ):
+        metrics.read_from(metric, source)
+
+
+def _why_not_listening(error: CannotListenError | OSError) -> str:
+    if isinstance(error, OSError):
+        # Of a unix socket's lock file, which is a symbolic link, the second name is the file's.
+        file = os.fsdecode(error.filename2 or error.filename)
+        return f"cannot listen on {file}: {error.strerror}"
+    place = error.port
+    if isinstance(place, int):
+        place = f"port {place} of {error.interface}" if error.interface else f"port {place}"
+    return (
+        f"cannot listen on {place} ({error.socketError.strerror}):"
+        " stop what uses it, or set another port"
+    )

@@ -421,6 +421,18 @@ def all_settings(section: type[Struct] = Settings, prefix: str = "") -> Iterator
             yield Setting(key, field.type, field.default)
 
 
+def values_by_key(settings: Settings) -> dict[str, Any]:
+    """Return the value of every setting."""
+    values: dict[str, Any] = {}
+    for setting in all_settings():
+        value: Any = settings
+        for part in setting.key.split("."):
+            names = {field.encode_name: field.name for field in fields(value)}
+            value = getattr(value, names[part])
+        values[setting.key] = value
+    return values
+
+
 def is_section(type_: Any) -> bool:
     """Return whether that is the type of a group of settings."""
     return isinstance(type_, type) and issubclass(type_, Struct)

@@ -1,5 +1,6 @@
 """The HTTP side: health checks, and whatever else is no WebSocket."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,9 @@ from twisted.python.failure import Failure
 from twisted.web import http
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request, Site
+
+from gaq_twisted.hub import Hub
+from gaq_twisted.readiness import Lookout
 
 _PATIENCE_SECONDS = 10.0
 
@@ -94,22 +98,54 @@ class Health(Branch):
         return _answer(request, 405, b"only GET and HEAD are allowed here\n")
 
 
-def _answer(request: Request, code: int, text: bytes) -> bytes:
+class Ready(Branch):
+    """Says whether this server is of use now."""
+
+    def __init__(self, lookout: Lookout, hub: Hub) -> None:
+        """Take who knows it, and whose sockets are counted."""
+        super().__init__()
+        self._lookout = lookout
+        self._hub = hub
+
+    def render_GET(self, request: Request) -> bytes:
+        """Answer 200 if it is and 503 if not, with the reasons and facts as JSON."""
+        reasons, progress = self._lookout.readiness()
+        facts = {
+            "ready": not reasons,
+            "reasons": reasons,
+            "cursor": progress.cursor,
+            "lagSeconds": round(progress.lag_seconds, 3),
+            "readAgeSeconds": round(progress.read_age_seconds, 3) if progress.cursor else None,
+            "sockets": self._hub.socket_count,
+            "channels": self._hub.channel_count,
+        }
+        text = json.dumps(facts).encode() + b"\n"
+        return _answer(request, 503 if reasons else 200, text, b"application/json")
+
+
+def _answer(
+    request: Request, code: int, text: bytes, kind: bytes = b"text/plain; charset=utf-8"
+) -> bytes:
     request.setResponseCode(code)
     request.setHeader(b"server", b"gaq-twisted")
-    request.setHeader(b"content-type", b"text/plain; charset=utf-8")
+    request.setHeader(b"content-type", kind)
     request.setHeader(b"content-length", b"%d" % len(text))
     # Twisted would cut the body from an answer to HEAD by itself, but complain in the log.
     return b"" if request.method == b"HEAD" else text
 
 
-def resource_tree(more: Mapping[bytes, IResource]) -> Branch:
-    """Return all resources.
+def resource_tree(resources: Mapping[bytes, IResource], base_path: str = "") -> Branch:
+    """Return resources as one.
 
     Args:
-        more: further ones by the first part of their path.
+        resources: by the last part of their path.
+        base_path: what comes before that, as `/a/b`.
     """
-    root = Branch()
-    for path, resource in {b"health": Health(), **more}.items():
-        root.putChild(path, resource)
+    root = place = Branch()
+    for part in base_path.encode().split(b"/")[1:]:
+        branch = Branch()
+        place.putChild(part, branch)
+        place = branch
+    for path, resource in resources.items():
+        place.putChild(path, resource)
     return root

@@ -5,6 +5,7 @@ methods are kept.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from math import isfinite
 from typing import Any
 
 from twisted.application.service import Service
@@ -16,17 +17,19 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from gaq_twisted.metrics import Kind, Metric, Metrics
 from gaq_twisted.settings import Statsd
 
 # One Ethernet frame's worth, so that no datagram is fragmented.
 _MAX_DATAGRAM_BYTES = 1432
 _LOOK_UP_AGAIN_SECONDS = 60.0
+_REPORTS_PER_GAUGES = 10
 
 
 class StatsdService(Service):
-    """Counts and gauges as StatsD lines with DogStatsD tags; a Metrics.
+    """Writes counts, gauges and times as StatsD lines with DogStatsD tags.
 
-    What is counted in one turn of the reactor goes out together.  While the
+    What is written in one turn of the reactor goes out together.  While the
     host's name is not resolved nothing is sent and nothing is kept.
     """
 
@@ -42,7 +45,6 @@ class StatsdService(Service):
         self._host = settings.host
         self._port = settings.port
         self._global_tags = settings.global_tags
-        self._tags = _tag_suffix(settings.global_tags)
         self._reactor = reactor
         self._address: tuple[str, int] | None = None
         self._udp: Any = None
@@ -67,14 +69,21 @@ class StatsdService(Service):
         stopped: Deferred[None] | None = udp.stopListening()
         return stopped
 
-    def increment(self, name: str, count: int = 1, *, reason: str = "") -> None:
-        """Add to a counter; a reason is one more tag."""
-        tags = _tag_suffix((*self._global_tags, f"reason:{reason}")) if reason else self._tags
-        self._add(f"{name}:{count}|c{tags}")
+    def increment(self, name: str, count: float = 1, *tags: str) -> None:
+        """Add to a counter, with further tags such as `code:1001`."""
+        self._add(f"{name}:{count:.15g}|c{self._tag_suffix(tags)}")
 
-    def gauge(self, name: str, value: float) -> None:
-        """Set a gauge."""
-        self._add(f"{name}:{value}|g{self._tags}")
+    def gauge(self, name: str, value: float, *tags: str) -> None:
+        """Set a gauge, with further tags."""
+        self._add(f"{name}:{value:.15g}|g{self._tag_suffix(tags)}")
+
+    def timing(self, name: str, milliseconds: float, *tags: str) -> None:
+        """Note how long something took, with further tags."""
+        self._add(f"{name}:{milliseconds:.3f}|ms{self._tag_suffix(tags)}")
+
+    def _tag_suffix(self, tags: tuple[str, ...]) -> str:
+        joined = ",".join((*self._global_tags, *tags))
+        return f"|#{joined}" if joined else ""
 
     def _look_up(self) -> None:
         self._looking_up = None
@@ -126,10 +135,51 @@ class StatsdService(Service):
             self._complaint = reason
             self._log.warn(
                 "no metrics reach StatsD at {host}:{port}: {reason}",
+                event="statsd_unreachable",
                 host=self._host,
                 port=self._port,
                 reason=reason,
             )
+
+
+class StatsdReports:
+    """Tells StatsD what the metrics are."""
+
+    def __init__(self, metrics: Metrics, statsd: StatsdService) -> None:
+        """Take where the values are, and who sends them."""
+        self._metrics = metrics
+        self._statsd = statsd
+        self._told: dict[tuple[Metric, str], float] = {}
+        self._reports = 0
+
+    def send(self) -> None:
+        """Send what was counted since the last time, and the gauges the first time of ten."""
+        for metric, label, value in self._metrics.numbers(Kind.COUNTER):
+            news = self._news(metric, label, value)
+            if news:
+                self._statsd.increment(metric.name, news, *_tags(metric, label))
+        for metric, label, histogram in self._metrics.all_histograms():
+            count = self._news(metric, f"{label} count", histogram.count)
+            total = self._news(metric, f"{label} sum", histogram.sum)
+            if count and metric.is_seconds:
+                name = metric.name.removesuffix("_seconds")
+                self._statsd.timing(name, total / count * 1000, *_tags(metric, label))
+            elif count:
+                self._statsd.increment(metric.name, total, *_tags(metric, label))
+        if self._reports % _REPORTS_PER_GAUGES == 0:
+            for metric, label, value in self._metrics.numbers(Kind.GAUGE):
+                if isfinite(value):
+                    self._statsd.gauge(metric.name, value, *_tags(metric, label))
+        self._reports += 1
+
+    def _news(self, metric: Metric, part: str, value: float) -> float:
+        told = self._told.get((metric, part), 0)
+        self._told[metric, part] = value
+        return value - told
+
+
+def _tags(metric: Metric, label: str) -> tuple[str, ...]:
+    return (f"{metric.label}:{label}",) if metric.label else ()
 
 
 @implementer(IResolutionReceiver)
@@ -162,8 +212,3 @@ def _datagrams(lines: Iterable[bytes]) -> Iterator[bytes]:
         datagram = datagram + b"\n" + line if datagram else line
     if datagram:
         yield datagram
-
-
-def _tag_suffix(tags: Iterable[str]) -> str:
-    joined = ",".join(tags)
-    return f"|#{joined}" if joined else ""

@@ -68,8 +68,9 @@ def makeService(options: Options) -> IService:
 
     from gaq_twisted import files
     from gaq_twisted.collector import calm_collector
-    from gaq_twisted.logs import observer
+    from gaq_twisted.logs import LogOutput
     from gaq_twisted.service import make_server
+    from gaq_twisted.signals import handle_signals
 
     reactor.callWhenRunning(calm_collector, reactor)
 
@@ -78,11 +79,19 @@ def makeService(options: Options) -> IService:
         atexit.register(os._exit, os.EX_UNAVAILABLE)
         reactor.stop()
 
+    def read_settings() -> config.Loaded:
+        return config.load(options.config_file(), os.environ)
+
     try:
-        settings, warnings, _ = config.load(options.config_file(), os.environ)
-        log_to = None if twistd.get("logger") else observer(settings, twistd, reactor)
+        settings, warnings, _ = read_settings()
+        output = None if twistd.get("logger") else LogOutput(settings, twistd, reactor)
         server = make_server(
-            settings, reactor, observer=log_to, max_files=files.allow_many(), give_up=give_up
+            settings,
+            reactor,
+            output=output,
+            read_settings=read_settings,
+            max_files=files.allow_many(),
+            give_up=give_up,
         )
     except config.ConfigError as error:
         raise SystemExit("\n".join(f"gaq-ws: {fault}" for fault in error.faults)) from None
@@ -92,5 +101,6 @@ def makeService(options: Options) -> IService:
             " list the origins of your Superset, or * if this is meant"
         )
     for warning in warnings:
-        _log.warn("{warning}", warning=warning)
+        _log.warn("{warning}", event="settings_warning", warning=warning)
+    reactor.callWhenRunning(handle_signals, reactor, server.reloader.reload)
     return server

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from gaq_twisted.events import StreamId
 from gaq_twisted.firehose import GlobalStream
 from gaq_twisted.hub import Socket
-from gaq_twisted.metrics import Metrics
+from gaq_twisted.metrics import ALL, Kind, Metric, Metrics
 from gaq_twisted.replays import ChannelStreams
 from gaq_twisted.resume import History, Reading
 from gaq_twisted.streams import ChannelEntries, Entry
@@ -76,25 +76,10 @@ class FakeHistory(History):
         reading.begin()
 
 
-class RecordingMetrics(Metrics):
-    """Metrics that a test can read."""
-
-    def __init__(self) -> None:
-        """Have counted nothing."""
-        self.counts: dict[str, int] = {}
-        self.reasons: dict[str, int] = {}
-        """How often each reason was given, for whatever was counted."""
-        self.gauges: dict[str, float] = {}
-
-    def increment(self, name: str, count: int = 1, *, reason: str = "") -> None:
-        """Add up."""
-        if reason:
-            self.reasons[reason] = self.reasons.get(reason, 0) + count
-        self.counts[name] = self.counts.get(name, 0) + count
-
-    def gauge(self, name: str, value: float) -> None:
-        """Keep the newest value."""
-        self.gauges[name] = value
+def counted(metrics: Metrics) -> dict[Metric, float]:
+    """Return all counters that are not 0."""
+    totals = {metric: metrics.total(metric) for metric in ALL if metric.kind is Kind.COUNTER}
+    return {metric: total for metric, total in totals.items() if total}
 
 
 LOST = object()

@@ -18,12 +18,13 @@ from websockets.uri import parse_uri
 from zope.interface import implementer
 
 from gaq_twisted.door import Capacity, Door
-from gaq_twisted.hub import Hub, Limits
+from gaq_twisted.hub import Hub
+from gaq_twisted.metrics import Metrics
 from gaq_twisted.protocol import EventSocketFactory
 from gaq_twisted.refusals import Refusals
-from gaq_twisted.site import EventSite, resource_tree
+from gaq_twisted.site import EventSite, Health, resource_tree
 from gaq_twisted.tail import Tail
-from tests.fakes import FakeHistory, RecordingMetrics
+from tests.fakes import FakeHistory
 from tests.samples import cookie, settings
 
 PEER = IPv4Address("TCP", "192.0.2.7", 4711)
@@ -131,15 +132,14 @@ class MemoryServer:
             values: settings.
         """
         self.clock = clock
-        self.metrics = RecordingMetrics()
+        self.metrics = Metrics()
         self.history = FakeHistory()
-        chosen = settings(**values)
-        limits = Limits(chosen.max_total_connections, chosen.max_connections_per_channel)
-        self.hub = Hub(Tail(100, 2**20), self.history, self.metrics, clock.seconds, 0, limits)
+        chosen = settings(**{"initial_replay_ms": 0, **values})
+        self.hub = Hub(Tail(100, 2**20), self.history, self.metrics, clock.seconds, chosen)
         self.hub.start([], whole_from=b"0-0")
         self.refusals = Refusals(self.metrics, clock.seconds)
-        self.factory = EventSocketFactory(self.hub, chosen, self.refusals, clock)
-        self.site = EventSite(resource_tree({}), reactor=clock)
+        self.factory = EventSocketFactory(self.hub, chosen, self.refusals, self.metrics, clock)
+        self.site = EventSite(resource_tree({b"health": Health()}), reactor=clock)
         self.door = Door(
             *(self.site, self.factory, self.refusals, clock.seconds),
             *(chosen, Capacity.of_files(files)),

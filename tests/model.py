@@ -12,12 +12,11 @@ from gaq_twisted.connection import RedisError
 from gaq_twisted.events import Event, StreamId
 from gaq_twisted.firehose import Firehose, GlobalStream
 from gaq_twisted.hub import Hub
-from gaq_twisted.metrics import STREAM_GAP
+from gaq_twisted.metrics import STREAM_GAP, Metrics
 from gaq_twisted.replays import ChannelStreams, Replays
 from gaq_twisted.streams import BEGINNING, ChannelEntries, Entry
 from gaq_twisted.tail import Tail
-from tests.fakes import RecordingMetrics
-from tests.samples import job_data
+from tests.samples import job_data, settings
 
 GLOBAL = ""
 """The key of the global stream; other streams have their channel's name."""
@@ -299,11 +298,18 @@ class ModelServer:
         """Start."""
         self.tail_size = tail_size
         self.clock = Clock()
-        self.metrics = RecordingMetrics()
+        self.metrics = Metrics()
         self.streams = ModelStreams(redis)
         self.replays = Replays(self.streams, self.clock, lambda tries: RETRY_SECONDS, at_a_time=2)
         tail = Tail(tail_size, 2**20)
-        self.hub = RecordingHub(published, tail, self.replays, self.metrics, self.clock.seconds, 0)
+        self.hub = RecordingHub(
+            published,
+            tail,
+            self.replays,
+            self.metrics,
+            self.clock.seconds,
+            settings(initial_replay_ms=0),
+        )
         self.firehose = Firehose(
             self.streams,
             self.hub,
@@ -320,7 +326,7 @@ class ModelServer:
     @property
     def gaps(self) -> int:
         """How many gaps it has reported."""
-        return self.metrics.counts.get(STREAM_GAP, 0)
+        return int(self.metrics.total(STREAM_GAP))
 
     def stop(self) -> None:
         """End."""

@@ -199,6 +199,7 @@ class Server:
         command: tuple[str, ...] = ("gaq-ws",),
         directory: Path | None = None,
         files: int | None = None,
+        inherited: socket.socket | None = None,
     ) -> None:
         """Start it; the test ends it.
 
@@ -209,6 +210,7 @@ class Server:
             command: `gaq-ws` and what comes after it.
             directory: where it runs; a new one if None.
             files: how many files it may have open; as many as the test if None.
+            inherited: a socket that it gets as systemd would give it.
         """
         if directory is None:
             temporary = tempfile.TemporaryDirectory()
@@ -217,6 +219,8 @@ class Server:
         self.directory = directory
         self.port = int(environ["PORT"]) if environ.get("PORT", "").isdigit() else 0
         self.output = directory / "output"
+        self.environ = environ
+        """Its environment, beside PATH."""
 
         def prepare() -> None:
             # In a shell's background job it would be ignored.
@@ -224,9 +228,15 @@ class Server:
             if files is not None:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
 
+        program = [str(Path(sys.executable).with_name("twistd")), *arguments, *command]
+        passed = () if inherited is None else (inherited.fileno(),)
+        if passed:
+            script = 'exec 3<&$0; export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=gaq; exec "$@"'
+            program = ["bash", "-c", script, str(passed[0]), *program]
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
-                [Path(sys.executable).with_name("twistd"), *arguments, *command],
+                program,
+                pass_fds=passed,
                 cwd=directory,
                 env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environ},
                 stdin=subprocess.DEVNULL,
@@ -329,6 +339,7 @@ def environment(port: int, **values: str) -> dict[str, str]:
         "JWT_SECRET": SECRET,
         "REDIS_PORT": str(port),
         "STATSD_PORT": str(free_port()),
+        "DRAIN_MS": "0",
         **values,
     }
 

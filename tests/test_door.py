@@ -133,7 +133,7 @@ class RefusedTests(DoorTestCase):
 
     def assert_refused(self, code: int, reason: str, *segments: bytes) -> bytes:
         """Check the answer, its end, the count and the line in the log; return the answer."""
-        before = self.server.metrics.reasons.get(reason, 0)
+        before = self.server.metrics.counts(REQUEST_REJECTED).get(reason, 0)
         with capturedLogs() as logs:
             browser = self.sent(*segments)
         self.assertEqual(status(browser), code, segments)
@@ -143,7 +143,7 @@ class RefusedTests(DoorTestCase):
         self.assertTrue(browser.lost)
         (line,) = [one for one in logs if one["log_level"] > LogLevel.debug]
         self.assertEqual((line["peer"], line["code"]), (PEER.host, code))
-        self.assertEqual(self.server.metrics.reasons.get(reason, 0), before + 1)
+        self.assertEqual(self.server.metrics.counts(REQUEST_REJECTED).get(reason, 0), before + 1)
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.clock.advance(10)
         return body
@@ -232,7 +232,7 @@ class RefusedTests(DoorTestCase):
             self.server.refusals.summarise()
         ours = [one for one in logs if one["log_level"] > LogLevel.debug]
         self.assertEqual((len(ours), ours[-1]["count"]), (11, 990))
-        self.assertEqual(self.server.metrics.counts[REQUEST_REJECTED], 1000)
+        self.assertEqual(self.server.metrics.total(REQUEST_REJECTED), 1000)
 
     def test_header_that_ends_a_line(self) -> None:
         """No header can be hidden in another, by any character that some take for a line's end."""
@@ -309,7 +309,7 @@ class CapacityTests(DoorTestCase):
         first = self.sent(upgrade_request())
         second = self.sent(upgrade_request())
         self.assertEqual((status(first), status(second)), (101, 503))
-        self.assertEqual(self.server.metrics.counts[UPGRADE_REJECTED], 1)
+        self.assertEqual(self.server.metrics.total(UPGRADE_REJECTED), 1)
         self.assertEqual(status(self.sent(HEALTH)), 200)
         first.lose()
         self.assertEqual(status(self.sent(upgrade_request())), 101)
@@ -330,7 +330,7 @@ class CapacityTests(DoorTestCase):
         self.sent(upgrade_request())
         self.patch(self.server.site, "channel_count", 1)
         self.assertIsNone(self.server.door.buildProtocol(PEER))
-        self.assertEqual(self.server.metrics.reasons, {"files": 1})
+        self.assertEqual(self.server.metrics.counts(REQUEST_REJECTED), {"files": 1})
 
 
 class ProxyTests(DoorTestCase):

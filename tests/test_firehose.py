@@ -11,9 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from gaq_twisted.connection import RedisError, RedisTooOld
 from gaq_twisted.events import Event, EventSink
 from gaq_twisted.firehose import Firehose
-from gaq_twisted.metrics import INVALID_EVENT, STREAM_GAP
+from gaq_twisted.metrics import INVALID_EVENT, STREAM_GAP, Metrics
 from gaq_twisted.streams import Entry
-from tests.fakes import LOST, FakeStreams, RecordingMetrics
+from tests.fakes import LOST, FakeStreams, counted
 from tests.samples import job_data
 
 RECENT = 3
@@ -68,7 +68,7 @@ class FirehoseTestCase(SynchronousTestCase):
         self.clock = Clock()
         self.streams = FakeStreams()
         self.sink = RecordingSink()
-        self.metrics = RecordingMetrics()
+        self.metrics = Metrics()
         self.gave_up = 0
         self.firehose = Firehose(
             self.streams,
@@ -134,7 +134,7 @@ class StartTests(FirehoseTestCase):
         self.answer(Entry(b"1-0", None), entry(2), Entry(b"3-0", b"{"))
         self.assertEqual(self.sink.starts, [([b"2-0"], b"1-0")])
         self.assertEqual(self.asked(), ("after", b"3-0"))
-        self.assertEqual(self.metrics.counts, {INVALID_EVENT: 2})
+        self.assertEqual(counted(self.metrics), {INVALID_EVENT: 2})
 
     def test_redis_is_away(self) -> None:
         """Until Redis answers the sink is not started; then once."""
@@ -184,7 +184,7 @@ class FollowTests(FirehoseTestCase):
         with capturedLogs() as logs:
             self.answer(entry(2), Entry(b"3-0", SECRET_DATA), Entry(b"4-0", None), entry(5))
         self.assertEqual(self.sink.delivered, [b"2-0", b"5-0"])
-        self.assertEqual(self.metrics.counts, {INVALID_EVENT: 2})
+        self.assertEqual(counted(self.metrics), {INVALID_EVENT: 2})
         (warning,) = at_level(LogLevel.warn, logs)
         self.assertEqual((warning["count"], warning["id"]), (2, "3-0"))
         self.assertNotIn("hush", repr(logs))
@@ -261,7 +261,7 @@ class OutageTests(FirehoseTestCase):
         self.recover(entry(7), entry(9))
         self.assertEqual(self.asked(), ("after", b"9-0"))
         self.assertEqual(self.sink.delivered, [b"7-0", b"9-0"])
-        self.assertEqual(self.metrics.counts, {})
+        self.assertEqual(counted(self.metrics), {})
 
     def test_fails_again_while_checking(self) -> None:
         """A failure of the check itself is one more failure of the same outage."""
@@ -308,7 +308,7 @@ class LostDataTests(FirehoseTestCase):
             for page in pages:
                 self.streams.answer(*page)
             self.clock.advance(0)
-        self.assertEqual((self.metrics.counts, self.sink.gaps), ({STREAM_GAP: 1}, 1))
+        self.assertEqual((counted(self.metrics), self.sink.gaps), ({STREAM_GAP: 1}, 1))
         (warning,) = at_level(LogLevel.warn, logs)
         self.assertEqual(warning["channels"], 7)
         text = formatEvent(warning)
@@ -331,7 +331,7 @@ class LostDataTests(FirehoseTestCase):
             self.answer()
             # Nothing was read since, so there is nothing else to look for.
             self.assertEqual(self.asked(), ("after", b"7-0"))
-        self.assertEqual((list(logs), self.metrics.counts), ([], {}))
+        self.assertEqual((list(logs), counted(self.metrics)), ([], {}))
 
     def test_look_reads(self) -> None:
         """What a look finds is delivered."""
@@ -396,7 +396,7 @@ class LostDataTests(FirehoseTestCase):
         with capturedLogs() as logs:
             self.streams.answer_with(True)
         self.clock.advance(0)
-        self.assertEqual((self.metrics.counts, self.sink.gaps), ({STREAM_GAP: 1}, 1))
+        self.assertEqual((counted(self.metrics), self.sink.gaps), ({STREAM_GAP: 1}, 1))
         self.assertEqual(len(at_level(LogLevel.warn, logs)), 1)
         self.assertEqual(self.asked(), ("after", b"8-0"))
 
@@ -406,7 +406,7 @@ class LostDataTests(FirehoseTestCase):
         self.streams.answer_with(False)
         with capturedLogs() as logs:
             self.streams.answer_with(False)
-        self.assertEqual((list(logs), self.metrics.counts, self.sink.gaps), ([], {}, 0))
+        self.assertEqual((list(logs), counted(self.metrics), self.sink.gaps), ([], {}, 0))
 
     def test_empty_at_start(self) -> None:
         """A stream that was empty at the start has not begun anew when it has entries."""
@@ -427,7 +427,7 @@ class LostDataTests(FirehoseTestCase):
         self.answer()
         self.assertEqual(self.asked(), ("following", b"1-0"))
         self.answer()
-        self.assertEqual((self.asked(), self.metrics.counts), (("after", b"1-0"), {}))
+        self.assertEqual((self.asked(), counted(self.metrics)), (("after", b"1-0"), {}))
 
     def test_look_fails(self) -> None:
         """A look that fails tells nothing, and is repeated."""

@@ -5,11 +5,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gaq_twisted.events import Event, StreamId, channel_stream_event
 from gaq_twisted.hub import Hub
-from gaq_twisted.metrics import CLIENT_SEND_ERROR, CONNECTED_CLIENT, STREAM_GAP
+from gaq_twisted.metrics import CLIENT_SEND_ERROR, CONNECTED_CLIENT, STREAM_GAP, Metrics
 from gaq_twisted.resume import SKEW_MS
 from gaq_twisted.tail import Tail
-from tests.fakes import FakeHistory, FakeSocket, RecordingMetrics, finish
-from tests.samples import job_data, job_event
+from tests.fakes import FakeHistory, FakeSocket, counted, finish
+from tests.samples import job_data, job_event, settings
 
 RED = "red"
 BLUE = "blue"
@@ -41,9 +41,10 @@ class HubTestCase(SynchronousTestCase):
         self.now = NOW_MS / 1000
         self.tail = Tail(10, 2**20)
         self.history = FakeHistory()
-        self.metrics = RecordingMetrics()
+        self.metrics = Metrics()
         self.hub = Hub(
-            self.tail, self.history, self.metrics, lambda: self.now, self.initial_replay_ms
+            *(self.tail, self.history, self.metrics, lambda: self.now),
+            settings(initial_replay_ms=self.initial_replay_ms),
         )
 
     def join(self, channel: str = RED, last_id: str | None = None) -> FakeSocket:
@@ -100,7 +101,7 @@ class DeliverTests(StartedTestCase):
         for healthy in (before, after):
             self.assertEqual(healthy.sent, [event(1).frame(), event(2).frame()])
         self.assertEqual((broken.open, self.hub.sockets), (False, [before, after]))
-        self.assertEqual(self.metrics.counts[CLIENT_SEND_ERROR], 1)
+        self.assertEqual(self.metrics.total(CLIENT_SEND_ERROR), 1)
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
 
     def test_broken_while_resuming(self) -> None:
@@ -109,7 +110,7 @@ class DeliverTests(StartedTestCase):
         broken = FakeSocket(RED, broken=True)
         self.hub.join(broken, "1-0")
         self.assertEqual((broken.open, self.hub.socket_count), (False, 0))
-        self.assertEqual((self.hub.channel_count, self.metrics.counts[CLIENT_SEND_ERROR]), (0, 1))
+        self.assertEqual((self.hub.channel_count, self.metrics.total(CLIENT_SEND_ERROR)), (0, 1))
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
 
 
@@ -257,7 +258,7 @@ class HistoryResumeTests(StartedTestCase):
             self.assertEqual(b"".join(socket.sent), event(20_006).frame())
             (warning,) = [one for one in logs if one["log_level"] is LogLevel.warn]
             self.assertEqual((warning["count"], warning["since"]), (shown, "20000-00"))
-        self.assertEqual(self.metrics.counts[STREAM_GAP], 2)
+        self.assertEqual(self.metrics.total(STREAM_GAP), 2)
 
     def test_no_gap(self) -> None:
         """Nothing is lost that the tail has, nor after an event that the stream still holds."""
@@ -267,7 +268,7 @@ class HistoryResumeTests(StartedTestCase):
         self.hub.gap()
         self.wait("20000-00")
         self.history.readings[1].answer([from_channel_stream(20_000, 20_000)], 7)
-        self.assertNotIn(STREAM_GAP, self.metrics.counts)
+        self.assertEqual(self.metrics.total(STREAM_GAP), 0)
 
     def test_socket_leaves(self) -> None:
         """The reading of a socket that left is not wanted; its answer does nothing."""
@@ -555,7 +556,7 @@ class PingTests(StartedTestCase):
         broken.broken = True
         self.assertEqual(sum(self.hub.ping(3)), 0)
         self.assertEqual((broken.open, healthy.pings), (False, 1))
-        self.assertEqual(self.metrics.counts[CLIENT_SEND_ERROR], 1)
+        self.assertEqual(self.metrics.total(CLIENT_SEND_ERROR), 1)
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
 
 
@@ -597,7 +598,7 @@ class LeaveTests(StartedTestCase):
         """Every socket that joins is counted, whether or not it is served at once."""
         self.join()
         self.hub.leave(self.join(last_id="1-0"))
-        self.assertEqual(self.metrics.counts, {CONNECTED_CLIENT: 2})
+        self.assertEqual(counted(self.metrics)[CONNECTED_CLIENT], 2)
 
 
 class SweepTests(StartedTestCase):

@@ -1,18 +1,23 @@
 """Where log events go, and which of them."""
 
+import ast
 import io
+import json
 import os
 import signal
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from twisted.logger import ILogObserver, Logger
 from twisted.python import syslog
+from twisted.python.log import LogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from gaq_twisted.logs import observer
+import gaq_twisted
+from gaq_twisted.logs import LogOutput
 from tests.samples import settings
 
 LEVELS = ["debug", "info", "warn", "error", "critical"]
@@ -56,9 +61,9 @@ class LogsTestCase(SynchronousTestCase):
         handler = signal.signal(signal.SIGUSR1, signal.SIG_DFL)
         self.addCleanup(signal.signal, signal.SIGUSR1, handler)
 
-    def observer(self, twistd: dict[str, Any] | None = None, **values: Any) -> ILogObserver:
+    def observer(self, twistd: dict[str, Any] | None = None, **values: Any) -> LogOutput:
         """Return the observer for those options of twistd and those settings."""
-        return observer(settings(**values), twistd or {}, ImmediateReactor())
+        return LogOutput(settings(**values), twistd or {}, ImmediateReactor())
 
     def files(self) -> dict[str, int]:
         """Return how many lines each file holds."""
@@ -173,3 +178,70 @@ class RotationTests(LogsTestCase):
         """Without a file there is nothing to rotate, and no handler."""
         self.observer({"nodaemon": True})
         self.assertIs(signal.getsignal(signal.SIGUSR1), signal.SIG_DFL)
+
+
+class JsonTests(LogsTestCase):
+    """A JSON object a line."""
+
+    def lines(self, log: Callable[[Logger], object], **twistd: Any) -> list[dict[str, Any]]:
+        """Return what is written when something is logged."""
+        to = self.observer({"nodaemon": True, **twistd}, log_format="json", log_level="debug")
+        log(Logger("some.place", observer=to))
+        written = self.stdout.getvalue() or Path("one.txt").read_text()
+        return [json.loads(line) for line in written.splitlines()]
+
+    def test_line(self) -> None:
+        """A line has the time, level, kind of event, place, words for people, and the facts."""
+        (line,) = self.lines(
+            lambda log: log.warn("{peer} got {count}", event="got", peer="a\n", count=2, x=object())
+        )
+        at = datetime.fromisoformat(line.pop("time"))
+        self.assertLess(abs((datetime.now(UTC) - at).total_seconds()), 60)
+        expected = {"level": "warn", "event": "got", "logger": "some.place"}
+        self.assertEqual(line, {**expected, "message": "a\n got 2", "peer": "a\n", "count": 2})
+
+    def test_failure(self) -> None:
+        """A failure has its traceback, in the same line."""
+
+        def fail(log: Logger) -> None:
+            with log.failuresHandled("it failed"):
+                raise ZeroDivisionError("oops")
+
+        (line,) = self.lines(fail)
+        self.assertEqual((line["level"], line["message"]), ("critical", "it failed"))
+        self.assertIn("ZeroDivisionError: oops", line["traceback"])
+        self.assertIn("test_logs.py", line["traceback"])
+
+    def test_file(self) -> None:
+        """Files get such lines too."""
+        self.assertEqual(
+            self.lines(lambda log: log.info("a"), logfile="one.txt")[0]["level"], "info"
+        )
+
+    def test_legacy(self) -> None:
+        """What Twisted itself logs in its old way is a line like any other."""
+        to = self.observer({"nodaemon": True}, log_format="json")
+        publisher = LogPublisher(observerPublisher=to, publishPublisher=to)
+        publisher.msg("old", "words")
+        line = json.loads(self.stdout.getvalue().splitlines()[0])
+        self.assertEqual((line["level"], line["message"]), ("info", "old words"))
+
+
+class EventNameTests(SynchronousTestCase):
+    """The names by which programs know log events."""
+
+    def test_names(self) -> None:
+        """Every line that an operator sees has a name, and different lines have different ones."""
+        found: list[str] = []
+        for file in Path(gaq_twisted.__file__).parent.rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text())):
+                if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                    continue
+                owner = ast.unparse(node.func.value)
+                if owner.endswith("_log") and node.func.attr != "debug":
+                    names = [one.value for one in node.keywords if one.arg == "event"]
+                    self.assertEqual(len(names), 1, f"{file.name}: {ast.unparse(node)}")
+                    assert isinstance(names[0], ast.Constant)
+                    found.append(str(names[0].value))
+        self.assertGreater(len(found), 30)
+        self.assertEqual({name for name in found if found.count(name) > 1}, {"settings_warning"})

@@ -15,7 +15,11 @@ from websockets.frames import Frame, Opcode
 from websockets.typing import Origin
 
 from gaq_twisted.auth import Authenticator
-from gaq_twisted.metrics import CLIENT_BACKPRESSURE_DISCONNECT
+from gaq_twisted.metrics import (
+    CLIENT_BACKPRESSURE_DISCONNECT,
+    CONNECTION_REJECTED,
+    UPGRADE_REJECTED,
+)
 from gaq_twisted.origins import OriginPattern
 from tests.fakes import finish
 from tests.memory import PEER, Browser, MemoryServer, shown
@@ -313,7 +317,7 @@ class IncomingTests(ProtocolTestCase):
         """Check how the socket was closed, and that this was counted."""
         (close,) = self.browser.frames(Opcode.CLOSE)
         self.assertEqual(bytes(close.data[:2]), code.to_bytes(2, "big"))
-        self.assertEqual(self.server.metrics.reasons, {reason: 1})
+        self.assertEqual(self.server.metrics.counts(CONNECTION_REJECTED), {reason: 1})
         self.assertEqual(self.hub.socket_count, 0)
         self.clock.advance(5)
         self.browser.pump.flush()
@@ -465,7 +469,7 @@ class AdmissionTests(ProtocolTestCase):
                 text = "the origin https://b.test is not among allowedOrigins"
                 self.assertEqual(browser.response.body, f"{text}\n".encode())
                 self.assertEqual([one["reason"] for one in above_debug(logs)], [text])
-        self.assertEqual(self.server.metrics.reasons, {"origin": 1})
+        self.assertEqual(self.server.metrics.counts(UPGRADE_REJECTED), {"origin": 1})
 
     def test_origin_comes_first(self) -> None:
         """A page of another origin does not learn whether the cookie was good."""
@@ -557,7 +561,7 @@ class SlowClientTests(ProtocolTestCase):
             self.fill(1)
         self.assertTrue(self.browser.line.aborted)
         self.assertEqual(self.hub.socket_count, 1)
-        self.assertEqual(self.server.metrics.counts[CLIENT_BACKPRESSURE_DISCONNECT], 1)
+        self.assertEqual(self.server.metrics.total(CLIENT_BACKPRESSURE_DISCONNECT), 1)
         self.assertEqual([one["max_bytes"] for one in above_debug(logs)], [self.limit])
         other.pump.flush()
         self.assertEqual(len(other.texts), self.limit // self.size + 1)
@@ -620,41 +624,6 @@ class OutgoingTests(ProtocolTestCase):
         self.assertTrue(browser.line.aborted and browser.lost)
         self.assertEqual(self.hub.socket_count, 0)
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
-
-    def test_close_all(self) -> None:
-        """Every socket is told that the server goes away; the wait ends with the last answer."""
-        browsers = [self.server.open() for _ in range(3)]
-        closed = self.server.factory.close_all(within_seconds=0.5, clock=self.clock)
-        self.assertEqual(self.hub.socket_count, 0)
-        finish(self.hub.deliver([job_event("1-0")]))
-        for browser in browsers:
-            self.assertNoResult(closed)
-            browser.pump.flush()
-            (close,) = browser.frames(Opcode.CLOSE)
-            self.assertEqual(bytes(close.data[:2]), (1001).to_bytes(2, "big"))
-            browser.answer()
-            self.assertTrue(browser.lost)
-            self.assertEqual(browser.texts, [])
-        self.assertIsNone(self.successResultOf(closed))
-        self.clock.advance(5)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
-
-    def test_close_all_without_answer(self) -> None:
-        """The wait for answers is bounded, and a socket that answers later does no harm."""
-        browser = self.server.open()
-        closed = self.server.factory.close_all(within_seconds=0.5, clock=self.clock)
-        self.clock.advance(0.4)
-        self.assertNoResult(closed)
-        self.clock.advance(0.1)
-        self.assertIsNone(self.successResultOf(closed))
-        browser.pump.flush()
-        self.assertTrue(browser.lost)
-
-    def test_close_all_of_nothing(self) -> None:
-        """Without sockets there is nothing to wait for."""
-        closed = self.server.factory.close_all(within_seconds=0.5, clock=self.clock)
-        self.assertIsNone(self.successResultOf(closed))
-        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_channels(self) -> None:
         """An event reaches the sockets of its channel only."""

@@ -18,9 +18,10 @@ from twisted.web.static import Data
 from websockets.frames import Opcode
 
 from gaq_twisted.hub import Hub, Swept
+from gaq_twisted.logs import LogOutput
 from gaq_twisted.metrics import OPEN_CHANNELS, OPEN_SOCKETS
-from gaq_twisted.service import Goodbye, Server, make_server
-from tests.memory import Browser, MemoryServer, connected_browser
+from gaq_twisted.service import Server, make_server
+from tests.memory import Browser, connected_browser
 from tests.samples import cookie, settings
 
 PING_SECONDS, TIMEOUT_SECONDS = 20, 60
@@ -93,11 +94,11 @@ class ServerTestCase(SynchronousTestCase):
         return server
 
     def stop(self, server: Server, *browsers: Browser) -> None:
-        """Stop, and check that every part does so by itself within the second of the goodbye."""
+        """Stop, and check that every part does so by itself once the clients are gone."""
         stopped: Any = server.stopService()
         for browser in browsers:
             browser.pump.flush()
-        self.reactor.advance(1)
+        self.reactor.pump([0.25] * 25)
         for success, result in self.successResultOf(stopped):
             self.assertTrue(success, result)
 
@@ -132,10 +133,9 @@ class WiringTests(ServerTestCase):
         parts = list(self.server(first=[first]))
         self.assertIs(parts[0], first)
         names = [type(part).__name__ for part in parts]
-        self.assertEqual(names.count("TimerService"), 5)
         self.assertLess(names.index("StatsdService"), names.index("Firehose"))
         self.assertLess(names.index("StatsdService"), names.index("Replays"))
-        self.assertEqual(names[-2:], ["Goodbye", "StreamServerEndpointService"])
+        self.assertEqual(names[-2:], ["Upkeep", "StreamServerEndpointService"])
 
     def test_nothing_before_the_start(self) -> None:
         """A server that was made but not started has touched nothing."""
@@ -163,9 +163,7 @@ class WiringTests(ServerTestCase):
 
     def test_observer(self) -> None:
         """The application gets the log observer if there is one, and else keeps its own."""
-
-        def given(event: LogEvent) -> None:
-            """Be the server's observer."""
+        given = LogOutput(settings(), {"nodaemon": True}, self.reactor)
 
         def before(event: LogEvent) -> None:
             """Be the application's own."""
@@ -173,7 +171,7 @@ class WiringTests(ServerTestCase):
         for observer, expected in ((None, before), (given, given)):
             application: Any = Application("gaq-ws")
             application.setComponent(ILogObserver, before)
-            self.server(observer=observer).setServiceParent(application)
+            self.server(output=observer).setServiceParent(application)
             self.assertIs(application.getComponent(ILogObserver), expected)
 
 
@@ -250,7 +248,7 @@ class TimerTests(ServerTestCase):
         with capturedLogs() as logs:
             self.reactor.pump([SLICE_SECONDS] * int(seconds / SLICE_SECONDS))
         self.stop(server)
-        return times, levels(logs, namespace="gaq_twisted.service")
+        return times, levels(logs, namespace="gaq_twisted.upkeep")
 
     def test_intervals(self) -> None:
         """Pings and sweeps keep the intervals of the settings, and a quiet log."""
@@ -285,7 +283,7 @@ class TimerTests(ServerTestCase):
                     browser.pump.flush()
                 alive.answer()
         self.assertEqual([browser.lost for browser in (alive, *silent)], [False, True, True])
-        (line,) = [one for one in logs if one["log_namespace"].startswith("gaq_twisted.service")]
+        (line,) = [one for one in logs if one["log_namespace"].startswith("gaq_twisted.upkeep")]
         self.assertEqual((line["log_level"], line["count"]), (LogLevel.info, 2))
         alive.lose()
         self.stop(server)
@@ -314,47 +312,20 @@ class TimerTests(ServerTestCase):
         browsers = [self.open(), self.open()]
         self.reactor.advance(0)
         self.reactor.udp.written.clear()
+        self.reactor.pump([0.1] * 3)
+        self.reactor.udp.written.clear()
         for count in (2, 1, 0):
-            self.reactor.advance(9.9)
-            self.assertEqual(self.reactor.datagrams, [])
-            self.reactor.advance(0.1)
-            self.reactor.advance(0)
+            self.reactor.pump([0.1] * 94)
+            self.assertNotIn(b"|g", b"".join(self.reactor.datagrams))
+            self.reactor.pump([0.1] * 6)
             sent = b"\n".join(self.reactor.datagrams).decode().split("\n")
-            self.assertIn(f"{OPEN_SOCKETS}:{count}|g", sent)
+            self.assertIn(f"{OPEN_SOCKETS.name}:{count}|g", sent)
             # Channels are those that hear events, and nobody does before Redis has answered.
-            self.assertIn(f"{OPEN_CHANNELS}:0|g", sent)
+            self.assertIn(f"{OPEN_CHANNELS.name}:0|g", sent)
             self.reactor.udp.written.clear()
             if browsers:
                 browsers.pop().lose()
         self.stop(server)
-
-
-class GoodbyeTests(ServerTestCase):
-    """The end as the clients see it."""
-
-    def setUp(self) -> None:
-        """Make clients of a server, and a service that ends them."""
-        super().setUp()
-        self.memory = MemoryServer(self.reactor)
-        self.goodbye = Goodbye(self.memory.factory, self.reactor)
-
-    def test_answers(self) -> None:
-        """It is over when the clients have answered."""
-        browser = self.memory.open()
-        stopped = self.goodbye.stopService()
-        browser.pump.flush()
-        self.assertNoResult(stopped)
-        browser.answer()
-        self.assertIsNone(self.successResultOf(stopped))
-
-    def test_no_answer(self) -> None:
-        """It is over after a second at most."""
-        self.memory.open()
-        stopped = self.goodbye.stopService()
-        self.reactor.advance(0.9)
-        self.assertNoResult(stopped)
-        self.reactor.advance(0.1)
-        self.assertIsNone(self.successResultOf(stopped))
 
 
 class RealTests(TestCase):
@@ -371,4 +342,4 @@ class RealTests(TestCase):
         )
         with self.assertRaises(SystemExit) as caught:
             server.privilegedStartService()
-        self.assertIn(f"port {port} (", str(caught.exception))
+        self.assertIn(f"port {port} of 127.0.0.1 (", str(caught.exception))

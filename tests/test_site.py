@@ -7,7 +7,7 @@ from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from gaq_twisted.site import resource_tree
+from gaq_twisted.site import Health, resource_tree
 from tests.memory import PEER, MemoryServer
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "BREW")
@@ -19,7 +19,7 @@ class SiteTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Make a client of the resources."""
-        self.client: Any = StubTreq(resource_tree({}))
+        self.client: Any = StubTreq(resource_tree({b"health": Health()}))
 
     def request(self, method: str, path: str) -> tuple[Any, bytes]:
         """Return the response and its body; nothing that operators see may be logged."""

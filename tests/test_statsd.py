@@ -1,7 +1,7 @@
 """The StatsD sender: on a clock and a network of the tests, and once on a real UDP socket."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from twisted.internet import defer, reactor
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -20,9 +20,17 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyClass
 
-from gaq_twisted.metrics import CONNECTED_CLIENT
+from gaq_twisted.metrics import (
+    CONNECTED_CLIENT,
+    DELIVERY_SECONDS,
+    OPEN_SOCKETS,
+    READ_AGE_SECONDS,
+    REPLAY_EVENTS,
+    UPGRADE_REJECTED,
+    Metrics,
+)
 from gaq_twisted.settings import Statsd
-from gaq_twisted.statsd import StatsdService
+from gaq_twisted.statsd import StatsdReports, StatsdService
 
 ADDRESS = IPv4Address("UDP", "192.0.2.1", 8125)
 ADDRESS_6 = IPv6Address("UDP", "2001:db8::1", 8125)
@@ -284,6 +292,87 @@ class ResolutionTests(StatsdTestCase):
         self.assertEqual((self.reactor.ports, self.reactor.getDelayedCalls()), ([], []))
 
 
+class Line(NamedTuple):
+    """What a report told."""
+
+    kind: str
+    name: str
+    value: float
+    tags: tuple[str, ...]
+
+
+class Teller(StatsdService):
+    """Keeps what it is told instead of sending it."""
+
+    def __init__(self) -> None:
+        """Have been told nothing."""
+        super().__init__(Statsd(), Clock())
+        self.lines: list[Line] = []
+
+    def increment(self, name: str, count: float = 1, *tags: str) -> None:
+        """Keep a counter's news."""
+        self.lines.append(Line("c", name, count, tags))
+
+    def gauge(self, name: str, value: float, *tags: str) -> None:
+        """Keep a gauge."""
+        self.lines.append(Line("g", name, value, tags))
+
+    def timing(self, name: str, milliseconds: float, *tags: str) -> None:
+        """Keep a time."""
+        self.lines.append(Line("ms", name, milliseconds, tags))
+
+
+class ReportTests(SynchronousTestCase):
+    """What StatsD is told of the metrics."""
+
+    def setUp(self) -> None:
+        """Make metrics of which nothing was told."""
+        self.metrics, self.teller = Metrics(), Teller()
+        self.reports = StatsdReports(self.metrics, self.teller)
+
+    def told(self) -> list[Line]:
+        """Return what the next report tells."""
+        self.teller.lines.clear()
+        self.reports.send()
+        return list(self.teller.lines)
+
+    def test_counters(self) -> None:
+        """Of a counter is told, by label, what came since the last report, if anything."""
+        self.assertEqual(self.told(), [])
+        self.metrics.increment(CONNECTED_CLIENT, 2)
+        self.metrics.increment(UPGRADE_REJECTED, label="origin")
+        expected = [
+            Line("c", "ws_connected_client", 2, ()),
+            Line("c", "ws_upgrade_rejected", 1, ("reason:origin",)),
+        ]
+        self.assertEqual(self.told(), expected)
+        self.assertEqual(self.told(), [])
+        self.metrics.increment(CONNECTED_CLIENT)
+        self.assertEqual(self.told(), [Line("c", "ws_connected_client", 1, ())])
+
+    def test_histograms(self) -> None:
+        """Of times is told the mean, and of other histograms the sum."""
+        for seconds in (0.001, 0.003):
+            self.metrics.observe(DELIVERY_SECONDS, seconds)
+        for count in (0, 7, 5):
+            self.metrics.observe(REPLAY_EVENTS, count, "tail")
+        expected = [
+            Line("ms", "ws_delivery", 2.0, ()),
+            Line("c", "ws_replay_events", 12, ("source:tail",)),
+        ]
+        self.assertEqual(self.told(), expected)
+        self.assertEqual(self.told(), [])
+
+    def test_gauges(self) -> None:
+        """A gauge is told the first time of ten, if it is a finite number."""
+        self.metrics.read_from(OPEN_SOCKETS, lambda: 3)
+        self.metrics.read_from(READ_AGE_SECONDS, lambda: float("inf"))
+        expected = [Line("g", "ws_open_sockets", 3, ())]
+        for _ in range(2):
+            self.assertEqual(self.told(), expected)
+            self.assertEqual([self.told() for _ in range(9)], [[]] * 9)
+
+
 class RealTests(TestCase):
     """The sender on the reactor and a UDP socket."""
 
@@ -304,7 +393,7 @@ class RealTests(TestCase):
         statsd.startService()
         self.addCleanup(statsd.stopService)
         # What is counted before the address is looked up, which takes a thread, is not kept.
-        counting = LoopingCall(statsd.increment, CONNECTED_CLIENT)
+        counting = LoopingCall(statsd.increment, CONNECTED_CLIENT.name)
         counting.start(0.005)
         self.addCleanup(counting.stop)
         received.addTimeout(10, net)

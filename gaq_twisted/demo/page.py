@@ -98,7 +98,7 @@ class Publish(Resource):
     def _failed(self, request: Request, failure: Failure) -> None:
         if failure.check(CancelledError):
             return  # The browser is gone.
-        self._log.failure("the demo could not publish", failure)
+        self._log.failure("the demo could not publish", failure, event="demo_failed")
         self._finish(request, 503, f"{failure.getErrorMessage()}\n".encode())
 
     def _finish(self, request: Any, code: int, body: bytes = b"") -> None:

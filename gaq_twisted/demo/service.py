@@ -15,7 +15,7 @@ from gaq_twisted import config
 from gaq_twisted.demo.page import DemoPage
 from gaq_twisted.demo.publisher import Publisher
 from gaq_twisted.endpoints import RedisServer
-from gaq_twisted.logs import observer
+from gaq_twisted.logs import LogOutput
 from gaq_twisted.service import make_server
 
 _LOOPBACK = "127.0.0.1"
@@ -40,8 +40,8 @@ class Valkey(Service):
         self._directory = TemporaryDirectory(prefix="gaq-demo-")
         self._server = self._make_server(port=self._port, data_dir=Path(self._directory.name))
         self._server.start()
-        self._log.info("Valkey runs on port {port}", port=self._port)
-        self._log.info("open {url} in a browser", url=self._url)
+        self._log.info("Valkey runs on port {port}", event="demo_valkey", port=self._port)
+        self._log.info("open {url} in a browser", event="demo_url", url=self._url)
 
     def stopService(self) -> None:
         """Stop it and remove its files."""
@@ -76,7 +76,7 @@ def make_demo(twistd: Mapping[str, Any], reactor: Any) -> IService:
     return make_server(
         settings,
         reactor,
-        observer=observer(settings, twistd, reactor),
+        output=LogOutput(settings, twistd, reactor),
         first=[Valkey(ValkeyServer, redis_port, f"http://localhost:{port}/demo")],
         resources={b"demo": DemoPage(settings, publisher)},
         endpoint=AdoptedStreamServerEndpoint(reactor, listener.detach(), socket.AF_INET),

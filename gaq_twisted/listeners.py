@@ -1,0 +1,168 @@
+"""Where the server listens: at Twisted's endpoints, with certificates that can be read again."""
+
+import socket
+from collections.abc import Iterable
+from typing import Any
+
+from OpenSSL import SSL, crypto
+from twisted.application.service import IService
+from twisted.application.strports import service
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import (
+    IListeningPort,
+    IOpenSSLContextFactory,
+    IProtocolFactory,
+    IStreamServerEndpoint,
+)
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from zope.interface import implementer
+
+from gaq_twisted.config import ConfigError
+
+# When a server starts anew, all its clients come back at once. The system has its own limit.
+_BACKLOG = 4096
+
+
+class Listeners:
+    """The services that listen at some endpoints, and their certificates."""
+
+    def __init__(
+        self,
+        endpoints: Iterable[str | IStreamServerEndpoint],
+        factory: IProtocolFactory,
+        reactor: Any,
+        *,
+        reuse_port: bool = False,
+    ) -> None:
+        """Make the services, not started.
+
+        Args:
+            endpoints: endpoint strings, or endpoints.
+            factory: takes the connections.
+            reactor: provides what the endpoints need.
+            reuse_port: whether other processes may listen on the same TCP ports.
+
+        Raises:
+            ConfigError: if a text is no endpoint, or a file that it names cannot be used.
+        """
+        self.services: list[IService] = []
+        """One for each endpoint."""
+        self._certificates: dict[str, _Certificates] = {}
+        for text in endpoints:
+            if not isinstance(text, str):
+                # From a text, since only such a service raises what goes wrong.
+                one = service("tcp:0", factory, reactor=reactor)
+                one.endpoint = text
+                self.services.append(one)
+                continue
+            if text.startswith("ssl:"):
+                self._certificates[text] = _Certificates(_context_factory(text))
+            listening: Any = _ListeningReactor(reactor, reuse_port, self._certificates.get(text))
+            try:
+                self.services.append(service(text, factory, reactor=listening))
+            except Exception as error:
+                raise _not_usable(text, error) from None
+
+    def read_certificates(self) -> "Certificates":
+        """Return the certificates as their files are now; they are not used yet.
+
+        Raises:
+            ConfigError: if a file cannot be used.
+        """
+        return {text: _context_factory(text) for text in self._certificates}
+
+    def apply(self, certificates: "Certificates") -> None:
+        """Use these certificates for connections that are made from now on."""
+        for text, context_factory in certificates.items():
+            self._certificates[text].current = context_factory
+
+
+Certificates = dict[str, IOpenSSLContextFactory]
+"""What makes TLS contexts, by endpoint string."""
+
+
+@implementer(IOpenSSLContextFactory)
+class _Certificates:
+    """The certificates of one endpoint."""
+
+    def __init__(self, current: IOpenSSLContextFactory) -> None:
+        self.current = current
+
+    def getContext(self) -> SSL.Context:
+        """Return the context for a new connection."""
+        return self.current.getContext()
+
+
+class _ListeningReactor:
+    """A reactor as endpoints see it, that listens in our way."""
+
+    def __init__(self, reactor: Any, reuse_port: bool, certificates: _Certificates | None) -> None:
+        self._reactor = reactor
+        self._reuse_port = reuse_port
+        self._certificates = certificates
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
+
+    def listenTCP(
+        self, port: int, factory: IProtocolFactory, backlog: int = 50, interface: str = ""
+    ) -> IListeningPort:
+        """Listen, with room for a crowd."""
+        backlog = max(backlog, _BACKLOG)
+        if not self._reuse_port:
+            listening: IListeningPort = self._reactor.listenTCP(port, factory, backlog, interface)
+            return listening
+        family = socket.AF_INET6 if ":" in interface else socket.AF_INET
+        with socket.create_server(
+            (interface, port), family=family, backlog=backlog, reuse_port=True
+        ) as one:
+            one.setblocking(False)
+            adopted: IListeningPort = self._reactor.adoptStreamPort(one.fileno(), family, factory)
+            return adopted
+
+    def listenSSL(
+        self,
+        port: int,
+        factory: IProtocolFactory,
+        contextFactory: IOpenSSLContextFactory,
+        backlog: int = 50,
+        interface: str = "",
+    ) -> IListeningPort:
+        """Listen, with certificates that can be read again."""
+        assert self._certificates is not None
+        tls = TLSMemoryBIOFactory(self._certificates, False, factory)
+        return self.listenTCP(port, tls, backlog, interface)
+
+
+class _Capture:
+    """A reactor that only notes how an endpoint would listen by TLS."""
+
+    context_factory: Any = None
+
+    def listenSSL(self, port: int, factory: Any, contextFactory: Any, **more: object) -> None:
+        """Take note."""
+        self.context_factory = contextFactory
+
+
+def _context_factory(text: str) -> IOpenSSLContextFactory:
+    """Return what makes the TLS contexts of an endpoint, from its files as they are now."""
+    capture: Any = _Capture()
+    factory: Any = None
+    try:
+        serverFromString(capture, text).listen(factory)
+        capture.context_factory.getContext()
+    except Exception as error:
+        raise _not_usable(text, error) from None
+    made: IOpenSSLContextFactory = capture.context_factory
+    return made
+
+
+def _not_usable(text: str, error: Exception) -> ConfigError:
+    """Return an error that says which endpoint cannot be used, and why."""
+    if isinstance(error, OSError):
+        reason = f"{error.filename}: {error.strerror}"
+    elif isinstance(error, SSL.Error | crypto.Error):
+        reason = "a certificate or key in its files is broken, or they do not belong together"
+    else:
+        reason = f"it is not an endpoint string of Twisted: {error}"
+    return ConfigError([f"listen: {text} cannot be used: {reason}"])
