@@ -293,6 +293,7 @@ class EventSocketFactory(WebSocketServerFactory):  # type: ignore[misc]
         self.setProtocolOptions(
             allowNullOrigin=True,
             failByDrop=False,
+            echoCloseCodeReason=True,
             # A request reaches Autobahn whole, so there is nothing to wait for.
             openHandshakeTimeout=0,
             # EventSocket sees to that itself; Autobahn's timer runs up to a second early.

@@ -374,12 +374,12 @@ class IncomingTests(ProtocolTestCase):
         self.assertEqual(bytes(pong.data), b"are you there")
 
     def test_close(self) -> None:
-        """A close frame is answered by one, and nothing follows it."""
+        """A close frame is answered by the same one, and nothing follows it."""
         self.send_frame(Opcode.CLOSE, b"\x03\xe9bye")
         self.assertEqual((self.hub.socket_count, self.hub.channel_count), (0, 0))
         self.deliver("1-0", self.browser)
-        self.assertEqual(self.browser.line.writes[-1], CLOSE + b"\x02\x03\xe8")
-        self.assertEqual(self.browser.received[-4:], CLOSE + b"\x02\x03\xe8")
+        self.assertEqual(self.browser.line.writes[-1], CLOSE + b"\x05\x03\xe9bye")
+        self.assertEqual(self.browser.received[-7:], CLOSE + b"\x05\x03\xe9bye")
         self.assertTrue(self.browser.lost)
 
     def test_event_between_close_frames(self) -> None:
