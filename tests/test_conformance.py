@@ -1,7 +1,5 @@
 """RFC 6455, case by case; the cases are in tests/rfc6455.py."""
 
-import contextlib
-import socket
 from collections.abc import Callable
 
 import txaio
@@ -9,7 +7,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.memory import Browser, MemoryServer
-from tests.processes import DEADLINE_SECONDS, ROOT, RedisProcess, Server, environment
+from tests.processes import ROOT, RedisProcess, Server, environment
+from tests.raw import RawClient
 from tests.rfc6455 import Case, Frame, Handshake, all_cases, conduct, document, handshakes, parse
 
 # More than any case sends.
@@ -46,56 +45,6 @@ class MemoryLine:
         self._browser.pump.flush()
         assert self._browser.lost, "the server does not end the connection"
         return self._frames()
-
-
-class SocketLine:
-    """A Line over TCP."""
-
-    def __init__(self, port: int) -> None:
-        """Open a WebSocket."""
-        self._socket = socket.create_connection(("127.0.0.1", port), DEADLINE_SECONDS)
-        self._received = b""
-        self._socket.sendall(GOOD.request())
-        while b"\r\n\r\n" not in self._received:
-            assert self._read()
-        assert not GOOD.faults(self._received), self._received
-        self._received = self._received.partition(b"\r\n\r\n")[2]
-
-    def __enter__(self) -> "SocketLine":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._socket.close()
-
-    def _read(self) -> bool:
-        try:
-            data = self._socket.recv(2**16)
-        except ConnectionResetError:
-            # The server has closed before it has read all.
-            return False
-        self._received += data
-        return bool(data)
-
-    def send(self, data: bytes) -> None:
-        """Send bytes; those for a connection that has ended are lost."""
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            self._socket.sendall(data)
-
-    def read_until(self, is_last: Callable[[Frame], bool]) -> list[Frame]:
-        """Read up to the first frame that is the last."""
-        while True:
-            frames = list(parse(self._received))
-            if any(map(is_last, frames)):
-                return frames
-            assert self._read(), f"the end, after {frames}"
-
-    def read_to_end(self) -> list[Frame]:
-        """Read all, and tell the server that no more will come from here."""
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_WR)
-        while self._read():
-            pass
-        return list(parse(self._received))
 
 
 class ConformanceTestCase(SynchronousTestCase):
@@ -165,22 +114,12 @@ class ProcessTests(SynchronousTestCase):
         )
         server.wait_until_ready()
         for case in all_cases():
-            with SocketLine(server.port) as line:
+            with RawClient(server.port, GOOD.request()) as line:
                 self.assertEqual(conduct(case, line), case.frames, case.sent)
         for handshake in handshakes():
-            answer = first_answer(server.port, handshake.request())
-            self.assertEqual(handshake.faults(answer), [], handshake.sent)
+            with RawClient(server.port, handshake.request()) as client:
+                self.assertEqual(handshake.faults(client.head), [], handshake.sent)
         self.assertNotIn("Traceback", server.text())
-
-
-def first_answer(port: int, request: bytes) -> bytes:
-    """Return what a server answers to a request, up to the end of the headers at least."""
-    with socket.create_connection(("127.0.0.1", port), DEADLINE_SECONDS) as client:
-        client.sendall(request)
-        answer = b""
-        while b"\r\n\r\n" not in answer and (data := client.recv(2**16)):
-            answer += data
-        return answer
 
 
 class DocumentTests(SynchronousTestCase):
