@@ -1,10 +1,13 @@
-"""Entries that a real Superset wrote."""
+"""Entries that a real Superset wrote, and WebSocket clients of other makers."""
 
 import json
+import shutil
+import sys
 from typing import Any
 
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
+from tests.peers import contract
 from tests.processes import PREFIX, RedisProcess, Server, environment
 from tests.raw import RawClient
 from tests.recorded import WIRE_SAMPLES, browser_request
@@ -90,3 +93,36 @@ class SupersetTests(SynchronousTestCase):
                 json.loads(received.payload), ensure_ascii=False, separators=(",", ":")
             )
             self.assertEqual(compact, text)
+
+
+class WebsocketsTests(contract.PeerTests):
+    """The Python package websockets."""
+
+    def command(self) -> list[str]:
+        """Return how it is started."""
+        return [sys.executable, "-m", "tests.peers.websockets_peer"]
+
+
+class PicowsTests(contract.PeerTests):
+    """The Python package picows, whose protocol is compiled C."""
+
+    def command(self) -> list[str]:
+        """Return how it is started."""
+        return [sys.executable, "-m", "tests.peers.picows_peer"]
+
+
+class NodeTests(contract.PeerTests):
+    """The npm package ws, with which Superset's own server is made."""
+
+    def command(self) -> list[str]:
+        """Return how it is started.
+
+        Raises:
+            SkipTest: Node.js or the package is not there.
+        """
+        node = shutil.which("node")
+        if node is None:
+            raise SkipTest("there is no node on this machine")
+        if not (contract.PEERS / "node_modules" / "ws").exists():
+            raise SkipTest("the npm package ws is not installed; `make test` does that")
+        return [node, str(contract.PEERS / "ws_peer.mjs")]
