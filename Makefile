@@ -11,6 +11,10 @@ ALONE := tests.test_stress
 TESTS := $(filter-out $(ALONE),$(patsubst tests/%.py,tests.%,$(wildcard tests/test_*.py)))
 TRIAL := -m twisted.trial $(TRIAL_ARGS)
 
+# The tests with a client of Node.js skip where there is none.
+NPM := $(shell command -v npm)
+PEERS := $(if $(NPM),tests/peers/node_modules/ready)
+
 # How often each load is measured; medians count.
 ROUNDS ?= 3
 
@@ -29,11 +33,11 @@ help:
 demo: $(VENV)/ready
 	$(BIN)/twistd --nodaemon --pidfile= gaq-ws --demo
 
-test: $(VENV)/ready
+test: $(VENV)/ready $(PEERS)
 	$(BIN)/python $(TRIAL) -j $(JOBS) $(TESTS)
 	$(BIN)/python $(TRIAL) $(ALONE)
 
-test-lowest: .venv-lowest/ready
+test-lowest: .venv-lowest/ready $(PEERS)
 	TEST_REDIS=oldest .venv-lowest/bin/python $(TRIAL) -j $(JOBS) $(TESTS)
 	TEST_REDIS=oldest .venv-lowest/bin/python $(TRIAL) $(ALONE)
 
@@ -54,7 +58,7 @@ package: $(VENV)/ready
 	.ci/package $(CURDIR)/$(BIN)/python
 
 clean:
-	rm -rf .venv .venv-lowest .mypy_cache .ruff_cache _trial_temp* build dist
+	rm -rf .venv .venv-lowest .mypy_cache .ruff_cache _trial_temp* build dist tests/peers/node_modules
 
 $(VENV)/ready: INSTALL := --group lint --group package
 .venv-lowest/ready: INSTALL := --constraint tests/lowest.txt
@@ -64,4 +68,8 @@ $(VENV)/ready .venv-lowest/ready: pyproject.toml
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(@D)/bin/python -m pip install --quiet --editable . --group test $(INSTALL)
+	touch $@
+
+tests/peers/node_modules/ready: tests/peers/package-lock.json
+	$(NPM) --prefix $(<D) ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	touch $@

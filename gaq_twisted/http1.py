@@ -47,7 +47,12 @@ class Head(NamedTuple):
         return [value for header, value in self.headers if header == name]
 
     def asks_for_websocket(self) -> bool:
-        """Return whether this asks to go on with the WebSocket protocol (RFC 6455 section 4.1)."""
+        """Return whether this asks to go on with the WebSocket protocol (RFC 6455 section 4.1).
+
+        Only GET and HTTP/1.1 can; of HTTP/1.0 it must be ignored (RFC 9110 section 7.8).
+        """
+        if self.method != b"GET" or self.minor_version != b"1":
+            return False
         return any(
             token.strip().lower() == b"websocket"
             for value in self.values(b"upgrade")

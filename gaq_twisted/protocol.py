@@ -113,8 +113,13 @@ class EventSocket(WebSocketServerProtocol):  # type: ignore[misc]
         status = HTTPStatus(code)
         if responseHeaders:
             # Autobahn gives headers only where they name the versions of the protocol that
-            # it knows, and then there is a better status (RFC 6455 section 4.2.2).
+            # it knows, and then there is a better status (RFC 6455 section 4.2.2), which
+            # must say to what to upgrade (RFC 9110 section 15.5.22).
             status = HTTPStatus.UPGRADE_REQUIRED
+            responseHeaders = [
+                *responseHeaders,
+                *(("Upgrade", "websocket"), ("Connection", "Upgrade")),
+            ]
         self.factory.refusals.upgrade(self.peer, status, self._refusal, reason)
         self.wasNotCleanReason = reason
         self.transport.write(http1.answer(status, reason, responseHeaders or ()))
@@ -308,7 +313,10 @@ class EventSocketFactory(WebSocketServerFactory):  # type: ignore[misc]
         self._inbound_bytes: dict[EventSocket, int] = {}
         self.setProtocolOptions(
             allowNullOrigin=True,
+            # Autobahn would also take version 8, a draft with another header for the origin.
+            versions=[13],
             failByDrop=False,
+            echoCloseCodeReason=True,
             # A request reaches Autobahn whole, so there is nothing to wait for.
             openHandshakeTimeout=0,
             # EventSocket sees to that itself; Autobahn's timer runs up to a second early.

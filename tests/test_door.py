@@ -112,10 +112,10 @@ class ServedTests(DoorTestCase):
             self.assertEqual(self.server.site.channel_count, 0)
 
     def test_old_version(self) -> None:
-        """HTTP/1.0 will do for a health check, but not for an upgrade."""
+        """HTTP/1.0 will do for a health check; an upgrade that it asks for is ignored."""
         self.assertTrue(self.sent(b"GET /health HTTP/1.0\r\n\r\n").received.endswith(b"OK"))
         request = upgrade_request().replace(b"HTTP/1.1", b"HTTP/1.0")
-        self.assertEqual(status(self.sent(request)), 505)
+        self.assertEqual(status(self.sent(request)), 404)
 
     def test_absolute_target(self) -> None:
         """A target with scheme and host is taken, and its host counts."""
