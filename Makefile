@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := gaq_twisted tests twisted benchmarks
+SOURCES := gaq_twisted tests twisted benchmarks docs
 # Most tests wait for other processes most of the time. The one that measures itself runs
 # alone, and shows what it prints.
 JOBS ?= 4
@@ -18,13 +18,15 @@ PEERS := $(if $(NPM),tests/peers/node_modules/ready)
 # How often each load is measured; medians count.
 ROUNDS ?= 3
 
-.PHONY: help demo test test-lowest bench lint format package clean
+.PHONY: help demo test test-lowest bench docs reference lint format package clean
 
 help:
 	@echo "make demo         run the server on a Valkey of its own, with a page at /demo"
 	@echo "make test         run all tests"
 	@echo "make test-lowest  run all tests with the lowest versions that are allowed, and on Redis 6.2"
 	@echo "make bench        measure the server under load, and draw the result"
+	@echo "make docs         build the documentation in build/docs, and check all links in it"
+	@echo "make reference    write the settings and metrics into the documentation anew"
 	@echo "make lint         check format, style and types"
 	@echo "make format       format the sources"
 	@echo "make package      build the wheel, install it in a new environment, and try it there"
@@ -45,6 +47,17 @@ bench: $(VENV)/ready
 	$(BIN)/python -m benchmarks --rounds $(ROUNDS) --json benchmarks/results.jsonl \
 		--plot docs/benchmarks/latest.svg
 
+docs: $(VENV)/ready
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env \
+		--conf-dir docs --doctree-dir build/doctrees . build/docs
+	@echo "the documentation is in build/docs/index.html"
+
+reference: $(VENV)/ready
+	$(BIN)/python -m gaq_twisted.reference configuration > docs/configuration.md
+	$(BIN)/python -m gaq_twisted.reference schema > docs/config.schema.json
+	$(BIN)/python -m gaq_twisted.reference example > config.example.json
+	$(BIN)/python -m gaq_twisted.reference metrics > docs/metrics.md
+
 lint: $(VENV)/ready
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
@@ -60,7 +73,7 @@ package: $(VENV)/ready
 clean:
 	rm -rf .venv .venv-lowest .mypy_cache .ruff_cache _trial_temp* build dist tests/peers/node_modules
 
-$(VENV)/ready: INSTALL := --group lint --group package
+$(VENV)/ready: INSTALL := --group lint --group package --group docs
 .venv-lowest/ready: INSTALL := --constraint tests/lowest.txt
 .venv-lowest/ready: tests/lowest.txt
 
