@@ -20,6 +20,7 @@ html_title = project
 # Leads from the first page of the site to docs/index.html.
 html_extra_path = ["site"]
 html_show_sphinx = False
+html_show_copyright = False
 html_copy_source = False
 
 
