@@ -1,6 +1,6 @@
 """Things that end at some second."""
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -10,6 +10,7 @@ from gaq_twisted.deadlines import Deadlines
 class DeadlinesTests(SynchronousTestCase):
     """Additions, removals and ends in any order."""
 
+    @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(
         st.lists(
             st.tuples(

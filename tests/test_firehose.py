@@ -107,6 +107,44 @@ class FirehoseTestCase(SynchronousTestCase):
         return self.streams.asked[-1]
 
 
+class ProgressTests(FirehoseTestCase):
+    """How far the reading is."""
+
+    def test_before_the_start(self) -> None:
+        """As long as Redis has not answered nothing is followed, and the answer is for ever old."""
+        for _ in range(2):
+            self.assertEqual(self.firehose.progress(), (False, "", 0, float("inf")))
+            self.streams.fail(AWAY)
+            self.clock.advance(9)
+
+    def test_caught_up(self) -> None:
+        """Who waits for the next event is not behind, however old the last one is."""
+        self.clock.advance(60)
+        self.answer(entry(1))
+        self.clock.advance(4)
+        self.assertEqual(self.firehose.progress(), (True, "1-0", 0, 4))
+
+    def test_behind(self) -> None:
+        """As long as there is more to read, the age of what was read last is the lag."""
+        self.answer()
+        self.clock.advance(60)
+        self.answer(*(Entry(b"%d-0" % (50_000 + n), job_data()) for n in range(5)))
+        progress = self.firehose.progress()
+        self.assertEqual((progress.cursor, progress.read_age_seconds), ("50004-0", 0))
+        self.assertAlmostEqual(progress.lag_seconds, 60 - 50.004)
+
+    def test_outage(self) -> None:
+        """After a failure it is not followed until a read succeeds; the cursor stays."""
+        self.answer(entry(1))
+        self.streams.fail(AWAY)
+        self.assertEqual(self.firehose.progress()[:2], (False, "1-0"))
+        self.clock.advance(1)
+        self.clock.advance(0)
+        self.answer(entry(1))
+        self.answer()
+        self.assertEqual(self.firehose.progress()[:2], (True, "1-0"))
+
+
 class StartTests(FirehoseTestCase):
     """The first read."""
 
