@@ -158,6 +158,7 @@ def make_server(
         settings.internal_listen,
         EventSite(resource_tree({b"health": Health(), **observing}), reactor=reactor),
         reactor,
+        setting="internalListen",
     )
     upkeep = Upkeep(hub, door, refusals, metrics, StatsdReports(metrics, statsd), settings, reactor)
 
@@ -168,7 +169,7 @@ def make_server(
     server.reloader = Reloader(
         settings,
         read_settings or (lambda: Loaded(settings, [], {})),
-        listeners,
+        [listeners, internal],
         sockets,
         [
             *(door.apply, hub.apply, upkeep.apply, server.drain.apply),
