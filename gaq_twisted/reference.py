@@ -233,8 +233,8 @@ def _row(setting: Setting) -> str:
     # Markdown would make emphasis of two of these.
     allowed = setting.allowed.replace("*", r"\*")
     live = " *Live.*" if setting.is_live else ""
-    meaning = setting.meaning.rstrip(".")
-    return f"| `{setting.key}`<br>{variables} | {default} | {meaning}. Allowed: {allowed}.{live} |"
+    meaning = setting.meaning if setting.meaning.endswith((".", "…")) else f"{setting.meaning}."
+    return f"| `{setting.key}`<br>{variables} | {default} | {meaning} Allowed: {allowed}.{live} |"
 
 
 def _object(description: str) -> dict[str, Any]:
