@@ -9,7 +9,7 @@ from sphinx.application import Sphinx
 
 project = "gaq-twisted"
 root_doc = "docs/index"
-include_patterns = ["docs/**.md", "README.md", "CHANGELOG.md", "SECURITY.md"]
+include_patterns = ["docs/**.md", "*.md"]
 exclude_patterns = [".venv*", "build", "dist", "_trial_temp*", "**/node_modules"]
 extensions = ["myst_parser"]
 # As deep as pages are linked into.

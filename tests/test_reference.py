@@ -26,7 +26,7 @@ FILES = {
     "example": "config.example.json",
     "metrics": "docs/metrics.md",
 }
-PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 # Values for all kinds of settings, good for some and bad for others.
 VALUES: list[Any] = [
     *(True, None, -1, 0, 1, 65535, 65536, 10**6, 10**6 + 1, 2**31 - 1, 2**31, 2**40, 2**40 + 1),
