@@ -76,14 +76,14 @@ def goal_table(results: Results, name: str) -> str:
     heads = "".join(f" {other:>20}" for other in others)
     lines = [f"{'load':8} {name:>20} {'goal':>9}{heads}  unit"]
     for load, goal in GOALS.items():
-        figure = _figure(results.get(name, {}), load)
+        figure = _figure(results, name, load)
         if figure is None:
             continue
         met = figure >= goal.limit if goal.at_least else figure <= goal.limit
         limit = f"{'>=' if goal.at_least else '<='}{goal.limit:.4g}"
-        beside = "".join(f" {_with_spread(results[other], load):>20}" for other in others)
+        beside = "".join(f" {_with_spread(results, other, load):>20}" for other in others)
         lines.append(
-            f"{load:8} {_with_spread(results[name], load):>20} {limit:>9}{beside}"
+            f"{load:8} {_with_spread(results, name, load):>20} {limit:>9}{beside}"
             f"  {goal.unit:10} {'met' if met else 'MISSED'}"
         )
     return "\n".join(lines)
@@ -100,9 +100,9 @@ def write_plot(path: Path, results: Results, name: str, facts: Mapping[str, str]
     """
     compared = []
     for load in GOALS:
-        own = _figure(results.get(name, {}), load)
+        own = _figure(results, name, load)
         if own is not None:
-            compared.append((load, own, _figure(results.get(NODE, {}), load)))
+            compared.append((load, own, _figure(results, NODE, load)))
     width, left, bar = 860, 90, 14
     height = 90 + len(compared) * 44
     # Times the goal; to the left of 1 is better, on a logarithmic scale.
@@ -157,19 +157,21 @@ def _short(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
-def _figure(results: Mapping[str, Sequence[Result]], load: str) -> float | None:
-    """Return the median in the unit of the goal, or None if it was not measured."""
-    if load not in results or (GOALS[load].of_floor and "floor" not in results):
+def _figure(results: Results, name: str, load: str) -> float | None:
+    """Return a server's median in the unit of the goal, or None if it was not measured."""
+    runs = results.get(name, {}).get(load, ())
+    # It has to do with no server, so those that were measured in turn have one floor.
+    floors = [run for loads in results.values() for run in loads.get("floor", ())]
+    if not runs or (GOALS[load].of_floor and not floors):
         return None
-    floor = _median(results["floor"]) if GOALS[load].of_floor else 1.0
-    return _median(results[load]) / floor
+    return _median(runs) / (_median(floors) if GOALS[load].of_floor else 1.0)
 
 
-def _with_spread(results: Mapping[str, Sequence[Result]], load: str) -> str:
-    figure = _figure(results, load)
+def _with_spread(results: Results, name: str, load: str) -> str:
+    figure = _figure(results, name, load)
     if figure is None:
         return "-"
-    values = [result.value for result in results[load]]
+    values = [result.value for result in results[name][load]]
     return f"{figure:.3g} ({max(values) / min(values) - 1:.0%} of {len(values)})"
 
 
