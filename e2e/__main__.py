@@ -1,0 +1,71 @@
+"""The command: `python -m e2e`; see --help."""
+
+import argparse
+import contextlib
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+from playwright.sync_api import Error
+
+from e2e.browser import Profile, running_browser
+from e2e.scenarios import SCENARIOS, Failure
+from e2e.stack import prepare, running_site
+from e2e.waiting import TooLate
+
+_ROOT = Path(__file__).resolve().parent.parent
+_OUTPUT = _ROOT / "build" / "e2e"
+
+
+def main() -> int:
+    """Show the scenarios that the command line names; return the exit code."""
+    options = _options()
+    # Like Ctrl-C, it is to end all processes.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if options.prepare:
+        prepare(options.home, options.superset)
+        return 0
+    shutil.rmtree(_OUTPUT, ignore_errors=True)
+    _OUTPUT.mkdir(parents=True)
+    begin = time.monotonic()
+    passed = failed = 0
+    with (
+        running_site(options.home, options.superset, _OUTPUT / "site") as site,
+        running_browser() as browser,
+        contextlib.closing(Profile(browser)) as profile,
+    ):
+        with profile.tab(_OUTPUT / "login.png") as tab:
+            tab.log_in(site.url, "/superset/welcome/")
+        print(f"started and logged in after {time.monotonic() - begin:.1f} s", flush=True)
+        for number, scenario in enumerate(SCENARIOS, 1):
+            if options.numbers and number not in options.numbers:
+                continue
+            started = time.monotonic()
+            picture = _OUTPUT / f"scenario-{number}.png"
+            try:
+                seen = scenario.show(site, browser, profile, picture)
+                passed += 1
+            except (Failure, TooLate, Error) as error:
+                seen = f"FAILED: {error}; see {picture} and the logs in {_OUTPUT / 'site'}"
+                failed += 1
+            seconds = time.monotonic() - started
+            print(f"{number:2}. {scenario.title:<63} {seconds:5.1f} s  {seen}", flush=True)
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m e2e", description=__doc__)
+    parser.add_argument("numbers", nargs="*", type=int, help="the scenarios; all if none")
+    parser.add_argument("--superset", type=Path, default=_ROOT / ".venv-e2e", help="its venv")
+    parser.add_argument(
+        "--home", type=Path, default=_ROOT / ".venv-e2e" / "home", help="its prepared data base"
+    )
+    parser.add_argument("--prepare", action="store_true", help="make the data base, and end")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
