@@ -13,7 +13,7 @@ from playwright.sync_api import Error
 from e2e.browser import Profile, running_browser
 from e2e.scenarios import SCENARIOS, Failure
 from e2e.stack import prepare, running_site
-from e2e.waiting import TooLate
+from e2e.waiting import TooLate, expect_progress
 
 _ROOT = Path(__file__).resolve().parent.parent
 _OUTPUT = _ROOT / "build" / "e2e"
@@ -22,14 +22,16 @@ _OUTPUT = _ROOT / "build" / "e2e"
 def main() -> int:
     """Show the scenarios that the command line names; return the exit code."""
     options = _options()
-    # Like Ctrl-C, it is to end all processes.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Both are to end all processes. A shell lets its background jobs ignore the first.
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, signal.default_int_handler)
     if options.prepare:
         prepare(options.home, options.superset)
         return 0
     shutil.rmtree(_OUTPUT, ignore_errors=True)
     _OUTPUT.mkdir(parents=True)
     begin = time.monotonic()
+    expect_progress()
     passed = failed = 0
     with (
         running_site(options.home, options.superset, _OUTPUT / "site") as site,
@@ -42,6 +44,7 @@ def main() -> int:
         for number, scenario in enumerate(SCENARIOS, 1):
             if options.numbers and number not in options.numbers:
                 continue
+            expect_progress()
             started = time.monotonic()
             picture = _OUTPUT / f"scenario-{number}.png"
             try:
@@ -68,4 +71,7 @@ def _options() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("interrupted")

@@ -96,7 +96,7 @@ class Tab:
         deadline_ms = DEADLINE_SECONDS * 1000
         self.page.fill("#username", USER, timeout=deadline_ms)
         self.page.fill("#password", PASSWORD)
-        with self.page.expect_navigation(wait_until="commit", timeout=deadline_ms):
+        with self.page.expect_navigation(wait_until="load", timeout=deadline_ms):
             self.page.press("#password", "Enter")
 
     def wait_until(self, condition: Callable[[], bool], what: str) -> None:
@@ -180,9 +180,10 @@ class Profile:
             yield tab
         except Exception:
             tab.page.screenshot(path=picture_of_failure)
-            raise
-        finally:
             tab.page.close()
+            raise
+        # Not if the program is to end: the tab ends with the browser.
+        tab.page.close()
 
     def close(self) -> None:
         """Close it, and forget all."""

@@ -1,11 +1,14 @@
 """Waiting for what happens in other processes."""
 
+import signal
 import time
 from collections.abc import Callable
+from types import FrameType
 
 DEADLINE_SECONDS = 60.0
 """How long anything may take, generous because a busy machine proves nothing."""
 _GLANCE_SECONDS = 0.02
+_STANDSTILL_SECONDS = 5 * DEADLINE_SECONDS
 
 
 class TooLate(Exception):
@@ -32,3 +35,17 @@ def wait_until(
         if time.monotonic() > deadline:
             raise TooLate(f"{what()} within {DEADLINE_SECONDS:.0f} s")
         pause(_GLANCE_SECONDS)
+
+
+def expect_progress() -> None:
+    """End the program unless this is called again before long.
+
+    Some calls of playwright wait without a deadline.
+    """
+    signal.signal(signal.SIGALRM, _give_up)
+    # Again and again, because what ends then may stand still as well.
+    signal.setitimer(signal.ITIMER_REAL, _STANDSTILL_SECONDS, DEADLINE_SECONDS)
+
+
+def _give_up(_: int, __: FrameType | None) -> None:
+    raise SystemExit(f"nothing has happened for {_STANDSTILL_SECONDS:.0f} s")
