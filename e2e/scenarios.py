@@ -187,9 +187,7 @@ def _queries_waiting(site: Site) -> Iterator[None]:
     try:
         yield
     finally:
-        # Whatever happened, the next scenario finds all as it was at the beginning.
-        site.gate.open()
-        site.proxy.release()
+        site.mend()
 
 
 def _wait_for_queries(site: Site, tab: Tab, page: View) -> None:

@@ -90,12 +90,16 @@ class Process:
         """
 
         def over() -> bool:
-            assert self._process is not None
-            if self._process.poll() is not None:
+            if not self.runs:
                 raise RuntimeError(f"{self._log} tells why it has ended")
             return text in self._logged()
 
         wait_until(over, lambda: f"no {text!r} in {self._log}")
+
+    @property
+    def runs(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
 
     def kill(self) -> None:
         """End it and what it started with SIGKILL, if it runs."""
@@ -151,6 +155,15 @@ class Site:
     def forget_results(self) -> None:
         """Empty Superset's caches, so that every query is computed anew."""
         self._caches.flushdb()
+
+    def mend(self) -> None:
+        """Undo all trouble, so that the next scenario does not suffer from a failed one."""
+        self.gate.open()
+        self.proxy.release()
+        for process in (self.redis, self.server):
+            if not process.runs:
+                process.start()
+                process.wait_until_ready()
 
     def ended_jobs(self) -> set[str]:
         """Return the ids of all jobs whose end is told in Redis."""
