@@ -11,7 +11,7 @@ from pathlib import Path
 from playwright.sync_api import Error
 
 from e2e.browser import Profile, running_browser
-from e2e.scenarios import SCENARIOS, Failure
+from e2e.scenarios import SCENARIOS, Failure, log_in
 from e2e.stack import prepare, running_site
 from e2e.waiting import TooLate, expect_progress
 
@@ -38,8 +38,7 @@ def main() -> int:
         running_browser() as browser,
         contextlib.closing(Profile(browser)) as profile,
     ):
-        with profile.tab(_OUTPUT / "login.png") as tab:
-            tab.log_in(site.url, "/superset/welcome/")
+        log_in(site, profile, _OUTPUT / "login.png")
         print(f"started and logged in after {time.monotonic() - begin:.1f} s", flush=True)
         for number, scenario in enumerate(SCENARIOS, 1):
             if options.numbers and number not in options.numbers:

@@ -46,6 +46,14 @@ def dashboard(site: Site) -> View:
     return View(f"/superset/dashboard/{site.fixtures['dashboard']}/", site.fixtures["charts"])
 
 
+def log_in(site: Site, profile: Profile, picture: Path) -> None:
+    """Log in and look at a chart, so that the browser knows the id of an event."""
+    page = chart(site)
+    with profile.tab(picture) as tab:
+        tab.log_in(site.url, page.path)
+        tab.wait_until(lambda: bool(tab.drawn(page.charts)), "no chart after the login")
+
+
 def nothing(site: Site, tab: Tab) -> None:
     """Let the queries end."""
     site.gate.open()
@@ -101,7 +109,9 @@ def during(
             tab.wait_until(lambda: tab.is_connected, "no socket was opened")
             _check(not tab.drawn(page.charts), "a chart was there before its query had ended")
             trouble(site, tab)
-            return _wait_for_charts(tab, page, loads=1, sockets=sockets)
+            seen = _wait_for_charts(tab, page, loads=1, sockets=sockets)
+            _check(tab.last_socket.has_last_id, "the page did not say which event it had last")
+            return seen
 
     return show
 
