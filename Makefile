@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := gaq_twisted tests twisted benchmarks e2e
+SOURCES := gaq_twisted tests twisted benchmarks browser e2e
 # Most tests wait for other processes most of the time. The one that measures itself runs
 # alone, and shows what it prints.
 JOBS ?= 4
@@ -15,6 +15,9 @@ TRIAL := -m twisted.trial $(TRIAL_ARGS)
 NPM := $(shell command -v npm)
 PEERS := $(if $(NPM),tests/peers/node_modules/ready)
 
+# A Chromium takes more than other processes do.
+BROWSERS ?= 2
+
 # How often each load is measured; medians count.
 ROUNDS ?= 3
 
@@ -22,7 +25,7 @@ ROUNDS ?= 3
 SCENARIOS ?=
 CHROMIUM := /usr/bin/chromium
 
-.PHONY: help demo test test-lowest bench e2e lint format package clean
+.PHONY: help demo test test-lowest bench browser screenshots e2e lint format package clean
 
 help:
 	@echo "make demo         run the server on a Valkey of its own, with a page at /demo"
@@ -30,6 +33,8 @@ help:
 	@echo "make test-lowest  run all tests with the lowest versions that are allowed, and on Redis 6.2"
 	@echo "make bench        measure the server under load, and draw the result"
 	@echo "make e2e          show the charts of a real Superset in a real browser, in all kinds of trouble"
+	@echo "make browser      check the server and the demo's page with a headless Chromium"
+	@echo "make screenshots  make the pictures of the demo's page for the documentation"
 	@echo "make lint         check format, style and types"
 	@echo "make format       format the sources"
 	@echo "make package      build the wheel, install it in a new environment, and try it there"
@@ -53,6 +58,12 @@ bench: $(VENV)/ready
 e2e: $(VENV)/ready .venv-e2e/home/fixtures.json | $(CHROMIUM)
 	$(BIN)/python -m e2e $(SCENARIOS)
 
+browser: $(VENV)/ready | $(CHROMIUM)
+	$(BIN)/python $(TRIAL) -j $(BROWSERS) browser
+
+screenshots: $(VENV)/ready | $(CHROMIUM)
+	$(BIN)/python $(TRIAL) browser.screenshots
+
 lint: $(VENV)/ready
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
@@ -69,7 +80,7 @@ clean:
 	rm -rf .venv .venv-lowest .venv-e2e .mypy_cache .ruff_cache _trial_temp* build dist \
 		tests/peers/node_modules
 
-$(VENV)/ready: INSTALL := --group lint --group package --group e2e
+$(VENV)/ready: INSTALL := --group lint --group package --group browser
 .venv-lowest/ready: INSTALL := --constraint tests/lowest.txt
 .venv-lowest/ready: tests/lowest.txt
 
