@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.task import react
+from twisted.internet.task import deferLater, react
 from twisted.web.client import Agent, readBody
 
 from gaq_twisted import config
@@ -109,6 +109,8 @@ async def _check(
 ) -> None:
     report = Report(_print)
     try:
+        # Until the reactor runs, it does not handle signals.
+        await deferLater(reactor, 0)
         await _report(file, environ, asked, reactor, report)
     except CancelledError:
         raise SystemExit("gaq-ws: the check was interrupted") from None
@@ -235,6 +237,8 @@ class RedisCheck:
         facts = await self._facts()
         for finding in _about_server(facts):
             yield finding
+            if finding.mark is Mark.FAIL:
+                return
         yield await self._clock()
         async for finding in self._global_stream(facts):
             yield finding
@@ -421,7 +425,7 @@ def _about_server(facts: Mapping[str, str]) -> Iterator[Finding]:
     name, version = "Redis", facts.get("redis_version", "of unknown version")
     if "valkey_version" in facts:
         name, version = "Valkey", facts["valkey_version"]
-    mode = facts.get("redis_mode", "standalone")
+    mode = facts.get("redis_mode") or facts.get("server_mode", "of unknown mode")
     if mode == "sentinel":
         yield Finding(
             Mark.FAIL,
