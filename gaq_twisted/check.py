@@ -311,7 +311,7 @@ class RedisCheck:
             yield Finding(
                 Mark.WARN,
                 attempt.topic,
-                f"there is none, or nothing in it, in database {self._settings.redis.db}{where}",
+                f"database {self._settings.redis.db} has no such stream, or an empty one{where}",
                 "if Superset has computed charts in the background before, compare redis.db with"
                 " CACHE_REDIS_DB, and redisStreamPrefix with"
                 " GLOBAL_ASYNC_QUERIES_REDIS_STREAM_PREFIX",

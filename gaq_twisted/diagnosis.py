@@ -47,7 +47,8 @@ class Finding(NamedTuple):
 
     def __str__(self) -> str:
         remedy = f". Remedy: {self.remedy}" if self.remedy else ""
-        return f"{self.mark:<4}  {self.topic}: {self.text}{remedy}"
+        # Other programs' words may end a sentence themselves.
+        return f"{self.mark:<4}  {self.topic}: {self.text.removesuffix('.')}{remedy}"
 
 
 class Verdict(NamedTuple):
@@ -156,7 +157,7 @@ class _CookieJudge:
         there = f"there are: {names}" if names else "there is none at all"
         return self.finding(
             Mark.FAIL,
-            f"{error}; {there}",
+            f"refused with 401: {error}; {there}",
             "let GLOBAL_ASYNC_QUERIES_WEBSOCKET_URL have the host name under which users open"
             " Superset, or set GLOBAL_ASYNC_QUERIES_JWT_COOKIE_DOMAIN to a domain of both;"
             " GLOBAL_ASYNC_QUERIES_JWT_COOKIE_SECURE needs https: and wss:; and jwtCookieName must"
