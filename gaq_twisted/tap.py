@@ -59,16 +59,16 @@ class Options(usage.Options):
         At this moment twistd has not looked for a pid file, opened a log or forked.
 
         Raises:
-            UsageError: if options do not go together.
-            SystemExit: with the check's exit code.
+            SystemExit: with the check's exit code, or a line if options do not go together; for
+                twistd's own error for that, older versions of Twisted report success.
         """
         details = {name: self[name] for name in ("cookie", "origin", "host")}
         if not self["check"]:
             for name, value in details.items():
                 if value is not None:
-                    raise usage.UsageError(f"--{name} needs --check")
+                    raise SystemExit(f"gaq-ws: --{name} needs --check")
         elif self["demo"]:
-            raise usage.UsageError("--check and --demo do not go together")
+            raise SystemExit("gaq-ws: --check and --demo do not go together")
         else:
             # It imports the reactor.
             from gaq_twisted.check import run
