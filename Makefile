@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := gaq_twisted tests twisted benchmarks docs
+SOURCES := gaq_twisted tests twisted benchmarks browser e2e docs
 # Most tests wait for other processes most of the time. The one that measures itself runs
 # alone, and shows what it prints.
 JOBS ?= 4
@@ -15,16 +15,26 @@ TRIAL := -m twisted.trial $(TRIAL_ARGS)
 NPM := $(shell command -v npm)
 PEERS := $(if $(NPM),tests/peers/node_modules/ready)
 
+# A Chromium takes more than other processes do.
+BROWSERS ?= 2
+
 # How often each load is measured; medians count.
 ROUNDS ?= 3
 
-.PHONY: help demo test test-lowest bench docs reference lint format package clean
+# Which scenarios `make e2e` shows, by number; all if empty.
+SCENARIOS ?=
+CHROMIUM := /usr/bin/chromium
+
+.PHONY: help demo test test-lowest bench browser screenshots e2e docs reference lint format package clean
 
 help:
 	@echo "make demo         run the server on a Valkey of its own, with a page at /demo"
 	@echo "make test         run all tests"
 	@echo "make test-lowest  run all tests with the lowest versions that are allowed, and on Redis 6.2"
 	@echo "make bench        measure the server under load, and draw the result"
+	@echo "make e2e          show the charts of a real Superset in a real browser, in all kinds of trouble"
+	@echo "make browser      check the server and the demo's page with a headless Chromium"
+	@echo "make screenshots  make the pictures of the demo's page for the documentation"
 	@echo "make docs         build the documentation in build/docs, and check all links in it"
 	@echo "make reference    write the settings and metrics into the documentation anew"
 	@echo "make lint         check format, style and types"
@@ -46,6 +56,15 @@ test-lowest: .venv-lowest/ready $(PEERS)
 bench: $(VENV)/ready
 	$(BIN)/python -m benchmarks --rounds $(ROUNDS) --json benchmarks/results.jsonl \
 		--plot docs/benchmarks/latest.svg
+
+e2e: $(VENV)/ready .venv-e2e/home/fixtures.json | $(CHROMIUM)
+	$(BIN)/python -m e2e $(SCENARIOS)
+
+browser: $(VENV)/ready | $(CHROMIUM)
+	$(BIN)/python $(TRIAL) -j $(BROWSERS) browser
+
+screenshots: $(VENV)/ready | $(CHROMIUM)
+	$(BIN)/python $(TRIAL) browser.screenshots
 
 docs: $(VENV)/ready
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env \
@@ -71,9 +90,10 @@ package: $(VENV)/ready
 	.ci/package $(CURDIR)/$(BIN)/python
 
 clean:
-	rm -rf .venv .venv-lowest .mypy_cache .ruff_cache _trial_temp* build dist tests/peers/node_modules
+	rm -rf .venv .venv-lowest .venv-e2e .mypy_cache .ruff_cache _trial_temp* build dist \
+		tests/peers/node_modules
 
-$(VENV)/ready: INSTALL := --group lint --group package --group docs
+$(VENV)/ready: INSTALL := --group lint --group package --group browser --group docs
 .venv-lowest/ready: INSTALL := --constraint tests/lowest.txt
 .venv-lowest/ready: tests/lowest.txt
 
@@ -86,3 +106,16 @@ $(VENV)/ready .venv-lowest/ready: pyproject.toml
 tests/peers/node_modules/ready: tests/peers/package-lock.json
 	$(NPM) --prefix $(<D) ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	touch $@
+
+# Superset has dependencies that would not go together with ours.
+.venv-e2e/ready: e2e/requirements.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --requirement $<
+	touch $@
+
+.venv-e2e/home/fixtures.json: .venv-e2e/ready e2e/superset_config.py e2e/fixtures.py | $(VENV)/ready
+	$(BIN)/python -m e2e --prepare
+
+$(CHROMIUM):
+	apt-get update --quiet=2
+	apt-get install --quiet=2 --no-install-recommends chromium

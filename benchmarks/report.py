@@ -1,6 +1,8 @@
 """Results as text, and as a plot."""
 
+import json
 import math
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -8,70 +10,99 @@ from typing import NamedTuple
 
 from benchmarks.loads import Result
 
+Results = Mapping[str, Mapping[str, Sequence[Result]]]
+"""What each load cost each server, by the server's name and the load's."""
+
+NODE = "node"
+"""What Superset's own server is called in the results."""
+
 
 class Goal(NamedTuple):
-    """What a load should cost, and what it costs the Node.js server."""
+    """What a load should cost."""
 
     of_floor: bool
-    """Whether both figures are multiples of the floor of the same run."""
+    """Whether it is a multiple of the floor of the same run."""
     limit: float
     at_least: bool
-    node: float | None
     unit: str
 
 
 GOALS: Mapping[str, Goal] = {
-    "fanout": Goal(True, 1.5, False, 16.8 / 7, "x floor"),
-    "tabs": Goal(True, 0.7, False, 10.9 / 7, "x floor"),
-    "discard": Goal(True, 0.4, False, 4.5 / 7, "x floor"),
-    "connect": Goal(False, 0.30, False, 1.19, "ms CPU"),
-    "memory": Goal(False, 6.0, False, 10.3, "kB"),
-    "latency": Goal(False, 0.45, False, 0.53, "ms median"),
-    "sweep": Goal(False, 15.0, False, 147.0, "ms worst"),
-    "churn": Goal(False, 15.0, False, None, "ms worst"),
-    "catchup": Goal(False, 2.0, False, 4856.0, "ms median"),
-    "storm": Goal(False, 3000.0, True, 847.0, "a second"),
+    "fanout": Goal(True, 1.5, False, "x floor"),
+    "tabs": Goal(True, 0.7, False, "x floor"),
+    "discard": Goal(True, 0.4, False, "x floor"),
+    "connect": Goal(False, 0.30, False, "ms CPU"),
+    "memory": Goal(False, 6.0, False, "kB"),
+    "latency": Goal(False, 0.45, False, "ms median"),
+    "sweep": Goal(False, 15.0, False, "ms worst"),
+    "churn": Goal(False, 15.0, False, "ms worst"),
+    "catchup": Goal(False, 2.0, False, "ms median"),
+    "storm": Goal(False, 3000.0, True, "a second"),
 }
 
 
-def row(load: str, result: Result) -> str:
+def read_results(path: Path) -> tuple[Results, dict[str, str]]:
+    """Return the results that a file of --json holds, and what the last was measured on.
+
+    Args:
+        path: the file, which may be the work of several runs.
+    """
+    results: dict[str, dict[str, list[Result]]] = {}
+    facts = {}
+    for text in path.read_text().splitlines():
+        line = json.loads(text)
+        figures = (line.pop(key) for key in ("value", "unit", "generator_busy", "more"))
+        of_server = results.setdefault(line.pop("server"), {})
+        of_server.setdefault(line.pop("load"), []).append(Result(*figures))
+        facts = line
+    return results, facts
+
+
+def row(server: str, load: str, result: Result) -> str:
     """Return one line about one run of a load."""
     more = ", ".join(f"{value:.4g} {name}" for name, value in result.more.items())
     busy = f"generator {result.generator_busy:.0%}" if result.generator_busy else ""
-    return f"{load:14} {result.value:9.3f} {result.unit:17} {busy:15} {more}"
+    return f"{server:12} {load:14} {result.value:9.3f} {result.unit:17} {busy:15} {more}"
 
 
-def goal_table(medians: Mapping[str, float], results: Mapping[str, Sequence[Result]]) -> str:
-    """Return the medians beside the goals.
+def goal_table(results: Results, name: str) -> str:
+    """Return the medians beside the goals, and beside those of other servers.
 
     Args:
-        medians: by load.
-        results: all runs, by load.
+        results: all runs.
+        name: the server whose goals they are.
     """
-    lines = [f"{'load':8} {'measured':>9} {'goal':>9} {'Node.js':>9}  unit"]
-    for name, goal, figure in _compared(medians):
+    others = [other for other in results if other != name]
+    heads = "".join(f" {other:>20}" for other in others)
+    lines = [f"{'load':8} {name:>20} {'goal':>9}{heads}  unit"]
+    for load, goal in GOALS.items():
+        figure = _figure(results, name, load)
+        if figure is None:
+            continue
         met = figure >= goal.limit if goal.at_least else figure <= goal.limit
-        sign = ">=" if goal.at_least else "<="
-        node = "-" if goal.node is None else f"{goal.node:.4g}"
-        spread = [result.value for result in results[name]]
-        share = max(spread) / min(spread) - 1
+        limit = f"{'>=' if goal.at_least else '<='}{goal.limit:.4g}"
+        beside = "".join(f" {_with_spread(results, other, load):>20}" for other in others)
         lines.append(
-            f"{name:8} {figure:9.3g} {f'{sign}{goal.limit:.4g}':>9} {node:>9}"
-            f"  {goal.unit:10} {'met' if met else 'MISSED':7}"
-            f" spread {share:.0%} of {len(spread)} runs"
+            f"{load:8} {_with_spread(results, name, load):>20} {limit:>9}{beside}"
+            f"  {goal.unit:10} {'met' if met else 'MISSED'}"
         )
     return "\n".join(lines)
 
 
-def write_plot(path: Path, medians: Mapping[str, float], facts: Mapping[str, str]) -> None:
-    """Write an SVG: for each load, how many times better than its goal, and the Node.js server.
+def write_plot(path: Path, results: Results, name: str, facts: Mapping[str, str]) -> None:
+    """Write an SVG: for each load, how many times better than its goal; and the Node.js server.
 
     Args:
         path: the file.
-        medians: by load.
+        results: all runs.
+        name: the server whose goals they are.
         facts: what it was measured on.
     """
-    compared = _compared(medians)
+    compared = []
+    for load in GOALS:
+        own = _figure(results, name, load)
+        if own is not None:
+            compared.append((load, own, _figure(results, NODE, load)))
     width, left, bar = 860, 90, 14
     height = 90 + len(compared) * 44
     # Times the goal; to the left of 1 is better, on a logarithmic scale.
@@ -83,13 +114,11 @@ def write_plot(path: Path, medians: Mapping[str, float], facts: Mapping[str, str
         f'<text x="{left}" y="24" font-size="15">Cost as a multiple of the goal'
         " (shorter is better; the line is the goal)</text>",
     ]
-    for index, (name, goal, figure) in enumerate(compared):
+    for index, (load, own, node) in enumerate(compared):
+        goal = GOALS[load]
         top = 44 + index * 44
-        parts.append(f'<text x="{left - 8}" y="{top + 19}" text-anchor="end">{name}</text>')
-        for place, colour, value in (
-            (0, "#1f77b4", figure),
-            (1, "#b0b0b0", goal.node),
-        ):
+        parts.append(f'<text x="{left - 8}" y="{top + 19}" text-anchor="end">{load}</text>')
+        for place, colour, value in ((0, "#1f77b4", own), (1, "#b0b0b0", node)):
             if value is None:
                 continue
             cost = goal.limit / value if goal.at_least else value / goal.limit
@@ -102,10 +131,12 @@ def write_plot(path: Path, medians: Mapping[str, float], facts: Mapping[str, str
     parts.append(
         f'<path d="M{scale(1):.1f} 36V{height - 44}" stroke="#d62728" stroke-dasharray="4 3"/>'
     )
-    said = ", ".join(f"{name} {value}" for name, value in facts.items())
+    legend = f"blue: {name}"
+    if any(node is not None for _, _, node in compared):
+        legend += "; grey: Superset's Node.js server, measured in turn with it on this machine"
+    said = ", ".join(f"{fact} {value}" for fact, value in facts.items())
     parts.append(
-        f'<text x="10" y="{height - 26}" font-size="11">blue: this server; grey: the Node.js server'
-        " as once measured on another machine, whose floor is 7 µs</text>"
+        f'<text x="10" y="{height - 26}" font-size="11">{escape(legend)}</text>'
         f'<text x="10" y="{height - 10}" font-size="10">{escape(said)}</text></svg>'
     )
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -126,11 +157,23 @@ def _short(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
-def _compared(medians: Mapping[str, float]) -> list[tuple[str, Goal, float]]:
-    compared = []
-    for name, goal in GOALS.items():
-        if name not in medians or (goal.of_floor and "floor" not in medians):
-            continue
-        figure = medians[name] / medians["floor"] if goal.of_floor else medians[name]
-        compared.append((name, goal, figure))
-    return compared
+def _figure(results: Results, name: str, load: str) -> float | None:
+    """Return a server's median in the unit of the goal, or None if it was not measured."""
+    runs = results.get(name, {}).get(load, ())
+    # It has to do with no server, so those that were measured in turn have one floor.
+    floors = [run for loads in results.values() for run in loads.get("floor", ())]
+    if not runs or (GOALS[load].of_floor and not floors):
+        return None
+    return _median(runs) / (_median(floors) if GOALS[load].of_floor else 1.0)
+
+
+def _with_spread(results: Results, name: str, load: str) -> str:
+    figure = _figure(results, name, load)
+    if figure is None:
+        return "-"
+    values = [result.value for result in results[name][load]]
+    return f"{figure:.3g} ({max(values) / min(values) - 1:.0%} of {len(values)})"
+
+
+def _median(results: Sequence[Result]) -> float:
+    return statistics.median(result.value for result in results)

@@ -102,14 +102,28 @@ class Publisher:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket.sendall(_command(b"CLIENT", b"REPLY", b"OFF"))
 
-    def command(self, channel: str, stream_id: bytes) -> bytes:
-        """Return the command that publishes an event to a channel."""
-        key, data = self._target.key("full"), event_data(channel)
-        return _command(b"XADD", key, b"MAXLEN", b"~", b"1000000", stream_id, b"data", data)
+    def command(self, channel: str) -> bytes:
+        """Return the command that publishes an event to the global stream only.
+
+        The channels' own streams are read by servers for clients that come back. Where there
+        are none, Redis is spared the work.
+        """
+        return self._add("full", b"1000000", self._target.next_id(), event_data(channel))
+
+    def command_to_both(self, channel: str, stream_id: bytes) -> bytes:
+        """Return the commands that publish an event to the channel's stream and the global one.
+
+        Superset's two ids differ. These are the same, so that a server which looks for the one
+        id in the other stream finds it.
+        """
+        data = event_data(channel)
+        return self._add(channel, b"1000", stream_id, data) + self._add(
+            "full", b"1000000", stream_id, data
+        )
 
     def commands(self, channels: Sequence[str]) -> list[bytes]:
         """Return the commands that publish an event to each of the channels."""
-        return [self.command(channel, self._target.next_id()) for channel in channels]
+        return [self.command(channel) for channel in channels]
 
     def send(self, commands: Sequence[bytes]) -> None:
         """Send commands."""
@@ -118,6 +132,10 @@ class Publisher:
     def close(self) -> None:
         """Close the connection."""
         self._socket.close()
+
+    def _add(self, stream: str, max_length: bytes, stream_id: bytes, data: bytes) -> bytes:
+        key = self._target.key(stream)
+        return _command(b"XADD", key, b"MAXLEN", b"~", max_length, stream_id, b"data", data)
 
 
 def event_data(channel: str) -> bytes:

@@ -71,7 +71,9 @@ class Authenticator:
             Unauthorized: if no cookie names a channel and is signed with a secret.
         """
         refusal = Unauthorized("no_cookie", f"no cookie named {self._cookie_name}")
-        for token in _cookie_values(cookie_header, self._cookie_name):
+        for name, token in cookies(cookie_header):
+            if name != self._cookie_name:
+                continue
             try:
                 return self._identity(self._claims(token))
             except Unauthorized as error:
@@ -153,10 +155,11 @@ def _keys(settings: Settings) -> Iterator[Any]:
         yield key.public_key() if hasattr(key, "public_key") else key
 
 
-def _cookie_values(header: str, name: str) -> Iterator[str]:
+def cookies(header: str) -> Iterator[tuple[str, str]]:
+    """Yield the name and value of each cookie in a Cookie header."""
     # The standard library's parser gives up at the first odd cookie, so one of
     # another application could hide ours (RFC 6265 section 5.4 only joins by "; ").
     for pair in header.split(";"):
-        key, found, value = pair.partition("=")
-        if found and key.strip() == name:
-            yield value.strip().strip('"')
+        name, found, value = pair.partition("=")
+        if found:
+            yield name.strip(), value.strip().strip('"')

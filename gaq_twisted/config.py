@@ -17,7 +17,8 @@ _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,20}")
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
 # What Kubernetes puts into <SERVICE>_PORT for a service of that name.
 _SERVICE_LINK = re.compile(r"(?:tcp|udp)://")
-_DEFAULT = "default"
+DEFAULT = "default"
+"""The source of a setting that was not set."""
 
 
 class ConfigError(Exception):
@@ -65,7 +66,7 @@ def load(file: Path | None, environ: Mapping[str, str]) -> Loaded:
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for setting in settings:
-        sources[setting.key] = _DEFAULT
+        sources[setting.key] = DEFAULT
         try:
             found = _in_environment(setting, environ, warnings)
         except ConfigError as error:

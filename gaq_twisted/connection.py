@@ -28,10 +28,18 @@ _PLACE_SECONDS = 5.0
 class RedisError(Exception):
     """Redis could not be asked or did not give an answer; its text says what happened."""
 
-    def __init__(self, text: str, state: str = "") -> None:
-        """Keep the text, and the state of Redis that other errors may share, if not only this."""
-        super().__init__(text)
-        self.state = state or text
+    def __init__(self, fact: str, state: str = "", remedy: str = "") -> None:
+        """Take what it tells.
+
+        Args:
+            fact: what happened.
+            state: the state of Redis that other errors may share, if not only this.
+            remedy: what to do about it, if that is known.
+        """
+        super().__init__(f"{fact} ({remedy})" if remedy else fact)
+        self.fact = fact
+        self.state = state or fact
+        self.remedy = remedy
 
 
 class RedisRefused(RedisError):
@@ -206,7 +214,7 @@ class Connection:
         for beginnings, kind, remedy in _REMEDIES:
             if reply.startswith(beginnings):
                 needed = remedy.format(login=self._login)
-                return kind(f"{text} ({needed})", f"{place.name}: {beginnings[0]}")
+                return kind(text, f"{place.name}: {beginnings[0]}", needed)
         return RedisError(text, f"{place.name}: {reply}")
 
     def _give_up(self, protocol: Any) -> None:

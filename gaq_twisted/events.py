@@ -22,10 +22,8 @@ import msgspec
 _LAST_ID = re.compile(r"([0-9]{1,20})-(0?[0-9]{1,20})")
 _UINT64_MAX = 2**64 - 1
 
-# RFC 6455 section 5.2: FIN with opcode 1, and the two extended payload lengths.
-_TEXT_FRAME = b"\x81"
-_LENGTH_16_BITS = b"\x7e"
-_LENGTH_64_BITS = b"\x7f"
+# How much longer the data are with an id in them: by `"id":"",`.
+_SPLICED_BYTES = 8
 
 PING = b"\x89\x00"
 """A whole ping without payload (RFC 6455 section 5.5.2)."""
@@ -105,10 +103,17 @@ class Event(msgspec.Struct, frozen=True, gc=False, eq=False):
     def frame(self) -> bytes:
         """Return the whole WebSocket text frame: the data with its stream id as first key.
 
+        RFC 6455 section 5.2: FIN with opcode 1, a length of 7, 16 or 64 bits, no mask.
         The id is spliced into the text, so a key `id` of the data comes later
         and wins in the browser, as it does with the Node.js server.
         """
-        return text_frame(b'{"id":"%b",%b' % (self.id, self.data[1:]))
+        stream_id, data = self.id, self.data
+        length = len(stream_id) + len(data) + _SPLICED_BYTES
+        if length < 126:
+            return b'\x81%c{"id":"%b",%b' % (length, stream_id, data[1:])
+        if length < 2**16:
+            return b'\x81\x7e%b{"id":"%b",%b' % (length.to_bytes(2, "big"), stream_id, data[1:])
+        return b'\x81\x7f%b{"id":"%b",%b' % (length.to_bytes(8, "big"), stream_id, data[1:])
 
 
 class EventSink(Protocol):
@@ -190,20 +195,6 @@ def channel_stream_event(entry_id: bytes, data: bytes | None) -> Event:
     Args and Raises: as parse_event, but for entry_id, which is as Redis wrote it.
     """
     return parse_event(_spelt_for_channel_stream(entry_id), data)
-
-
-def text_frame(payload: bytes) -> bytes:
-    """Return one unfragmented, unmasked text frame (RFC 6455 section 5.2).
-
-    Args:
-        payload: UTF-8 text, up to 2**63 - 1 bytes.
-    """
-    length = len(payload)
-    if length < 126:
-        return b"%b%c%b" % (_TEXT_FRAME, length, payload)
-    if length < 2**16:
-        return b"%b%b%b%b" % (_TEXT_FRAME, _LENGTH_16_BITS, length.to_bytes(2, "big"), payload)
-    return b"%b%b%b%b" % (_TEXT_FRAME, _LENGTH_64_BITS, length.to_bytes(8, "big"), payload)
 
 
 def _spelt_for_channel_stream(stream_id: bytes) -> bytes:

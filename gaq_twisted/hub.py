@@ -276,8 +276,7 @@ class Hub:
     def start(self, recent: Sequence[Event], *, whole_from: bytes) -> None:
         """Fill the tail and answer the sockets that waited for it."""
         self._tail.may_lack(StreamId.parse(whole_from))
-        for event in recent:
-            self._tail.append(event)
+        self._tail.extend(recent)
         self._is_started = True
         waiting, self._before_start = self._before_start, {}
         for sockets in waiting.values():
@@ -291,8 +290,8 @@ class Hub:
         steps finds them in the tail.
         """
         by_channel: dict[str, list[Event]] = {}
+        self._tail.extend(events)
         for event in events:
-            self._tail.append(event)
             channel = event.channel
             if channel in self._channels or channel in self._readings:
                 by_channel.setdefault(channel, []).append(event)

@@ -179,8 +179,9 @@ class EventSocket(WebSocketServerProtocol):  # type: ignore[misc]
 
     def dropConnection(self, abort: bool = False) -> None:
         """End the connection at once, or when what was written is sent, within a bounded time."""
-        # After a client's fault the close frame that names it is to be sent yet.
-        abort = abort and not self.failedByMe
+        # After a client's fault the close frame that names it is to be sent yet; and browsers
+        # call a close unclean, even after both close frames, if the connection is reset.
+        abort = abort and not self.failedByMe and not self.wasClean
         # A transport that waits for its producer would not end.
         self.transport.unregisterProducer()
         super().dropConnection(abort)

@@ -460,3 +460,12 @@ def contradictions(settings: Settings) -> Iterator[str]:
             f" than pingSocketsIntervalMs, which is {settings.ping_sockets_interval_ms},"
             " or every socket would be ended before it can answer"
         )
+
+
+def doubts(settings: Settings) -> Iterator[str]:
+    """Yield a line for each setting that works but is hardly meant."""
+    if not settings.allowed_origins:
+        yield (
+            "allowedOrigins is empty: pages of any site can read the events of their visitors;"
+            " list the origins of your Superset, or * if this is meant"
+        )

@@ -1,6 +1,7 @@
 """The recent end of the global stream, kept in memory so that most reconnects need no Redis."""
 
 from collections import deque
+from collections.abc import Sequence
 
 from gaq_twisted.events import Event, StreamId
 
@@ -43,11 +44,15 @@ class Tail:
         """The id of the newest event; 0-0 if there is none."""
         return self._events[-1].stream_id() if self._events else StreamId(0, 0)
 
-    def append(self, event: Event) -> None:
-        """Add the next event; the oldest go when there is no room."""
-        self._events.append(event)
-        self._channels.setdefault(event.channel, []).append(event)
-        self._bytes += len(event.data) + _EVENT_OVERHEAD_BYTES
+    def extend(self, events: Sequence[Event]) -> None:
+        """Add the next events; the oldest go when there is no room."""
+        self._events.extend(events)
+        channels = self._channels
+        added_bytes = 0
+        for event in events:
+            channels.setdefault(event.channel, []).append(event)
+            added_bytes += len(event.data)
+        self._bytes += added_bytes + len(events) * _EVENT_OVERHEAD_BYTES
         while len(self._events) > self._max_events or self._bytes > self._max_bytes:
             self._drop_oldest()
 

@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from twisted.python import usage
 
 from gaq_twisted import config
+from gaq_twisted.settings import doubts
 
 _DEFAULT_CONFIG_FILE = Path("config.json")
 _log = Logger()
@@ -23,7 +24,7 @@ _log = Logger()
 class Options(usage.Options):
     """The options of `twistd gaq-ws`."""
 
-    synopsis = "[--config FILE | --demo]"
+    synopsis = "[--config FILE] [--check [--cookie VALUE] [--origin ORIGIN [--host HOST]]] | --demo"
 
     longdesc = """Pushes Apache Superset's background-query events to browsers over WebSocket.
     Settings come from the file, and from environment variables, which win; see
@@ -35,12 +36,44 @@ class Options(usage.Options):
             "c",
             None,
             "The JSON file with the settings [default: config.json if it exists].",
-        ]
+        ],
+        [
+            "cookie",
+            None,
+            None,
+            "For --check: a browser's Cookie header, or only its token; - to read it from the"
+            " standard input.",
+        ],
+        ["origin", None, None, "For --check: the origin of a page, as https://bi.example.com."],
+        ["host", None, None, "For --check: the host that the page connects to, for same-host."],
     ]
 
     optFlags = [
-        ["demo", None, "Run with a Redis-compatible server of its own and a page at /demo."]
+        ["check", None, "Look whether the server would work, say what would not, and end."],
+        ["demo", None, "Run with a Redis-compatible server of its own and a page at /demo."],
     ]
+
+    def postOptions(self) -> None:
+        """Run the check, if that is asked for, and end the process.
+
+        At this moment twistd has not looked for a pid file, opened a log or forked.
+
+        Raises:
+            SystemExit: with the check's exit code, or a line if options do not go together; for
+                twistd's own error for that, older versions of Twisted report success.
+        """
+        details = {name: self[name] for name in ("cookie", "origin", "host")}
+        if not self["check"]:
+            for name, value in details.items():
+                if value is not None:
+                    raise SystemExit(f"gaq-ws: --{name} needs --check")
+        elif self["demo"]:
+            raise SystemExit("gaq-ws: --check and --demo do not go together")
+        else:
+            # It imports the reactor.
+            from gaq_twisted.check import run
+
+            run(self.config_file(), os.environ, **details)
 
     def config_file(self) -> Path | None:
         """Return the file that holds the settings, or None if there is none."""
@@ -95,12 +128,7 @@ def makeService(options: Options) -> IService:
         )
     except config.ConfigError as error:
         raise SystemExit("\n".join(f"gaq-ws: {fault}" for fault in error.faults)) from None
-    if not settings.allowed_origins:
-        warnings.append(
-            "allowedOrigins is empty: pages of any site can read the events of their visitors;"
-            " list the origins of your Superset, or * if this is meant"
-        )
-    for warning in warnings:
+    for warning in (*warnings, *doubts(settings)):
         _log.warn("{warning}", event="settings_warning", warning=warning)
     reactor.callWhenRunning(handle_signals, reactor, server.reloader.reload)
     return server

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -157,8 +157,15 @@ class Proxy:
         test.addCleanup(self._close)
         self._start(self._accept)
 
+    def cut(self) -> None:
+        """End the connections that there are; new ones can be made."""
+        self._end(self._sockets)
+
     def _close(self) -> None:
-        for one in (self._listener, *self._sockets):
+        self._end((self._listener, *self._sockets))
+
+    def _end(self, sockets: Iterable[socket.socket]) -> None:
+        for one in sockets:
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
             one.close()

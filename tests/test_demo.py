@@ -7,11 +7,16 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+import jwt
+from treq.testing import StubTreq
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from websockets.sync.client import connect
 
+from gaq_twisted.demo import make_page
+from gaq_twisted.site import resource_tree
 from tests.processes import DEADLINE_SECONDS, Server
-from tests.samples import job_data
+from tests.samples import CHANNEL, SECRET, job_data, settings, token
 
 PLAIN_EVENT = json.loads(job_data())
 
@@ -32,20 +37,32 @@ class DemoTests(SynchronousTestCase):
             self.page = answer.read().decode()
             self.cookie = answer.headers["Set-Cookie"].partition(";")[0]
 
-    def publish(self, kind: str, cookie: str) -> int:
-        """Press a button; return the answer's status."""
+    def ask(self, method: str, path: str, cookie: str) -> tuple[int, bytes, str]:
+        """Do as the page's script does; return the answer's status and body, and its cookie."""
         request = Request(
-            f"http://{self.host}/demo/publish?kind={kind}",
-            method="POST",
-            headers={"Cookie": cookie},
+            f"http://{self.host}/demo/{path}", method=method, headers={"Cookie": cookie}
         )
         try:
             with urlopen(request, timeout=DEADLINE_SECONDS) as answer:
-                status: int = answer.status
+                new_cookie = answer.headers.get("Set-Cookie", "").partition(";")[0]
+                return answer.status, answer.read(), new_cookie
         except HTTPError as error:
-            status = error.code
-            error.close()
-        return status
+            with error:
+                return error.code, error.read(), ""
+
+    def publish(self, kind: str) -> list[dict[str, str]]:
+        """Press a button; return the jobs that were published."""
+        status, body, _ = self.ask("POST", f"publish?kind={kind}", self.cookie)
+        self.assertEqual(status, 200)
+        jobs: list[dict[str, str]] = json.loads(body)["jobs"]
+        return jobs
+
+    def refusal(self, cookie: str) -> str | None:
+        """Return why that cookie is refused."""
+        status, body, _ = self.ask("GET", "cookie", cookie)
+        self.assertEqual(status, 200)
+        refusal: str | None = json.loads(body)["refusal"]
+        return refusal
 
     def test_page(self) -> None:
         """The page needs nothing from elsewhere, and a good cookie is kept."""
@@ -55,7 +72,7 @@ class DemoTests(SynchronousTestCase):
             self.assertNotIn("Set-Cookie", answer.headers)
 
     def test_buttons(self) -> None:
-        """Each button's jobs arrive with the keys that Superset writes, in its order."""
+        """Each button's jobs arrive, as told, with the keys that Superset writes, in its order."""
         with connect(f"ws://{self.host}/", additional_headers={"Cookie": self.cookie}) as socket:
 
             def next_event() -> dict[str, Any]:
@@ -67,9 +84,11 @@ class DemoTests(SynchronousTestCase):
                 ("dashboard", 20, "done"),
                 ("failure", 1, "error"),
             ):
-                self.assertEqual(self.publish(kind, self.cookie), 204)
-                for _ in range(count):
+                jobs = self.publish(kind)
+                self.assertEqual(len(jobs), count)
+                for job in jobs:
                     event = next_event()
+                    self.assertEqual({key: event[key] for key in job}, job)
                     self.assertEqual(list(event), ["id", *PLAIN_EVENT])
                     self.assertEqual(event["status"], status)
                     self.assertEqual(bool(event["errors"]), status == "error")
@@ -77,8 +96,22 @@ class DemoTests(SynchronousTestCase):
 
     def test_bad_requests(self) -> None:
         """Unknown kinds and strangers are refused."""
-        self.assertEqual(self.publish("party", self.cookie), 400)
-        self.assertEqual(self.publish("chart", "async-token=x"), 401)
+        for kind, cookie, expected in (
+            ("party", self.cookie, (400, b"kind must be chart, dashboard or failure\n")),
+            ("chart", "", (401, b"no cookie named async-token\n")),
+        ):
+            status, body, _ = self.ask("POST", f"publish?kind={kind}", cookie)
+            self.assertEqual((status, body), expected)
+
+    def test_cookie(self) -> None:
+        """A page learns why its cookie is refused, and gets a new one, but only then."""
+        self.assertIsNone(self.refusal(self.cookie))
+        self.assertEqual(self.ask("POST", "cookie", self.cookie), (204, b"", ""))
+
+        self.assertEqual(self.refusal(""), "no cookie named async-token")
+        _, _, new_cookie = self.ask("POST", "cookie", "")
+        self.assertIsNone(self.refusal(new_cookie))
+        self.assertNotEqual(new_cookie, self.cookie)
 
     def test_second_demo(self) -> None:
         """Demos that are started at the same time take different ports."""
@@ -100,3 +133,37 @@ class DemoTests(SynchronousTestCase):
             urlopen(f"http://127.0.0.1:{found[1]}", timeout=DEADLINE_SECONDS).close()
         self.assertNotIn("Traceback", self.server.text())
         self.assertEqual(list(self.temporary.iterdir()), [])
+
+
+class CookieTests(SynchronousTestCase):
+    """Cookies for browsers that have a bad one."""
+
+    def new_channel(self, old_token: str) -> object:
+        """Return the channel that a browser with that token is given."""
+        client: Any = StubTreq(resource_tree({b"demo": make_page(settings(), Clock())}))
+        response = self.successResultOf(
+            client.post("http://gaq.test/demo/cookie", cookies={"async-token": old_token})
+        )
+        self.assertEqual(response.code, 204)
+        (cookie,) = response.headers.getRawHeaders("set-cookie")
+        new_token = cookie.partition(";")[0].partition("=")[2]
+        claims = jwt.decode(new_token, SECRET, algorithms=["HS256"])
+        self.assertNotIn("exp", claims)
+        channel: object = claims["channel"]
+        return channel
+
+    def test_expired(self) -> None:
+        """Whose token has expired keeps the channel, and so hears what was missed."""
+        self.assertEqual(self.new_channel(token(exp=1)), CHANNEL)
+
+    def test_others(self) -> None:
+        """All others are given a channel of their own."""
+        for bad in (
+            token(secret="another secret, also long enough to sign", exp=1),
+            token(None, exp=1),
+            token(""),
+            "no token",
+        ):
+            channel = self.new_channel(bad)
+            self.assertIsInstance(channel, str)
+            self.assertNotIn(channel, (CHANNEL, ""))

@@ -15,7 +15,6 @@ from gaq_twisted.events import (
     StreamId,
     channel_stream_event,
     parse_event,
-    text_frame,
 )
 
 UINT64_MAX = 2**64 - 1
@@ -390,8 +389,12 @@ class FrameTests(SynchronousTestCase):
 
     def test_lengths(self) -> None:
         """Payloads of every length class are framed in the shortest way and decoded whole."""
-        for length, header in ((0, 2), (1, 2), (125, 2), (126, 4), (65535, 4), (65536, 10)):
-            payload = b"x" * length
-            frame = text_frame(payload)
+        shortest = len(parse_event(b"1-0", b'{"channel_id":"c"}').frame()) - 2
+        for length, header in (
+            *((shortest, 2), (shortest + 1, 2), (125, 2), (126, 4)),
+            *((65_535, 4), (65_536, 10), (2**20, 10)),
+        ):
+            channel = b"c" * (length - shortest + 1)
+            frame = parse_event(b"1-0", b'{"channel_id":"%b"}' % channel).frame()
             self.assertEqual(len(frame), header + length)
-            self.assertEqual(_decoded(frame), payload)
+            self.assertEqual(_decoded(frame), b'{"id":"1-0","channel_id":"%b"}' % channel)

@@ -432,6 +432,16 @@ class IncomingTests(ProtocolTestCase):
             browser.pump.flush()
             self.assertTrue(browser.lost)
 
+    def test_answered_close_frame(self) -> None:
+        """Once the client has answered the server's close frame, the connection is not reset."""
+        (socket,) = self.hub.sockets
+        socket.close(1001, "bye")
+        self.browser.pump.flush()
+        self.assertFalse(self.browser.lost)
+        self.browser.answer()
+        self.assertTrue(self.browser.lost)
+        self.assertFalse(self.browser.line.aborted)
+
     def test_closing_client_does_not_read(self) -> None:
         """A client that closes but does not take what it was sent is not kept for ever."""
         self.patch(self.browser.line, "loseConnection", lambda: None)

@@ -38,7 +38,7 @@ VALUES: list[Any] = [
 CLOSER = ("jwtSecret", "previousJwtSecret", "allowedOrigins", "trustedProxies", "redis.sentinels")
 
 # Names of Superset and Kubernetes that look like ours.
-FOREIGN = {"superset_config.py", "preStop", "terminationGracePeriodSeconds"}
+FOREIGN = {"FEATURE_FLAGS", "superset_config.py", "preStop", "terminationGracePeriodSeconds"}
 
 
 class GeneratedTests(SynchronousTestCase):

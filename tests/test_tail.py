@@ -20,8 +20,7 @@ def _event(stream_id: str, channel: str = "a", size: int = 10) -> Event:
 
 def _tail(*events: Event, max_events: int = ROOM, max_bytes: int = ROOM) -> Tail:
     tail = Tail(max_events, max_bytes)
-    for event in events:
-        tail.append(event)
+    tail.extend(events)
     return tail
 
 
@@ -55,7 +54,7 @@ def _measured_bytes(max_bytes: int, sizes: Iterable[int], *, one_channel: bool) 
         before, _ = tracemalloc.get_traced_memory()
         for number, size in enumerate(sizes):
             channel = "one" if one_channel else f"0b52a3f5-0000-0000-0000-{number:012}"
-            tail.append(Event(b"1795406438721-%d" % number, channel, data[size] + b"%d" % number))
+            tail.extend([Event(b"1795406438721-%d" % number, channel, data[size] + b"%d" % number)])
         after, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -96,7 +95,7 @@ class BoundsTests(SynchronousTestCase):
         room = 4 * _cost(events[0])
         tail = _tail(*events, max_bytes=room)
         self.assertEqual(len(tail), 4)
-        tail.append(large)
+        tail.extend([large])
         self.assertEqual(_ids(tail.of_channel("a")), ["3-0", "4-0"])
         self.assertEqual(_ids(tail.of_channel("b")), ["5-0"])
         self.assertEqual(tail.size_bytes, room)
@@ -110,11 +109,11 @@ class BoundsTests(SynchronousTestCase):
     def test_event_larger_than_the_bound(self) -> None:
         """An event that has no room at all empties the tail, which then knows what is missing."""
         tail = _tail(_event("1-0"), max_bytes=1000)
-        tail.append(_event("2-5", size=2000))
+        tail.extend([_event("2-5", size=2000)])
         self.assertEqual((len(tail), tail.size_bytes, tail.of_channel("a")), (0, 0, []))
         self.assertFalse(tail.covers(2))
         self.assertTrue(tail.covers(3))
-        tail.append(_event("3-0"))
+        tail.extend([_event("3-0")])
         self.assertEqual(_ids(tail.of_channel("a")), ["3-0"])
 
 
@@ -168,17 +167,20 @@ class PropertyTests(SynchronousTestCase):
     """The tail against a list."""
 
     @settings(deadline=None)
-    @given(_streams(), st.integers(1, 6), st.integers(1, 3000))
-    def test_like_a_list(self, events: list[Event], max_events: int, max_bytes: int) -> None:
-        """After every event all answers are those of a list from which the oldest are cut."""
+    @given(_streams(), st.integers(1, 3), st.integers(1, 6), st.integers(1, 3000))
+    def test_like_a_list(
+        self, events: list[Event], at_a_time: int, max_events: int, max_bytes: int
+    ) -> None:
+        """After every addition all answers are those of a list from which the oldest are cut."""
         tail = Tail(max_events, max_bytes)
         held: list[Event] = []
-        for count, event in enumerate(events, 1):
-            tail.append(event)
-            held.append(event)
+        for count in range(0, len(events), at_a_time):
+            added = events[count : count + at_a_time]
+            tail.extend(added)
+            held.extend(added)
             while len(held) > max_events or sum(map(_cost, held)) > max_bytes:
                 del held[0]
-            self.check(tail, held, events[:count])
+            self.check(tail, held, events[: count + len(added)])
 
     def check(self, tail: Tail, held: list[Event], seen: list[Event]) -> None:
         """Compare all answers of a tail with what follows from those lists."""

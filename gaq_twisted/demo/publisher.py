@@ -1,7 +1,7 @@
 """Publishes jobs as Superset's workers do."""
 
 import json
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from gaq_twisted.connection import Connection
@@ -16,6 +16,14 @@ _ERROR = {
 }
 
 
+class Published(NamedTuple):
+    """What a page needs to tell whether an event is late or lost."""
+
+    job_id: str
+    id: str
+    """Of the event in the global stream."""
+
+
 class Publisher:
     """Writes events to both streams, the channel's first."""
 
@@ -24,7 +32,7 @@ class Publisher:
         self._redis = redis
         self._prefix = prefix
 
-    async def publish(self, channel: str, *, failed: bool = False) -> None:
+    async def publish(self, channel: str, *, failed: bool = False) -> Published:
         """Publish the end of one job.
 
         Args:
@@ -34,14 +42,17 @@ class Publisher:
         Raises:
             RedisError: if Redis does not take it.
         """
-        data = json.dumps(_ended_job(channel, [_ERROR] if failed else []))
+        job = _ended_job(channel, [_ERROR] if failed else [])
+        data = json.dumps(job)
         await self._add(channel, _CHANNEL_STREAM_ENTRIES, data)
-        await self._add("full", _GLOBAL_STREAM_ENTRIES, data)
+        stream_id = await self._add("full", _GLOBAL_STREAM_ENTRIES, data)
+        return Published(job["job_id"], stream_id)
 
-    async def _add(self, stream: str, length: int, data: str) -> None:
-        await self._redis.ask(
+    async def _add(self, stream: str, length: int, data: str) -> str:
+        stream_id: bytes = await self._redis.ask(
             "XADD", f"{self._prefix}{stream}", "MAXLEN", "~", length, "*", "data", data
         )
+        return stream_id.decode()
 
 
 def _ended_job(channel: str, errors: list[dict[str, str]]) -> dict[str, Any]:

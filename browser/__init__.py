@@ -1,0 +1,1 @@
+"""The server as real browsers meet it: checks with a headless Chromium."""

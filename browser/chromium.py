@@ -1,0 +1,174 @@
+"""A headless Chromium for tests, its visitors, and what they see of the demo's page."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import (
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    WebSocket,
+    expect,
+    sync_playwright,
+)
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.processes import DEADLINE_SECONDS, RedisProcess, Server, environment
+
+CHROMIUM = "/usr/bin/chromium"
+DEADLINE_MS = DEADLINE_SECONDS * 1000
+
+# What Chromium itself writes to the console; no script can prevent it.
+REFUSED = (
+    r"WebSocket connection to 'ws://127\.0\.0\.1:\d+/\S*' failed:"
+    r" HTTP Authentication failed; no valid credentials available"
+)
+NOBODY_LISTENS = (
+    r"WebSocket connection to 'ws://127\.0\.0\.1:\d+/\S*' failed:"
+    r" Error in connection establishment: net::ERR_CONNECTION_REFUSED"
+)
+NOTHING_LOADED = r"Failed to load resource: net::ERR_CONNECTION_REFUSED"
+
+_OPTIONS = (
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+_DEMO_SERVER = Path(__file__).with_name("demo_server.py")
+
+
+class BrowserTestCase(SynchronousTestCase):
+    """A test with a Redis and a Chromium; no page may complain in the console."""
+
+    def setUp(self) -> None:
+        """Start both."""
+        self.complaints: list[str] = []
+        self.expected_complaints: tuple[str, ...] = ()
+        self.redis = RedisProcess(self)
+        playwright = sync_playwright().start()
+        self.addCleanup(playwright.stop)
+        self.chromium = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=_OPTIONS, chromium_sandbox=False
+        )
+        self.addCleanup(self.chromium.close)
+
+    def tearDown(self) -> None:
+        """Look at what the pages wrote to the console."""
+        for context in self.chromium.contexts:
+            for page in context.pages:
+                page.evaluate("0")  # What was written before is told before the answer.
+        unexpected = [
+            text
+            for text in self.complaints
+            if not any(re.fullmatch(pattern, text) for pattern in self.expected_complaints)
+        ]
+        self.assertEqual(unexpected, [])
+
+    def visitor(self, cookie_token: str | None = None, **options: Any) -> BrowserContext:
+        """Return a new visitor, who has nothing stored but perhaps a cookie.
+
+        Args:
+            cookie_token: what is in the cookie; None for no cookie.
+            options: how the browser shows pages, as playwright names it.
+        """
+        context = self.chromium.new_context(locale="en-GB", timezone_id="UTC", **options)
+        context.set_default_timeout(DEADLINE_MS)
+        context.on("console", self._note)
+        context.on("weberror", lambda found: self.complaints.append(str(found.error)))
+        if cookie_token is not None:
+            give_cookie(context, cookie_token)
+        return context
+
+    def _note(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(message.text)
+
+    def demo_server(self, environ: dict[str, str] | None = None) -> tuple[Server, dict[str, str]]:
+        """Start a server with the demo's page; return it, and its environment to start it again."""
+        if environ is None:
+            environ = environment(self.redis.port)
+        server = Server(
+            self, environ, arguments=("--nodaemon", "--python", str(_DEMO_SERVER)), command=()
+        )
+        server.wait_until_ready()
+        return server, environ
+
+
+def give_cookie(visitor: BrowserContext, cookie_token: str) -> None:
+    """Give a visitor the cookie that Superset would give, with that token."""
+    visitor.add_cookies(
+        [
+            {
+                "name": "async-token",
+                "value": cookie_token,
+                "domain": "127.0.0.1",
+                "path": "/",
+                "httpOnly": True,
+            }
+        ]
+    )
+
+
+class DemoTab:
+    """A tab with the demo's page."""
+
+    def __init__(self, visitor: BrowserContext, port: int) -> None:
+        """Open the page and wait until it is connected."""
+        self.sockets: list[WebSocket] = []
+        """All that it has opened so far."""
+        self.page: Page = visitor.new_page()
+        self.page.on("websocket", lambda socket: self.sockets.append(socket))
+        self.page.goto(f"http://127.0.0.1:{port}/demo")
+        self.wait_for_state("connected")
+
+    def press(self, button: str) -> None:
+        """Press a button."""
+        self.page.get_by_role("button", name=button, exact=True).click()
+
+    def show_all_kinds(self) -> None:
+        """Have events of all kinds arrive."""
+        for button, events in (
+            ("One chart", 1),
+            ("Drop and come back", 3),
+            ("One chart", 4),
+            ("A job that fails", 5),
+        ):
+            self.press(button)
+            self.wait_for_counts(events=events, awaited=0)
+
+    def wait_for_state(self, state: str) -> None:
+        """Wait until the page says that this is the state of its connection."""
+        expect(self.page.locator("#state")).to_have_text(state, timeout=DEADLINE_MS)
+
+    def wait_for_text(self, text: str) -> None:
+        """Wait until the page shows that."""
+        expect(self.page.get_by_text(text)).to_be_visible(timeout=DEADLINE_MS)
+
+    def wait_for_jobs(self, jobs: Sequence[str]) -> None:
+        """Wait until the page lists events of exactly these jobs, in this order of arrival."""
+        cells = self.page.locator("#rows td:nth-child(5)")
+        expect(cells).to_have_text(list(reversed(jobs)), timeout=DEADLINE_MS)
+
+    def wait_for_counts(self, **counts: int) -> None:
+        """Wait until the page shows those counts."""
+        for name, count in counts.items():
+            expect(self.page.locator(f"#{name}")).to_have_text(str(count), timeout=DEADLINE_MS)
+
+    def jobs(self) -> list[str]:
+        """Return the jobs that it lists, in order of arrival."""
+        return list(reversed(self.page.locator("#rows td:nth-child(5)").all_text_contents()))
+
+    def newest_row(self) -> dict[str, str]:
+        """Return the cells of the newest event by the names of their columns."""
+        names = self.page.locator("th").all_text_contents()
+        cells = self.page.locator("#rows tr:first-child td").all_text_contents()
+        return dict(zip(names, cells, strict=True))
+
+    def last_id(self) -> str:
+        """Return the id that it will ask with."""
+        return self.page.locator("#last-id").inner_text()

@@ -1,0 +1,20 @@
+"""The demo's page on the server and the Redis that the environment describes.
+
+For `twistd --python`. Unlike `gaq-ws --demo`, which has a secret and a Redis of its
+own, it can be ended and started again.
+"""
+
+import os
+
+from twisted.application.service import Application
+from twisted.internet import reactor
+
+from gaq_twisted import config
+from gaq_twisted.demo import make_page
+from gaq_twisted.service import make_server
+
+settings, *_ = config.load(None, os.environ)
+application = Application("gaq-ws with the demo's page")
+make_server(settings, reactor, resources={b"demo": make_page(settings, reactor)}).setServiceParent(
+    application
+)

@@ -1,0 +1,99 @@
+"""What a visitor of the demo's page sees while all is well."""
+
+import re
+
+from browser.chromium import BrowserTestCase, DemoTab
+from tests.processes import Server
+from tests.samples import CHANNEL, token
+
+OTHER_CHANNEL = "121a0484-17a2-480e-a50b-ed5f95c34312"
+
+
+class DemoCommandTests(BrowserTestCase):
+    """`twistd --nodaemon gaq-ws --demo`, with a cookie that the page itself gives."""
+
+    def setUp(self) -> None:
+        """Start it and open its page."""
+        super().setUp()
+        server = Server(self, {}, command=("gaq-ws", "--demo"))
+        server.wait_for_text("following the global stream")
+        found = re.search(r"open http://localhost:(\d+)/demo", server.text())
+        assert found is not None
+        self.tab = DemoTab(self.visitor(), int(found[1]))
+
+    def test_buttons(self) -> None:
+        """Each button's jobs arrive, and the page shows what they are."""
+        self.tab.wait_for_text("New here: no last event to ask for.")
+        for button, events, newest in (
+            ("One chart", 1, "/api/v1/chart/data/qc-"),
+            ("Twenty charts", 21, "/api/v1/chart/data/qc-"),
+            ("A job that fails", 22, "Error: no such column: naïve ☃"),
+        ):
+            self.tab.press(button)
+            self.tab.wait_for_counts(events=events)
+            self.assertIn(newest, self.tab.newest_row()["result"])
+        row = self.tab.newest_row()
+        self.assertEqual(row["status"], "error")
+        self.assertEqual(row["event id"], self.tab.last_id())
+        self.assertRegex(row["arrived"], r"^\d\d:\d\d:\d\d$")
+        self.assertRegex(row["way"], r"^live after \d+ ms$")
+        self.tab.wait_for_counts(events=22, replayed=0, awaited=0, lost=0, repeated=0)
+
+    def test_drop(self) -> None:
+        """What is published while the page is away arrives when it is back."""
+        self.tab.press("One chart")
+        self.tab.wait_for_counts(events=1, awaited=0)
+        last_id = self.tab.last_id()
+        self.tab.press("Drop and come back")
+        self.tab.wait_for_counts(events=1, awaited=2)
+        self.tab.wait_for_text("Closed with 1000. Try 1 of 6 in 2.5 s.")
+        self.tab.wait_for_text(f"Asked for what came after {last_id}.")
+        self.tab.wait_for_counts(events=3, replayed=2, awaited=0, lost=0, repeated=0)
+        self.assertRegex(self.tab.newest_row()["way"], r"^replayed after \d")
+
+
+class TabTests(BrowserTestCase):
+    """Several tabs of one visitor, and other visitors."""
+
+    def test_tabs(self) -> None:
+        """All tabs of a visitor hear the same; another visitor hears other events."""
+        server, _ = self.demo_server()
+        visitor, stranger = self.visitor(token()), self.visitor(token(OTHER_CHANNEL))
+        first, second = DemoTab(visitor, server.port), DemoTab(visitor, server.port)
+        other = DemoTab(stranger, server.port)
+        self.redis.publish("1", "2", channel=CHANNEL)
+        self.redis.publish("3", channel=OTHER_CHANNEL)
+        first.press("Twenty charts")
+        for tab in (first, second):
+            tab.wait_for_counts(events=22, lost=0, repeated=0)
+        self.assertEqual(first.jobs(), second.jobs())
+        self.assertEqual(first.jobs()[:2], ["1", "2"])
+        other.wait_for_jobs(["3"])
+
+    def test_later_tab(self) -> None:
+        """A tab that is opened or reloaded goes on after the newest event that any tab has had."""
+        server, _ = self.demo_server()
+        visitor = self.visitor(token())
+        first = DemoTab(visitor, server.port)
+        self.redis.publish("1")
+        first.wait_for_jobs(["1"])
+        second = DemoTab(visitor, server.port)
+        second.wait_for_text(f"Asked for what came after {first.last_id()}.")
+        self.redis.publish("2")
+        first.wait_for_jobs(["1", "2"])
+        second.wait_for_jobs(["2"])
+        first.page.close()
+        self.redis.publish("3")
+        second.wait_for_jobs(["2", "3"])
+        second.page.reload()
+        second.wait_for_state("connected")
+        self.redis.publish("4")
+        second.wait_for_jobs(["4"])
+
+    def test_first_visit(self) -> None:
+        """A page that comes a moment after its job has ended hears of it all the same."""
+        server, _ = self.demo_server()
+        self.redis.publish("1")
+        tab = DemoTab(self.visitor(token()), server.port)
+        tab.wait_for_jobs(["1"])
+        tab.wait_for_counts(events=1, replayed=1)

@@ -1,0 +1,81 @@
+"""How the demo's page looks: in both colour schemes, on phones and on desks."""
+
+from typing import Any, Literal
+
+from browser.chromium import REFUSED, BrowserTestCase, DemoTab, give_cookie
+from tests.processes import PREFIX
+from tests.samples import job_data, token
+
+WIDTHS = (320, 390, 768, 1280)
+# WCAG 2.2, success criterion 1.4.3.
+LEAST_CONTRAST = 4.5
+
+# Returns the text and the box of each element that reaches beyond the sides of the window.
+_OVERFLOWS = """() => [...document.querySelectorAll("body *")]
+    .filter((element) => element.checkVisibility())
+    .map((element) => [element.textContent.trim(), element.getBoundingClientRect()])
+    .filter(([, box]) => box.left < 0 || box.right > document.documentElement.clientWidth)
+    .map(([text, box]) => [text, box.left, box.right])"""
+
+# Returns each text with the contrast between its colour and what is behind it (WCAG 2.2).
+_CONTRASTS = """() => {
+    const channels = (color) => color.match(/[\\d.]+/g).map(Number);
+    const isClear = (color) => channels(color)[3] === 0;
+    const luminance = (color) => {
+        const [r, g, b] = channels(color).map((value) => value / 255)
+            .map((value) => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const ground = (element) => {
+        const color = getComputedStyle(element).backgroundColor;
+        return isClear(color) ? ground(element.parentElement) : color;
+    };
+    const hasText = (element) => [...element.childNodes]
+        .some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim());
+    return [...document.querySelectorAll("body *")]
+        .filter((element) => element.checkVisibility() && hasText(element))
+        .map((element) => {
+            const lights = [getComputedStyle(element).color, ground(element)].map(luminance);
+            const [dark, light] = lights.sort((a, b) => a - b);
+            return [element.textContent, (light + 0.05) / (dark + 0.05)];
+        });
+}"""
+
+
+class LooksTests(BrowserTestCase):
+    """The page with events of all kinds, and with a cookie that is refused."""
+
+    def assert_looks_well(self, tab: DemoTab) -> None:
+        """Check that nothing reaches beyond the window, and all text can be read."""
+        for width in WIDTHS:
+            tab.page.set_viewport_size({"width": width, "height": 800})
+            self.assertEqual(tab.page.evaluate(_OVERFLOWS), [], f"{width} pixels")
+            contrasts = tab.page.evaluate(_CONTRASTS)
+            self.assertGreater(len(contrasts), 20)
+            weak = [(text, ratio) for text, ratio in contrasts if ratio < LEAST_CONTRAST]
+            self.assertEqual(weak, [], f"{width} pixels")
+
+    def test_light(self) -> None:
+        """Dark on light."""
+        self.check_scheme("light")
+
+    def test_dark(self) -> None:
+        """Light on dark."""
+        self.check_scheme("dark")
+
+    def check_scheme(self, scheme: Literal["light", "dark"]) -> None:
+        """Check the page in that scheme."""
+        self.expected_complaints = (REFUSED,)
+        server, _ = self.demo_server()
+        visitor = self.visitor(token(), color_scheme=scheme, reduced_motion="reduce")
+        tab = DemoTab(visitor, server.port)
+        tab.show_all_kinds()
+        data: Any = {"data": job_data(status="error", errors=[{"message": "m" * 500}])}
+        self.redis.client.xadd(f"{PREFIX}full", data)
+        tab.wait_for_text("m" * 500)
+        self.assert_looks_well(tab)
+
+        give_cookie(visitor, token(secret="another secret, also long enough to sign"))
+        tab.page.evaluate("socket.close()")
+        tab.wait_for_text("(bad signature: the token is not signed with jwtSecret)")
+        self.assert_looks_well(tab)
