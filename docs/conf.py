@@ -4,8 +4,11 @@ The source directory is the repository's root, so that links between README.md a
 here work in the checkout, on the pages of a forge and in what is built.
 """
 
+from pathlib import Path
+
 from pygments.lexers.special import TextLexer
 from sphinx.application import Sphinx
+from sphinx.util.fileutil import copy_asset
 
 project = "gaq-twisted"
 root_doc = "docs/index"
@@ -25,6 +28,14 @@ html_copy_source = False
 
 
 def setup(app: Sphinx) -> None:
-    """Show as they are the kinds of text that docs/troubleshooting.md tells apart."""
+    """Fit in what Sphinx does not know by itself."""
+    # The kinds of text that docs/troubleshooting.md tells apart are shown as they are.
     for kind in ("log", "check"):
         app.add_lexer(kind, TextLexer)
+    app.connect("build-finished", _copy_pictures)
+
+
+def _copy_pictures(app: Sphinx, error: Exception | None) -> None:
+    # README.md shows them by HTML, to choose between light and dark, which Sphinx leaves alone.
+    if error is None:
+        copy_asset(app.srcdir / "docs" / "images", Path(app.outdir) / "docs" / "images")
