@@ -476,14 +476,18 @@ class FeedTests(FeedTestCase):
         for channel in channels:
             channel.pauseProducing()
         self.tick(5)
-        channels[0].resumeProducing()
         for browser in (patient, dead):
             browser.pump.flush()
             self.assertEqual(browser.told("samples"), [])
-        self.tick(10)
+        channels[0].resumeProducing()
+        self.tick()
+        channels[0].pauseProducing()
+        self.tick(9)
+        channels[0].resumeProducing()
+        self.tick()
         for browser in (patient, dead):
             browser.pump.flush()
-        self.assertEqual([row["at"] for row in patient.rows()], [1001.0 + at for at in range(15)])
+        self.assertEqual([row["at"] for row in patient.rows()], [1001.0 + at for at in range(16)])
         self.assertEqual((patient.line.aborted, dead.line.aborted), (False, True))
         self.assertTrue(dead.lost)
 
@@ -794,6 +798,7 @@ class BrowserTests(SynchronousTestCase):
             self.assertLessEqual(browser.value("document.documentElement.scrollWidth"), width)
         server.stop()
         browser.wait_for("reconnecting", "#link")
+        browser.wait_for("was ready", "#readiness")
         self.assertIn("no data", browser.value("document.title"))
         again = Server(self, environ)
         browser.wait_for("live", "#link")

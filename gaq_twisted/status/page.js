@@ -27,13 +27,14 @@ const bytes = (number) => scaled(number, "B");
 const byteRate = (number) => scaled(number, "B/s");
 const percent = (part) => digits(part * 100) + " %";
 
-/** Return a number with two digits or more; of a round one, no more than it needs. */
-const digits = (number) => number >= 10 || Number.isInteger(number) ? grouped(number) : number.toFixed(1);
+const digits = (number) => number >= 9.95 || number === 0 ? grouped(number) : number.toFixed(1);
+/** Leave out digits that say nothing, where a number does not change. */
+const constant = (text) => text.replace(".0 ", " ");
 const seconds = (number) => number < 0.9995 ? digits(number * 1000) + " ms" : digits(number) + " s";
 
 function latency(number) {
   // Within these buckets of the histogram nothing is known.
-  if (number <= facts.leastLatencySeconds) return "≤ " + seconds(facts.leastLatencySeconds);
+  if (number <= facts.leastLatencySeconds) return "≤ " + constant(seconds(facts.leastLatencySeconds));
   return (number >= facts.mostLatencySeconds ? "≥ " : "") + seconds(number);
 }
 
@@ -154,7 +155,10 @@ function showLink() {
   document.body.dataset.link = isLive ? "live" : link === "live" ? "stale" : link;
   write(element("link"), isLive ? "live" : why);
   write(element("silence"), isLive || !last ? "" : `no data for ${span(silentMs / 1000)}`);
-  if (!isLive) showTitle("no data", "bad");
+  if (isLive) return;
+  showTitle("no data", "bad");
+  // What it was when it was heard last it need not be now.
+  if (last) setState(element("readiness"), "unknown", "was " + readinessOf(last)[1]);
 }
 
 // Drawing.
@@ -208,7 +212,7 @@ function makePlot(plot) {
   }
   plot.cursor = makeSvg("path", plot.svg, {class: "cursor"});
   plot.top = make("span", place, {className: "mark top"});
-  if (plot.isLogarithmic) make("span", place, {className: "mark bottom", textContent: seconds(plot.least)});
+  if (plot.isLogarithmic) make("span", place, {className: "mark bottom", textContent: constant(seconds(plot.least))});
   const caption = make("figcaption", figure);
   make("span", caption, {textContent: "10 min ago"});
   make("span", caption, {textContent: "5 min"});
@@ -255,7 +259,7 @@ function drawPlot(plot, x, last, shown) {
   const y = (value) => (1 - scale.part(value)) * (HEIGHT - 3) + 1.5;
   const minutes = Array.from({length: 9}, (_, minute) => `M${(minute + 1) * WIDTH / 10} 0V${HEIGHT}`);
   plot.grid.setAttribute("d", minutes.join("") + scale.lines.map((part) => `M0 ${(1 - part) * HEIGHT}H${WIDTH}`).join(""));
-  write(plot.top, (plot.axis || plot.text)(scale.top));
+  write(plot.top, constant((plot.axis || plot.text)(scale.top)));
   const told = [];
   for (const line of plot.lines) {
     const value = shown[line.name];
@@ -302,9 +306,13 @@ function rangeOf(line) {
   return `now ${line.value.textContent}, from ${line.text(Math.min(...values))} to ${line.text(Math.max(...values))}`;
 }
 
+function readinessOf(sample) {
+  if (sample.isDraining) return ["warn", "draining"];
+  return state.reasons.length ? ["bad", "not ready: " + state.reasons[0]] : ["good", "ready"];
+}
+
 function showFacts(sample) {
-  const [reason] = state.reasons;
-  const [level, word] = sample.isDraining ? ["warn", "draining"] : reason ? ["bad", "not ready: " + reason] : ["good", "ready"];
+  const [level, word] = readinessOf(sample);
   setState(element("readiness"), level, word);
   setState(element("redis"), ...(sample.redisUp ? sample.lagSeconds >= 1 ? ["warn", "behind"] : ["good", "up"] : ["bad", "down"]));
   write(element("read-age"), sample.readAgeSeconds === null ? "never" : seconds(sample.readAgeSeconds) + " ago");
