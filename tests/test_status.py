@@ -796,6 +796,10 @@ class BrowserTests(SynchronousTestCase):
                 **{"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": False},
             )
             self.assertLessEqual(browser.value("document.documentElement.scrollWidth"), width)
+        before = browser.value("source.close(); setLink('lost'); connect(); samples.length")
+        browser.wait_for("live", "#link")
+        self.assertGreaterEqual(browser.value("samples.length"), before)
+        self.assertTrue(browser.value("samples.every((s, i) => !i || s.at > samples[i - 1].at)"))
         server.stop()
         browser.wait_for("reconnecting", "#link")
         browser.wait_for("was ready", "#readiness")

@@ -103,9 +103,11 @@ let link = "connecting";
 let heardAt = -Infinity;
 let version = null;
 let source = null;
+let isNewSource = true;
 
 function connect() {
   source = new EventSource("status/events");
+  isNewSource = true;
   source.addEventListener("hello", (event) => hello(JSON.parse(event.data)));
   source.addEventListener("samples", (event) => take(JSON.parse(event.data)));
   source.addEventListener("lists", (event) => showLists(JSON.parse(event.data)));
@@ -121,7 +123,9 @@ function hello(told) {
   // Another version may have another page.
   if (version !== null && version !== told.version) location.reload();
   version = told.version;
-  if (told.startedAt !== facts.startedAt) samples = [];
+  // Only a source that reconnects tells the server what it has.
+  if (isNewSource || told.startedAt !== facts.startedAt) samples = [];
+  isNewSource = false;
   facts = told;
   element("version").textContent = told.version;
   element("started").textContent = day(told.startedAt);
