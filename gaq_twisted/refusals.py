@@ -1,7 +1,9 @@
 """Clients that are turned away: counted by reason, and logged without flooding the log."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
+from ipaddress import IPv6Address, ip_address
 
 from twisted.logger import Logger
 
@@ -14,16 +16,41 @@ from gaq_twisted.metrics import (
     Metrics,
 )
 
+_MOST_RECENT = 50
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Clients of one neighbourhood that were turned away for one reason."""
+
+    at: float
+    """When that was last, in seconds since 1970."""
+    count: int
+    """How often, as far as it is remembered."""
+    kind: str
+    """What was refused: `request`, `upgrade`, `socket`, or `slow client`."""
+    code: int | None
+    """The status or the close code; None if the connection was just ended."""
+    reason: str
+    """A word of this server; nothing that the client wrote."""
+    peer: str
+    """The first part of the address, which does not tell who it is."""
+
 
 class Refusals:
-    """Notes each refusal."""
+    """Notes each refusal, and remembers the last ones."""
 
     _log = Logger()
 
     def __init__(self, metrics: Metrics, seconds: Callable[[], float]) -> None:
         """Take where to count, and what returns the time in seconds."""
         self._metrics = metrics
+        self._seconds = seconds
         self._burst = Burst(seconds)
+        # The last ones of all kinds, newest last.
+        self._recent: dict[tuple[str, int | None, str, str], Refusal] = {}
+        self.version = 0
+        """Another number whenever there is something new."""
 
     def request(self, peer: str, status: HTTPStatus, reason: str, text: str) -> None:
         """Note a request that was answered with an error before it was known what it is.
@@ -35,6 +62,7 @@ class Refusals:
             text: one line that says why.
         """
         self._metrics.increment(REQUEST_REJECTED, label=reason)
+        self._remember("request", status.value, reason, peer)
         if self._burst.admits():
             self._log.info(
                 "refused a request of {peer} with {code}: {reason}",
@@ -47,6 +75,7 @@ class Refusals:
     def upgrade(self, peer: str, status: HTTPStatus, reason: str, text: str) -> None:
         """Note an upgrade that was answered with an error; arguments as of `request`."""
         self._metrics.increment(UPGRADE_REJECTED, label=reason)
+        self._remember("upgrade", status.value, reason, peer)
         if self._burst.admits():
             self._log.info(
                 "refused the upgrade of {peer} with {code}: {reason}",
@@ -66,6 +95,7 @@ class Refusals:
             text: one line that says why.
         """
         self._metrics.increment(CONNECTION_REJECTED, label=reason)
+        self._remember("socket", code, reason, peer)
         if self._burst.admits():
             self._log.info(
                 "closed the WebSocket of {peer} with {code}: {reason}",
@@ -83,6 +113,7 @@ class Refusals:
             max_bytes: how much may wait for it.
         """
         self._metrics.increment(CLIENT_BACKPRESSURE_DISCONNECT)
+        self._remember("slow client", None, "does_not_read", peer)
         if self._burst.admits():
             self._log.info(
                 "dropped {peer}, which does not read: more than {max_bytes} bytes wait for it",
@@ -100,3 +131,41 @@ class Refusals:
                 event="refusals_not_logged",
                 count=count,
             )
+
+    def newest_first(self) -> Sequence[Refusal]:
+        """Return the last refusals, those that are alike as one."""
+        return list(reversed(self._recent.values()))
+
+    def _remember(self, kind: str, code: int | None, reason: str, peer: str) -> None:
+        key = kind, code, reason, shortened(peer)
+        last = self._recent.pop(key, None)
+        # A flood of one kind takes the place of one.
+        self._recent[key] = Refusal(self._seconds(), last.count + 1 if last else 1, *key)
+        if len(self._recent) > _MOST_RECENT:
+            del self._recent[next(iter(self._recent))]
+        self.version += 1
+
+
+def shortened(peer: str) -> str:
+    """Return the part of a client's address that does not tell who it is.
+
+    Args:
+        peer: an address, perhaps as Autobahn writes it (`tcp4:192.0.2.7:4711`), and perhaps
+            with the proxy's address behind it.
+
+    Returns:
+        The network: `192.0.2.*`, or `2001:db8:7:*`; `local` if it is no IP address.
+    """
+    client = peer.partition(" by way of ")[0]
+    kind, _, place = client.partition(":")
+    if kind in ("tcp4", "tcp6"):
+        client = place.rpartition(":")[0]
+    try:
+        address = ip_address(client.strip("[]"))
+    except ValueError:
+        return "local"
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped is None:
+            return ":".join(f"{int(part, 16):x}" for part in address.exploded.split(":")[:3]) + ":*"
+        address = address.ipv4_mapped
+    return str(address).rpartition(".")[0] + ".*"

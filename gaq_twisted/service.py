@@ -2,6 +2,7 @@
 
 import os
 import random
+import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
@@ -33,6 +34,8 @@ from gaq_twisted.replays import Replays
 from gaq_twisted.settings import Settings
 from gaq_twisted.site import EventSite, Health, Ready, resource_tree
 from gaq_twisted.statsd import StatsdReports, StatsdService
+from gaq_twisted.status.feed import StatusFeed
+from gaq_twisted.status.page import StatusPage
 from gaq_twisted.streams import Streams
 from gaq_twisted.tail import Tail
 from gaq_twisted.upkeep import Upkeep
@@ -154,9 +157,22 @@ def make_server(
         reactor,
         reuse_port=settings.reuse_port,
     )
+    status = StatusFeed(
+        metrics,
+        refusals,
+        lookout,
+        {
+            "version": version("gaq-twisted"),
+            "tailMaxEvents": settings.tail_max_events,
+            "tailMaxBytes": settings.tail_max_bytes,
+        },
+        reactor,
+        time.process_time,
+    )
+    internal_resources = {b"health": Health(), b"status": StatusPage(status), **observing}
     internal = Listeners(
         settings.internal_listen,
-        EventSite(resource_tree({b"health": Health(), **observing}), reactor=reactor),
+        EventSite(resource_tree(internal_resources), reactor=reactor),
         reactor,
         setting="internalListen",
     )
@@ -184,6 +200,7 @@ def make_server(
         firehose,
         replays,
         upkeep,
+        *([status] if settings.internal_listen else []),
         *internal.services,
         *listeners.services,
     ):

@@ -48,7 +48,17 @@ class PurityTests(SynchronousTestCase):
         """The rules and the memory of the server need neither reactor nor network libraries."""
         for name in (
             *("settings", "config", "origins", "proxies", "http1", "auth", "deadlines", "bursts"),
-            *("diagnosis", "refusals", "events", "tail", "resume", "hub", "metrics"),
+            *(
+                "diagnosis",
+                "refusals",
+                "events",
+                "tail",
+                "resume",
+                "hub",
+                "metrics",
+                "status.sampler",
+                "status.notes",
+            ),
         ):
             self.assert_imports_none_of(
                 f"gaq_twisted.{name}", "twisted.internet.reactor", "autobahn", "txredisapi"
