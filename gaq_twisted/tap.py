@@ -104,6 +104,7 @@ def makeService(options: Options) -> IService:
     from gaq_twisted.logs import LogOutput
     from gaq_twisted.service import make_server
     from gaq_twisted.signals import handle_signals
+    from gaq_twisted.systemd import Notifier
 
     reactor.callWhenRunning(calm_collector, reactor)
 
@@ -123,6 +124,7 @@ def makeService(options: Options) -> IService:
             reactor,
             output=output,
             read_settings=read_settings,
+            notifier=Notifier(os.environ),
             max_files=files.allow_many(),
             give_up=give_up,
         )
@@ -130,5 +132,5 @@ def makeService(options: Options) -> IService:
         raise SystemExit("\n".join(f"gaq-ws: {fault}" for fault in error.faults)) from None
     for warning in (*warnings, *doubts(settings)):
         _log.warn("{warning}", event="settings_warning", warning=warning)
-    reactor.callWhenRunning(handle_signals, reactor, server.reloader.reload)
+    reactor.callWhenRunning(handle_signals, reactor, server.reload)
     return server

@@ -1,6 +1,7 @@
 """What systemd is told, over a real datagram socket."""
 
 import os
+import signal
 import socket
 import tempfile
 import time
@@ -11,6 +12,7 @@ from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from gaq_twisted.systemd import Notifier
+from tests.processes import RedisProcess, Server, environment, health, wait_until
 
 HALF_WATCHDOG_SECONDS = 15
 WATCHDOG_USEC = str(2 * HALF_WATCHDOG_SECONDS * 1_000_000)
@@ -171,3 +173,52 @@ class WatchdogTests(NotifierTestCase):
                 }
             )
             self.assertEqual(notifier.watchdog_seconds is not None, asked)
+
+
+class ProcessTests(NotifierTestCase):
+    """The whole server."""
+
+    def start(self, **environ: str) -> Server:
+        """Start a server as systemd does, and wait until it is ready."""
+        server = Server(
+            self,
+            environment(
+                RedisProcess(self).port,
+                NOTIFY_SOCKET=self.path,
+                WATCHDOG_USEC="100000",
+                **environ,
+            ),
+        )
+        self.wait_for(server, "READY=1")
+        return server
+
+    def wait_for(self, server: Server, *states: str) -> None:
+        """Wait until just these states were told since the last time, in this order."""
+        told: list[str] = []
+
+        def all_told() -> bool:
+            states_now = (message.partition("\n")[0] for message in self.manager.messages())
+            told.extend(state for state in states_now if state != "WATCHDOG=1")
+            return len(told) >= len(states)
+
+        wait_until(all_told, lambda: f"{told}\n{server.text()}")
+        self.assertEqual(told, list(states))
+
+    def test_life(self) -> None:
+        """It is ready when the port is open, tells of each reload, and when it begins to stop."""
+        server = self.start()
+        self.assertEqual(health(server.port), 200)
+        for _ in range(2):
+            server.process.send_signal(signal.SIGHUP)
+            self.wait_for(server, "RELOADING=1", "READY=1")
+        self.assertEqual(server.stop(), 0)
+        self.wait_for(server, "STOPPING=1")
+
+    def test_alive_while_draining(self) -> None:
+        """It does not cease to tell that it lives while clients are let go."""
+        server = self.start(DRAIN_DELAY_MS="600000")
+        server.process.send_signal(signal.SIGTERM)
+        self.wait_for(server, "STOPPING=1")
+        for _ in range(3):
+            wait_until(lambda: self.manager.messages() == ["WATCHDOG=1"], server.text)
+        self.assertIsNone(server.process.poll())
