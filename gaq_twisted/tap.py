@@ -6,7 +6,9 @@ The one place that imports the reactor.
 import atexit
 import encodings.idna  # noqa: F401 - looking up a host name wants it, perhaps after a chroot
 import os
+import sys
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +76,11 @@ class Options(usage.Options):
             from gaq_twisted.check import run
 
             run(self.config_file(), os.environ, **details)
+
+    def opt_version(self) -> None:
+        """Show the version of gaq-ws and exit."""
+        print(f"gaq-ws {version('gaq-twisted')}")
+        sys.exit(0)
 
     def config_file(self) -> Path | None:
         """Return the file that holds the settings, or None if there is none."""
