@@ -41,7 +41,7 @@ help:
 	@echo "make screenshots  make the pictures of the demo's page for the documentation"
 	@echo "make lint         check format, style and types"
 	@echo "make format       format the sources"
-	@echo "make package      build the wheel, install it in a new environment, and try it there"
+	@echo "make package      build wheel and sdist, check them, install the wheel and try it"
 	@echo "make changelog    show what the changelog will say of the next release"
 	@echo "make clean        remove what the other targets made"
 
