@@ -8,7 +8,10 @@ SOURCES := gaq_twisted tests twisted benchmarks browser e2e docs
 # alone, and shows what it prints.
 JOBS ?= 4
 ALONE := tests.test_stress
-TESTS := $(filter-out $(ALONE),$(patsubst tests/%.py,tests.%,$(wildcard tests/test_*.py)))
+# These look at what is in deploy/ with programs of Debian.
+DEPLOY := tests.test_deploy tests.test_proxies_live
+DEPLOY_PACKAGES := haproxy nginx systemd
+TESTS := $(filter-out $(ALONE) $(DEPLOY),$(patsubst tests/%.py,tests.%,$(wildcard tests/test_*.py)))
 TRIAL := -m twisted.trial $(TRIAL_ARGS)
 
 # The tests with a client of Node.js skip where there is none.
@@ -25,12 +28,13 @@ ROUNDS ?= 3
 SCENARIOS ?=
 CHROMIUM := /usr/bin/chromium
 
-.PHONY: help demo test test-lowest bench browser screenshots e2e docs reference lint format package clean
+.PHONY: help demo test test-lowest test-deploy bench browser screenshots e2e docs reference lint format package changelog clean
 
 help:
 	@echo "make demo         run the server on a Valkey of its own, with a page at /demo"
 	@echo "make test         run all tests"
 	@echo "make test-lowest  run all tests with the lowest versions that are allowed, and on Redis 6.2"
+	@echo "make test-deploy  test what is in deploy/ with Debian's nginx, haproxy and systemd"
 	@echo "make bench        measure the server under load, and draw the result"
 	@echo "make e2e          show the charts of a real Superset in a real browser, in all kinds of trouble"
 	@echo "make browser      check the server and the demo's page with a headless Chromium"
@@ -39,7 +43,8 @@ help:
 	@echo "make reference    write the settings and metrics into the documentation anew"
 	@echo "make lint         check format, style and types"
 	@echo "make format       format the sources"
-	@echo "make package      build the wheel, install it in a new environment, and try it there"
+	@echo "make package      build wheel and sdist, check them, install the wheel and try it"
+	@echo "make changelog    show what the changelog will say of the next release"
 	@echo "make clean        remove what the other targets made"
 
 demo: $(VENV)/ready
@@ -52,6 +57,12 @@ test: $(VENV)/ready $(PEERS)
 test-lowest: .venv-lowest/ready $(PEERS)
 	TEST_REDIS=oldest .venv-lowest/bin/python $(TRIAL) -j $(JOBS) $(TESTS)
 	TEST_REDIS=oldest .venv-lowest/bin/python $(TRIAL) $(ALONE)
+
+# Installs what is missing, as root.
+test-deploy: $(VENV)/ready
+	dpkg --status $(DEPLOY_PACKAGES) >/dev/null 2>&1 || \
+		{ apt-get update --quiet && apt-get install --quiet --yes $(DEPLOY_PACKAGES); }
+	$(BIN)/python $(TRIAL) -j $(JOBS) $(DEPLOY)
 
 bench: $(VENV)/ready
 	$(BIN)/python -m benchmarks --rounds $(ROUNDS) --json benchmarks/results.jsonl \
@@ -89,11 +100,14 @@ format: $(VENV)/ready
 package: $(VENV)/ready
 	.ci/package $(CURDIR)/$(BIN)/python
 
+changelog: $(VENV)/ready
+	$(BIN)/towncrier build --draft --version Upcoming
+
 clean:
 	rm -rf .venv .venv-lowest .venv-e2e .mypy_cache .ruff_cache _trial_temp* build dist \
 		tests/peers/node_modules
 
-$(VENV)/ready: INSTALL := --group lint --group package --group browser --group docs
+$(VENV)/ready: INSTALL := $(addprefix --group ,lint package browser docs deploy)
 .venv-lowest/ready: INSTALL := --constraint tests/lowest.txt
 .venv-lowest/ready: tests/lowest.txt
 

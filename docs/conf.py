@@ -12,7 +12,7 @@ from sphinx.util.fileutil import copy_asset
 
 project = "gaq-twisted"
 root_doc = "docs/index"
-include_patterns = ["docs/**.md", "*.md"]
+include_patterns = ["docs/**.md", "deploy/*.md", "*.md"]
 exclude_patterns = [".venv*", "build", "dist", "_trial_temp*", "**/node_modules"]
 extensions = ["myst_parser"]
 # As deep as pages are linked into.

@@ -37,6 +37,7 @@ from gaq_twisted.statsd import StatsdReports, StatsdService
 from gaq_twisted.status.feed import StatusFeed
 from gaq_twisted.status.page import StatusPage
 from gaq_twisted.streams import Streams
+from gaq_twisted.systemd import Notifier
 from gaq_twisted.tail import Tail
 from gaq_twisted.upkeep import Upkeep
 
@@ -50,10 +51,16 @@ class Server(MultiService):
 
     _log = Logger()
 
-    def __init__(self, output: "LogOutput | None") -> None:
-        """Take the log observer of the application, or None to leave it twistd's own."""
+    def __init__(self, output: "LogOutput | None", notifier: Notifier) -> None:
+        """Take whom it talks to.
+
+        Args:
+            output: the log observer of the application, or None to leave it twistd's own.
+            notifier: is told how far its life is.
+        """
         super().__init__()
         self._output = output
+        self._notifier = notifier
         self.drain: Drain
         """How it says goodbye; set by whoever wires it."""
         self.reloader: Reloader
@@ -78,8 +85,20 @@ class Server(MultiService):
             self._log.critical("{reason}", event="cannot_listen", reason=message)
             raise SystemExit(f"gaq-ws: {message}") from None
 
+    def startService(self) -> None:
+        """Start all parts; the ports are open by then."""
+        super().startService()
+        self._notifier.ready("serving")
+
+    def reload(self) -> None:
+        """Read the settings and certificates again."""
+        self._notifier.reloading()
+        self.reloader.reload()
+        self._notifier.ready("serving")
+
     def stopService(self) -> "Deferred[Any]":
         """Say goodbye to the clients, and stop all parts then."""
+        self._notifier.stopping("letting the clients go")
         stop_parts = super().stopService
         return Deferred.fromCoroutine(self.drain.drain()).addBoth(lambda _: stop_parts())
 
@@ -90,6 +109,7 @@ def make_server(
     *,
     output: LogOutput | None = None,
     read_settings: Callable[[], Loaded] | None = None,
+    notifier: Notifier | None = None,
     first: Sequence[IService] = (),
     resources: Mapping[bytes, IResource] | None = None,
     endpoint: IStreamServerEndpoint | None = None,
@@ -103,6 +123,7 @@ def make_server(
         reactor: the reactor.
         output: where the application logs; None to leave that to twistd.
         read_settings: reads the settings again, for a reload; raises ConfigError.
+        notifier: tells the service manager; nobody is told if None.
         first: services to start before all others.
         resources: further HTTP resources by the first part of their path.
         endpoint: where to listen; where the settings say if None.
@@ -178,7 +199,8 @@ def make_server(
     )
     upkeep = Upkeep(hub, door, refusals, metrics, StatsdReports(metrics, statsd), settings, reactor)
 
-    server = Server(output)
+    notifier = notifier or Notifier({})
+    server = Server(output, notifier)
     server.drain = Drain(
         hub, lookout, listeners.services, sockets.when_all_closed, settings, reactor
     )
@@ -201,6 +223,7 @@ def make_server(
         replays,
         upkeep,
         *([status] if settings.internal_listen else []),
+        *notifier.timers(reactor),
         *internal.services,
         *listeners.services,
     ):

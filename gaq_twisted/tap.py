@@ -6,7 +6,9 @@ The one place that imports the reactor.
 import atexit
 import encodings.idna  # noqa: F401 - looking up a host name wants it, perhaps after a chroot
 import os
+import sys
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +77,11 @@ class Options(usage.Options):
 
             run(self.config_file(), os.environ, **details)
 
+    def opt_version(self) -> None:
+        """Show the version of gaq-ws and exit."""
+        print(f"gaq-ws {version('gaq-twisted')}")
+        sys.exit(0)
+
     def config_file(self) -> Path | None:
         """Return the file that holds the settings, or None if there is none."""
         if self["config"]:
@@ -104,6 +111,7 @@ def makeService(options: Options) -> IService:
     from gaq_twisted.logs import LogOutput
     from gaq_twisted.service import make_server
     from gaq_twisted.signals import handle_signals
+    from gaq_twisted.systemd import Notifier
 
     reactor.callWhenRunning(calm_collector, reactor)
 
@@ -123,6 +131,7 @@ def makeService(options: Options) -> IService:
             reactor,
             output=output,
             read_settings=read_settings,
+            notifier=Notifier(os.environ),
             max_files=files.allow_many(),
             give_up=give_up,
         )
@@ -130,5 +139,5 @@ def makeService(options: Options) -> IService:
         raise SystemExit("\n".join(f"gaq-ws: {fault}" for fault in error.faults)) from None
     for warning in (*warnings, *doubts(settings)):
         _log.warn("{warning}", event="settings_warning", warning=warning)
-    reactor.callWhenRunning(handle_signals, reactor, server.reloader.reload)
+    reactor.callWhenRunning(handle_signals, reactor, server.reload)
     return server

@@ -150,6 +150,13 @@ class PageTests(SynchronousTestCase):
             r"[\w/]+\.py", lambda code: any((folder / code).exists() for folder in folders)
         )
 
+    def test_rooms(self) -> None:
+        """Every module has its place in the tables of rooms."""
+        page = (ROOT / "docs" / "how-it-works.md").read_text()
+        for file in _sources():
+            if file.name != "__init__.py":
+                self.assertIn(f"`{file.name}`", page)
+
     def test_metrics(self) -> None:
         """What looks like a metric is one."""
         names = {name for metric in ALL for name in (metric.name, prometheus_name(metric))}
