@@ -31,7 +31,7 @@ from tests.processes import (
 )
 from tests.raw import RawClient
 from tests.rfc6455 import Frame
-from tests.samples import SECRET, cookie, token
+from tests.samples import SECRET, cookie, token, upgrade_request
 
 # As in /proc/net/tcp.
 _ESTABLISHED = "01"
@@ -152,16 +152,8 @@ class StopTests(OperationsTestCase):
 
     def raw_client(self, server: Server, channel: str, last_id: str = "") -> RawClient:
         """Return a client of that channel."""
-        lines = (
-            f"GET /?last_id={last_id} HTTP/1.1" if last_id else "GET / HTTP/1.1",
-            "Host: x",
-            "Connection: Upgrade",
-            "Upgrade: websocket",
-            "Sec-WebSocket-Version: 13",
-            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
-            f"Cookie: {cookie(channel)}",
-        )
-        return RawClient(server.port, "\r\n".join([*lines, "", ""]).encode())
+        target = f"/?last_id={last_id}" if last_id else "/"
+        return RawClient(server.port, upgrade_request(target=target, channel=channel))
 
     def test_second_signal(self) -> None:
         """A second signal ends it at once."""
@@ -322,13 +314,8 @@ class ListenTests(OperationsTestCase):
         port = free_port()
         server = self.start(LISTEN=f"haproxy:tcp:{port}:interface=127.0.0.1", LOG_LEVEL="debug")
         with socket.create_connection(("127.0.0.1", port), DEADLINE_SECONDS) as connection:
-            connection.sendall(
-                b"PROXY TCP4 198.51.100.7 127.0.0.1 4711 80\r\nGET / HTTP/1.1\r\nHost: x\r\n"
-                b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-                b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nCookie: "
-                + cookie().encode()
-                + b"\r\n\r\n"
-            )
+            proxy_header = b"PROXY TCP4 198.51.100.7 127.0.0.1 4711 80\r\n"
+            connection.sendall(proxy_header + upgrade_request())
             self.assertTrue(connection.recv(100).startswith(b"HTTP/1.1 101"))
             server.wait_for_text("tcp4:198.51.100.7:4711 joined")
 
