@@ -11,7 +11,7 @@ from playwright.sync_api import Page
 
 from browser.chromium import DEADLINE_MS, REFUSED, BrowserTestCase
 from tests.processes import DEADLINE_SECONDS, PREFIX, Server, environment, free_port
-from tests.samples import CHANNEL, cookie, job_data, token
+from tests.samples import CHANNEL, job_data, token, upgrade_request
 
 # Opens a socket and notes all that happens to it.
 _CONNECT = """(url) => {
@@ -144,12 +144,7 @@ class PingTests(ScriptTestCase):
     def pings_until_ended(self, port: int) -> int:
         """Connect without answering pings; return how many there were before the server's end."""
         with socket.create_connection(("127.0.0.1", port), DEADLINE_SECONDS) as client:
-            client.sendall(
-                b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
-                b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-                b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-                b"Cookie: %b\r\n\r\n" % cookie("another channel").encode()
-            )
+            client.sendall(upgrade_request(channel="another channel"))
             received = b""
             try:
                 while chunk := client.recv(4096):

@@ -92,8 +92,9 @@ class Doorman(Protocol):
 
     @property
     def peer(self) -> str:
-        """The address of the other end."""
-        address: Any = self._address
+        """The address of the other end, or of whom a PROXY header names."""
+        transport: Any = self.transport
+        address = transport.getPeer()
         return str(getattr(address, "host", address))
 
     def _answer(self, status: HTTPStatus, text: str) -> None:
@@ -104,6 +105,7 @@ class Doorman(Protocol):
 
     def _hand_over(self, protocol: Any, head: Head) -> None:
         self._door.waits_no_more(self)
+        client = self._door.proxies.client(self.peer, head)
         transport: Any = self.transport
         if isinstance(transport, ProtocolWrapper):
             transport.wrappedProtocol = protocol
@@ -111,7 +113,6 @@ class Doorman(Protocol):
             transport.protocol = protocol
         self.transport = None
         protocol.makeConnection(transport)
-        client = self._door.proxies.client(self.peer, head)
         if client is not None:
             protocol.peer = f"{client} by way of {protocol.peer}"
         protocol.dataReceived(bytes(head))

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -194,7 +194,78 @@ class Proxy:
                 sink.shutdown(socket.SHUT_WR)
 
 
-class Server:
+class Program:
+    """A process of a test, and its output."""
+
+    def __init__(
+        self,
+        test: SynchronousTestCase,
+        command: Sequence[str | Path],
+        *,
+        environ: Mapping[str, str] | None = None,
+        directory: Path | None = None,
+        **more: Any,
+    ) -> None:
+        """Start it; the test ends it, with whatever it has started itself.
+
+        Args:
+            test: the test that it is for.
+            command: the program and its arguments.
+            environ: the environment variables for it, beside PATH.
+            directory: where it runs; where the test runs if None.
+            more: further arguments for subprocess.Popen.
+        """
+        temporary = tempfile.TemporaryDirectory()
+        test.addCleanup(temporary.cleanup)
+        self._output = Path(temporary.name) / "output"
+        with self._output.open("ab") as output:
+            self.process = subprocess.Popen(
+                command,
+                cwd=directory,
+                env={"PATH": os.environ["PATH"], **(environ or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                **more,
+            )
+        test.addCleanup(self._end)
+
+    def text(self) -> str:
+        """Return what it has written so far."""
+        return self._output.read_text()
+
+    def wait(self) -> int:
+        """Wait until it has ended; return its exit code."""
+        return self.process.wait(DEADLINE_SECONDS)
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send it a signal and wait for its end; return its exit code."""
+        self.process.send_signal(number)
+        return self.wait()
+
+    def wait_until(self, condition: Callable[[], bool], otherwise: str) -> None:
+        """Wait until a condition holds; fail at once if the process ends before.
+
+        Args:
+            condition: called until it returns True.
+            otherwise: the text of the failure when it never does.
+        """
+
+        def over() -> bool:
+            return condition() or self.process.poll() is not None
+
+        wait_until(over, lambda: f"{otherwise}:\n{self.text()}")
+        if not condition():
+            raise AssertionError(f"{otherwise}, and it has ended:\n{self.text()}")
+
+    def _end(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+class Server(Program):
     """A `twistd gaq-ws` process in a directory of its own."""
 
     def __init__(
@@ -225,7 +296,6 @@ class Server:
             directory = Path(temporary.name)
         self.directory = directory
         self.port = int(environ["PORT"]) if environ.get("PORT", "").isdigit() else 0
-        self.output = directory / "output"
         self.environ = environ
         """Its environment, beside PATH."""
 
@@ -240,36 +310,18 @@ class Server:
         if passed:
             script = 'exec 3<&$0; export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=gaq; exec "$@"'
             program = ["bash", "-c", script, str(passed[0]), *program]
-        with self.output.open("ab") as output:
-            self.process = subprocess.Popen(
-                program,
-                pass_fds=passed,
-                cwd=directory,
-                env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environ},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-                preexec_fn=prepare,
-            )
-        test.addCleanup(self._end)
-
-    def wait(self) -> int:
-        """Wait until it has ended; return its exit code."""
-        return self.process.wait(DEADLINE_SECONDS)
-
-    def stop(self, number: int = signal.SIGTERM) -> int:
-        """Send it a signal and wait for its end; return its exit code."""
-        self.process.send_signal(number)
-        return self.wait()
-
-    def text(self) -> str:
-        """Return what it has written so far."""
-        return self.output.read_text()
+        super().__init__(
+            test,
+            program,
+            environ={"PYTHONPATH": str(ROOT), **environ},
+            directory=directory,
+            pass_fds=passed,
+            preexec_fn=prepare,
+        )
 
     def wait_for_text(self, text: str) -> None:
         """Wait until it has written that."""
-        self._wait_until(lambda: text in self.text(), f"no {text!r}")
+        self.wait_until(lambda: text in self.text(), f"no {text!r}")
 
     def wait_until_ready(self) -> None:
         """Wait until it answers health checks and follows the stream."""
@@ -278,21 +330,7 @@ class Server:
 
     def wait_until_healthy(self) -> None:
         """Wait until it answers health checks."""
-        self._wait_until(lambda: health(self.port) == 200, "not healthy")
-
-    def _wait_until(self, condition: Callable[[], bool], otherwise: str) -> None:
-        def over() -> bool:
-            return condition() or self.process.poll() is not None
-
-        wait_until(over, lambda: f"{otherwise}:\n{self.text()}")
-        if not condition():
-            raise AssertionError(f"{otherwise}, and it has ended:\n{self.text()}")
-
-    def _end(self) -> None:
-        # With whatever it started itself.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        self.wait_until(lambda: health(self.port) == 200, "not healthy")
 
 
 class Tab:

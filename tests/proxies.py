@@ -19,13 +19,13 @@ from websockets.typing import Origin
 from tests.processes import (
     DEADLINE_SECONDS,
     ROOT,
+    Program,
     RedisProcess,
     Server,
     environment,
     free_port,
     wait_until,
 )
-from tests.programs import Program
 from tests.samples import cookie
 
 HOST = "superset.example.com"

@@ -44,3 +44,18 @@ def token(channel: object = CHANNEL, *, secret: str = SECRET, **claims: object) 
 def cookie(channel: object = CHANNEL) -> str:
     """Return the Cookie header of a browser that is logged in to Superset."""
     return f"async-token={token(channel, exp=int(time.time()) + 3600)}; session=.eJw"
+
+
+def upgrade_request(*more: str, target: str = "/ws", channel: object = CHANNEL) -> bytes:
+    """Return the shortest request for a WebSocket that is let in, with further headers."""
+    lines = (
+        f"GET {target} HTTP/1.1",
+        "Host: gaq.test",
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        f"Cookie: {cookie(channel)}",
+        *more,
+    )
+    return "\r\n".join([*lines, "", ""]).encode()

@@ -8,8 +8,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from gaq_twisted.cli import twistd_arguments
-from tests.processes import RedisProcess, Tab, environment, health
-from tests.programs import Program
+from tests.processes import Program, RedisProcess, Tab, environment, health
 
 COMMAND = Path(sys.executable).with_name("gaq-ws")
 

@@ -31,13 +31,13 @@ from gaq_twisted.settings import all_settings
 from tests.processes import (
     DEADLINE_SECONDS,
     ROOT,
+    Program,
     RedisProcess,
     Tab,
     environment,
     free_port,
     health,
 )
-from tests.programs import Program
 from tests.samples import SECRET
 from tests.sandbox import Rules, allowed_calls
 

@@ -12,26 +12,11 @@ from gaq_twisted.metrics import REQUEST_REJECTED, UPGRADE_REJECTED
 from gaq_twisted.settings import Network
 from tests.fakes import finish
 from tests.memory import PEER, Browser, MemoryServer
-from tests.samples import cookie, job_event
+from tests.samples import cookie, job_event, upgrade_request
 
 HEALTH = b"GET /health HTTP/1.1\r\nHost: gaq.test\r\n\r\n"
 # Room for two connections, one of them a WebSocket.
 FILES_FOR_TWO = 66
-
-
-def upgrade_request(*more: str) -> bytes:
-    """Return what a browser sends, with further headers."""
-    lines = (
-        "GET /ws HTTP/1.1",
-        "Host: gaq.test",
-        "Connection: Upgrade",
-        "Upgrade: websocket",
-        "Sec-WebSocket-Version: 13",
-        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
-        f"Cookie: {cookie()}",
-        *more,
-    )
-    return "\r\n".join([*lines, "", ""]).encode()
 
 
 def status(browser: Browser) -> int:

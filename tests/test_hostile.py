@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.processes import DEADLINE_SECONDS, RedisProcess, Server, Tab, environment, wait_until
-from tests.samples import CHANNEL, cookie, job_data, token
+from tests.samples import CHANNEL, job_data, token, upgrade_request
 
 OTHER_CHANNEL = "121a0484-17a2-480e-a50b-ed5f95c34312"
 HEALTH = b"GET /health HTTP/1.0\r\n\r\n"
@@ -44,16 +44,7 @@ class HostileTestCase(SynchronousTestCase):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.settimeout(DEADLINE_SECONDS)
         connection.connect(("127.0.0.1", server.port))
-        lines = (
-            "GET / HTTP/1.1",
-            "Host: 127.0.0.1",
-            "Connection: Upgrade",
-            "Upgrade: websocket",
-            "Sec-WebSocket-Version: 13",
-            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
-            f"Cookie: {cookie(channel)}",
-        )
-        connection.sendall("\r\n".join([*lines, "", ""]).encode())
+        connection.sendall(upgrade_request(channel=channel))
         self.assertTrue(connection.recv(12).startswith(b"HTTP/1.1 101"))
         return connection
 

@@ -20,7 +20,7 @@ from tests.processes import (
     health,
     wait_until,
 )
-from tests.samples import CHANNEL, job_data, token
+from tests.samples import CHANNEL, job_data, token, upgrade_request
 
 OTHER_CHANNEL = "121a0484-17a2-480e-a50b-ed5f95c34312"
 
@@ -214,16 +214,11 @@ class LiveTests(SynchronousTestCase):
     def test_silent_socket_is_ended(self) -> None:
         """A client that answers no ping is dropped; one that answers stays."""
         server = self.start(PING_SOCKETS_INTERVAL_MS="100", SOCKET_RESPONSE_TIMEOUT_MS="500")
-        request = (
-            f"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            f"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
-            f"Cookie: async-token={token()}\r\n\r\n"
-        )
         with (
             Tab(server.port) as tab,
             socket.create_connection(("127.0.0.1", server.port), DEADLINE_SECONDS) as silent,
         ):
-            silent.sendall(request.encode())
+            silent.sendall(upgrade_request())
             received = b""
             try:
                 while chunk := silent.recv(1000):

@@ -3,10 +3,12 @@
 import contextlib
 import json
 import os
+import resource
 import signal
 import socket
 import ssl
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -27,7 +29,9 @@ from tests.processes import (
     free_port,
     wait_until,
 )
-from tests.samples import SECRET, cookie, token
+from tests.raw import RawClient
+from tests.rfc6455 import Frame
+from tests.samples import SECRET, cookie, token, upgrade_request
 
 # As in /proc/net/tcp.
 _ESTABLISHED = "01"
@@ -103,12 +107,65 @@ class StopTests(OperationsTestCase):
         self.assertEqual(first.wait(), 0)
         self.assertNotIn("Traceback", first.text())
 
+    def test_many(self) -> None:
+        """Each of 5,000 clients gets a close frame, and the replacement sends it what it missed."""
+        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        count, channels = min(5000, files - 500), 50
+        first = self.start(DRAIN_MS="2000")
+        clients = [self.raw_client(first, f"channel {n % channels}") for n in range(count)]
+        published = 0
+
+        def publish() -> None:
+            nonlocal published
+            published += 1
+            for n in range(channels):
+                self.redis.publish(f"job {published}", channel=f"channel {n}")
+
+        publish()
+        sent = f"ws_frames_sent_total {float(count)}"
+        wait_until(lambda: sent in get(first.port, "/metrics")[1], lambda: "not sent")
+        first.process.send_signal(signal.SIGTERM)
+        while first.process.poll() is None:
+            publish()
+        self.assertEqual(first.process.returncode, 0)
+        second = Server(self, first.environ)
+        second.wait_for_text("following the global stream")
+        publish()
+        got_at_first = []
+        for number, client in enumerate(clients):
+            with client:
+                *events, close = client.read_to_end()
+            self.assertEqual((close.opcode, close.payload[:2]), (8, (1001).to_bytes(2, "big")))
+            jobs = [json.loads(event.payload) for event in events]
+            got_at_first.append(len(jobs))
+            last_id = jobs[-1]["id"]
+            with self.raw_client(second, f"channel {number % channels}", last_id) as back:
+                wanted = [f"job {n}" for n in range(len(jobs) + 1, published + 1)]
+                frames = back.read_until(partial(_holds, wanted[-1]))
+            jobs.extend(json.loads(frame.payload) for frame in frames if frame.opcode == 1)
+            self.assertEqual(
+                [job["job_id"] for job in jobs], [f"job {n}" for n in range(1, published + 1)]
+            )
+        # They were let go one after the other.
+        self.assertLess(min(got_at_first), max(got_at_first))
+        self.assertNotIn("Traceback", first.text())
+
+    def raw_client(self, server: Server, channel: str, last_id: str = "") -> RawClient:
+        """Return a client of that channel."""
+        target = f"/?last_id={last_id}" if last_id else "/"
+        return RawClient(server.port, upgrade_request(target=target, channel=channel))
+
     def test_second_signal(self) -> None:
         """A second signal ends it at once."""
         server = self.start(DRAIN_DELAY_MS="60000")
         server.process.send_signal(signal.SIGTERM)
         server.wait_for_text("stopping in 60.0 s")
         self.assertEqual(server.stop(signal.SIGTERM), 128 + signal.SIGTERM)
+
+
+def _holds(job: str, frame: Frame) -> bool:
+    """Return whether a frame is the event of that job."""
+    return f'"{job}"'.encode() in frame.payload
 
 
 class ReloadTests(OperationsTestCase):
@@ -261,15 +318,13 @@ class ListenTests(OperationsTestCase):
         port = free_port()
         server = self.start(LISTEN=f"haproxy:tcp:{port}:interface=127.0.0.1", LOG_LEVEL="debug")
         with socket.create_connection(("127.0.0.1", port), DEADLINE_SECONDS) as connection:
-            connection.sendall(
-                b"PROXY TCP4 198.51.100.7 127.0.0.1 4711 80\r\nGET / HTTP/1.1\r\nHost: x\r\n"
-                b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-                b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nCookie: "
-                + cookie().encode()
-                + b"\r\n\r\n"
-            )
+            proxy_header = b"PROXY TCP4 198.51.100.7 127.0.0.1 4711 80\r\n"
+            connection.sendall(proxy_header + upgrade_request())
             self.assertTrue(connection.recv(100).startswith(b"HTTP/1.1 101"))
             server.wait_for_text("tcp4:198.51.100.7:4711 joined")
+        with socket.create_connection(("127.0.0.1", port), DEADLINE_SECONDS) as connection:
+            connection.sendall(b"PROXY TCP4 198.51.100.8 127.0.0.1 4711 80\r\nnonsense\r\n\r\n")
+            server.wait_for_text("refused a request of 198.51.100.8 with 400")
 
     def test_systemd(self) -> None:
         """A socket that systemd has opened is used."""
