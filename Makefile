@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := gaq_twisted tests twisted benchmarks browser e2e
+SOURCES := gaq_twisted tests twisted benchmarks browser e2e docs
 # Most tests wait for other processes most of the time. The one that measures itself runs
 # alone, and shows what it prints.
 JOBS ?= 4
@@ -28,7 +28,7 @@ ROUNDS ?= 3
 SCENARIOS ?=
 CHROMIUM := /usr/bin/chromium
 
-.PHONY: help demo test test-lowest test-deploy bench browser screenshots e2e lint format package changelog clean
+.PHONY: help demo test test-lowest test-deploy bench browser screenshots e2e docs reference lint format package changelog clean
 
 help:
 	@echo "make demo         run the server on a Valkey of its own, with a page at /demo"
@@ -39,6 +39,8 @@ help:
 	@echo "make e2e          show the charts of a real Superset in a real browser, in all kinds of trouble"
 	@echo "make browser      check the server and the demo's page with a headless Chromium"
 	@echo "make screenshots  make the pictures of the demo's page for the documentation"
+	@echo "make docs         build the documentation in build/docs, and check all links in it"
+	@echo "make reference    write the settings and metrics into the documentation anew"
 	@echo "make lint         check format, style and types"
 	@echo "make format       format the sources"
 	@echo "make package      build wheel and sdist, check them, install the wheel and try it"
@@ -75,6 +77,17 @@ browser: $(VENV)/ready | $(CHROMIUM)
 screenshots: $(VENV)/ready | $(CHROMIUM)
 	$(BIN)/python $(TRIAL) browser.screenshots
 
+docs: $(VENV)/ready
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env \
+		--conf-dir docs --doctree-dir build/doctrees . build/docs
+	@echo "the documentation is in build/docs/index.html"
+
+reference: $(VENV)/ready
+	$(BIN)/python -m gaq_twisted.reference configuration > docs/configuration.md
+	$(BIN)/python -m gaq_twisted.reference schema > docs/config.schema.json
+	$(BIN)/python -m gaq_twisted.reference example > config.example.json
+	$(BIN)/python -m gaq_twisted.reference metrics > docs/metrics.md
+
 lint: $(VENV)/ready
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
@@ -94,7 +107,7 @@ clean:
 	rm -rf .venv .venv-lowest .venv-e2e .mypy_cache .ruff_cache _trial_temp* build dist \
 		tests/peers/node_modules
 
-$(VENV)/ready: INSTALL := --group lint --group package --group deploy --group browser
+$(VENV)/ready: INSTALL := $(addprefix --group ,lint package browser docs deploy)
 .venv-lowest/ready: INSTALL := --constraint tests/lowest.txt
 .venv-lowest/ready: tests/lowest.txt
 

@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.loads import LOADS, Result
+from benchmarks.loads import LOADS, ORDINARY, Result
 from benchmarks.report import Results, goal_table, read_results, row, write_plot
 from benchmarks.servers import OURS, Server
 from benchmarks.target import Target
@@ -115,7 +115,7 @@ def _options() -> Any:
     parser.add_argument("--secret", default="", help="its jwtSecret")
     parser.add_argument("--prefix", default="async-events-", help="its redisStreamPrefix")
     options = parser.parse_args()
-    options.loads = options.loads or list(LOADS)
+    options.loads = options.loads or ORDINARY
     for name in options.loads:
         if name not in LOADS:
             parser.error(f"no load {name!r}; there are: {', '.join(LOADS)}")

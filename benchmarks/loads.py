@@ -319,6 +319,82 @@ def _latencies(
     return meter.seconds, busy
 
 
+def steady(
+    target: Target, progress: Progress, *, rate: int, heard: bool = False, seconds: int = 20
+) -> Result:
+    """Publish so many events a second, of 100 channels; CPU and Redis's output per event."""
+    crowd = Crowd(target.address)
+    publisher = target.publisher()
+    channels = [f"steady-{index:03d}" for index in range(100)]
+    crowd.open([target.request(channel) for channel in channels if heard])
+    crowd.open([target.request("marker")])
+    _settle(crowd)
+    crowd.received = 0
+    count = rate * seconds
+    commands = publisher.commands([channels[index % len(channels)] for index in range(count)])
+    marker = publisher.commands(["marker"])
+    frames_bytes = heard * count * frame_bytes(channels[0]) + frame_bytes("marker")
+    sent = 0
+    sent_before = target.redis_output_bytes()
+    meter = _Meter(target)
+    began = time.perf_counter()
+    while sent < count:
+        # Workers publish one by one.
+        due = min(count, int((time.perf_counter() - began) * rate) + 1)
+        publisher.send(commands[sent:due])
+        sent = due
+        progress(sent / count)
+        crowd.poll(max(0.0, began + sent / rate - time.perf_counter()))
+    publisher.send(marker)
+    crowd.receive(frames_bytes, lambda _: None, time.monotonic() + _DEADLINE_SECONDS)
+    meter.stop()
+    output_bytes = target.redis_output_bytes() - sent_before
+    crowd.close_all()
+    publisher.close()
+    return Result(
+        meter.cpu_seconds / count * 1e6,
+        "µs CPU an event",
+        meter.generator_busy,
+        {
+            "events/s": count / meter.seconds,
+            "server busy": meter.server_busy,
+            "Redis bytes an event": output_bytes / count,
+            "Redis bytes/s": output_bytes / meter.seconds,
+        },
+    )
+
+
+def idle(target: Target, progress: Progress, *, sockets: int, seconds: int = 40) -> Result:
+    """Hold sockets that are only pinged; CPU as a part of one core."""
+    sockets = _most_sockets(sockets)
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe()
+    process = context.Process(target=_stay_idle, args=(target, sockets, 0, there))
+    process.start()
+    here.recv()
+    sent_before = target.redis_output_bytes()
+    meter = _Meter(target)
+    for second in range(seconds):
+        time.sleep(1)
+        progress((second + 1) / seconds)
+    meter.stop()
+    output_bytes = target.redis_output_bytes() - sent_before
+    rss_bytes = target.rss_bytes()
+    here.send("end")
+    busy = here.recv()
+    process.join()
+    return Result(
+        meter.server_busy * 100,
+        "% of a core",
+        busy,
+        {
+            "sockets": sockets,
+            "MB in all": rss_bytes / 1e6,
+            "Redis bytes/s": output_bytes / meter.seconds,
+        },
+    )
+
+
 def catchup(target: Target, progress: Progress) -> Result:
     """Reconnect with last_id on a quiet system; until the last of 3 missed events is there."""
     times, count = [], 25
@@ -436,5 +512,13 @@ LOADS: Mapping[str, Load] = {
     "fanout-20000": partial(fanout, sockets=20_000),
     "discard-10": partial(discard, channels=10),
     "discard-100000": partial(discard, channels=100_000),
+    # What a replica costs at a steady pace, for docs/scaling.md; these take 20 to 40 s each.
+    **{f"idle-{count}": partial(idle, sockets=count) for count in (0, 1_000, 5_000, 20_000)},
+    **{f"steady-{rate}": partial(steady, rate=rate) for rate in (1, 10, 100, 1_000, 5_000, 20_000)},
+    "heard-100": partial(steady, rate=100, heard=True),
+    "heard-1000": partial(steady, rate=1_000, heard=True),
 }
 """All loads by name."""
+
+ORDINARY = [name for name in LOADS if not name.startswith(("idle", "steady", "heard"))]
+"""Those that are run if none is named."""

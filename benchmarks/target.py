@@ -1,6 +1,7 @@
 """What is measured: a server process, by its port and pid, and the Redis that it follows."""
 
 import os
+import re
 import socket
 import time
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ EVENT_FIELDS = (
     '"job_id":"6bb0b3a8-2e5b-4b4e-9c1a-3f1c7d0a9e55","user_id":"1","status":"done","errors":[],'
     '"result_url":"/api/v1/chart/data/9f2c1c35b3f94a0c8a5d3a2f0a6f1e77"'
 )
+_OUTPUT_BYTES = re.compile(rb"total_net_output_bytes:(\d+)\r")
 
 
 class Target:
@@ -46,6 +48,15 @@ class Target:
         """Return the process's resident memory."""
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGESIZE")
+
+    def redis_output_bytes(self) -> int:
+        """Return how much Redis has sent to all its clients; this question counts little."""
+        with socket.create_connection(self.redis_address) as connection:
+            connection.sendall(_command(b"INFO", b"stats"))
+            answer = b""
+            while (found := _OUTPUT_BYTES.search(answer)) is None:
+                answer += connection.recv(2**16)
+            return int(found[1])
 
     def request(self, channel: str, last_id: str | None = None) -> bytes:
         """Return an upgrade request as a browser of that channel would send it."""

@@ -32,6 +32,7 @@ class Listeners:
         factory: IProtocolFactory,
         reactor: Any,
         *,
+        setting: str = "listen",
         reuse_port: bool = False,
     ) -> None:
         """Make the services, not started.
@@ -40,6 +41,7 @@ class Listeners:
             endpoints: endpoint strings, or endpoints.
             factory: takes the connections.
             reactor: provides what the endpoints need.
+            setting: the key of the setting that names the endpoints, for messages.
             reuse_port: whether other processes may listen on the same TCP ports.
 
         Raises:
@@ -47,6 +49,7 @@ class Listeners:
         """
         self.services: list[IService] = []
         """One for each endpoint."""
+        self._setting = setting
         self._certificates: dict[str, _Certificates] = {}
         for text in endpoints:
             if not isinstance(text, str):
@@ -56,12 +59,12 @@ class Listeners:
                 self.services.append(one)
                 continue
             if text.startswith("ssl:"):
-                self._certificates[text] = _Certificates(_context_factory(text))
+                self._certificates[text] = _Certificates(self._context_factory(text))
             listening: Any = _ListeningReactor(reactor, reuse_port, self._certificates.get(text))
             try:
                 self.services.append(service(text, factory, reactor=listening))
             except Exception as error:
-                raise _not_usable(text, error) from None
+                raise self._not_usable(text, error) from None
 
     def read_certificates(self) -> "Certificates":
         """Return the certificates as their files are now; they are not used yet.
@@ -69,12 +72,34 @@ class Listeners:
         Raises:
             ConfigError: if a file cannot be used.
         """
-        return {text: _context_factory(text) for text in self._certificates}
+        return {text: self._context_factory(text) for text in self._certificates}
 
     def apply(self, certificates: "Certificates") -> None:
         """Use these certificates for connections that are made from now on."""
         for text, context_factory in certificates.items():
             self._certificates[text].current = context_factory
+
+    def _context_factory(self, text: str) -> IOpenSSLContextFactory:
+        """Return what makes the TLS contexts of an endpoint, from its files as they are now."""
+        capture: Any = _Capture()
+        factory: Any = None
+        try:
+            serverFromString(capture, text).listen(factory)
+            capture.context_factory.getContext()
+        except Exception as error:
+            raise self._not_usable(text, error) from None
+        made: IOpenSSLContextFactory = capture.context_factory
+        return made
+
+    def _not_usable(self, text: str, error: Exception) -> ConfigError:
+        """Return an error that says which endpoint cannot be used, and why."""
+        if isinstance(error, OSError):
+            reason = f"{error.filename}: {error.strerror}"
+        elif isinstance(error, SSL.Error | crypto.Error):
+            reason = "a certificate or key in its files is broken, or they do not belong together"
+        else:
+            reason = f"it is not an endpoint string of Twisted: {error}"
+        return ConfigError([f"{self._setting}: {text} cannot be used: {reason}"])
 
 
 Certificates = dict[str, IOpenSSLContextFactory]
@@ -142,27 +167,3 @@ class _Capture:
     def listenSSL(self, port: int, factory: Any, contextFactory: Any, **more: object) -> None:
         """Take note."""
         self.context_factory = contextFactory
-
-
-def _context_factory(text: str) -> IOpenSSLContextFactory:
-    """Return what makes the TLS contexts of an endpoint, from its files as they are now."""
-    capture: Any = _Capture()
-    factory: Any = None
-    try:
-        serverFromString(capture, text).listen(factory)
-        capture.context_factory.getContext()
-    except Exception as error:
-        raise _not_usable(text, error) from None
-    made: IOpenSSLContextFactory = capture.context_factory
-    return made
-
-
-def _not_usable(text: str, error: Exception) -> ConfigError:
-    """Return an error that says which endpoint cannot be used, and why."""
-    if isinstance(error, OSError):
-        reason = f"{error.filename}: {error.strerror}"
-    elif isinstance(error, SSL.Error | crypto.Error):
-        reason = "a certificate or key in its files is broken, or they do not belong together"
-    else:
-        reason = f"it is not an endpoint string of Twisted: {error}"
-    return ConfigError([f"listen: {text} cannot be used: {reason}"])

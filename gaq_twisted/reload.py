@@ -19,7 +19,7 @@ class Reloader:
         self,
         settings: Settings,
         read: Callable[[], Loaded],
-        listeners: Listeners,
+        listeners: Sequence[Listeners],
         sockets: EventSocketFactory,
         others: Sequence[Callable[[Settings], None]],
     ) -> None:
@@ -42,7 +42,7 @@ class Reloader:
         """Read the settings and certificates again; where they cannot be used, nothing changes."""
         try:
             loaded = self._read()
-            certificates = self._listeners.read_certificates()
+            certificates = [one.read_certificates() for one in self._listeners]
             self._sockets.apply(loaded.settings)
         except ConfigError as error:
             for fault in error.faults:
@@ -50,7 +50,8 @@ class Reloader:
                     "the settings stay as they were: {fault}", event="reload_failed", fault=fault
                 )
             return
-        self._listeners.apply(certificates)
+        for one, current in zip(self._listeners, certificates, strict=True):
+            one.apply(current)
         for apply in self._others:
             apply(loaded.settings)
         self._tell(loaded)

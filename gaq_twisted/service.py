@@ -195,6 +195,7 @@ def make_server(
         settings.internal_listen,
         EventSite(resource_tree(internal_resources), reactor=reactor),
         reactor,
+        setting="internalListen",
     )
     upkeep = Upkeep(hub, door, refusals, metrics, StatsdReports(metrics, statsd), settings, reactor)
 
@@ -206,7 +207,7 @@ def make_server(
     server.reloader = Reloader(
         settings,
         read_settings or (lambda: Loaded(settings, [], {})),
-        listeners,
+        [listeners, internal],
         sockets,
         [
             *(door.apply, hub.apply, upkeep.apply, server.drain.apply),

@@ -87,7 +87,12 @@ class Notifier:
                 sender.settimeout(patience_seconds)
                 sender.sendto("\n".join(lines).encode(), self._socket)
         except OSError as error:
-            self._log.warn("cannot notify systemd of {what}: {error}", what=lines[0], error=error)
+            self._log.warn(
+                "cannot notify systemd of {what}: {error}",
+                event="systemd_unreachable",
+                what=lines[0],
+                error=error,
+            )
 
 
 def _address(text: str) -> str | None:

@@ -259,9 +259,9 @@ class ListenTests(OperationsTestCase):
             return authority
 
         first = issue()
-        port = free_port()
-        text = f"ssl:{port}:privateKey={key}:certKey={chain}:interface=127.0.0.1"
-        server = self.start(LISTEN=text)
+        port, internal = free_port(), free_port()
+        files = f"privateKey={key}:certKey={chain}:interface=127.0.0.1"
+        server = self.start(LISTEN=f"ssl:{port}:{files}", INTERNAL_LISTEN=f"ssl:{internal}:{files}")
 
         def open_tab(authority: trustme.CA) -> ClientConnection:
             context = ssl.create_default_context()
@@ -280,6 +280,10 @@ class ListenTests(OperationsTestCase):
             server.wait_for_text("settings were read again")
             with open_tab(second) as other:
                 self.assert_delivers(tab, other)
+            context = ssl.create_default_context()
+            second.configure_trust(context)
+            with urlopen(f"https://localhost:{internal}/ready", context=context) as answer:
+                self.assertEqual(answer.status, 200)
             with self.assertRaises(ssl.SSLCertVerificationError):
                 open_tab(first)
             key.write_text("broken")
@@ -360,6 +364,9 @@ class ListenTests(OperationsTestCase):
             self.assertEqual(server.wait(), 1, text)
             self.assertIn(reason, server.text())
             self.assertNotIn("Traceback", server.text())
+        server = Server(self, environment(self.redis.port, INTERNAL_LISTEN="nonsense"))
+        self.assertEqual(server.wait(), 1)
+        self.assertIn("internalListen: nonsense cannot be used", server.text())
 
 
 def _connections(server: Server, port: int) -> int:
