@@ -10,7 +10,7 @@ from twisted.logger import Logger
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 
-from gaq_twisted.http1 import BadRequest, Head, answer, read_head
+from gaq_twisted.http1 import BadRequest, Head, answer, asks_for_no_body, read_head
 from gaq_twisted.protocol import EventSocketFactory
 from gaq_twisted.proxies import TrustedProxies
 from gaq_twisted.refusals import Refusals
@@ -100,7 +100,8 @@ class Doorman(Protocol):
     def _answer(self, status: HTTPStatus, text: str) -> None:
         self._is_answered = True
         transport: Any = self.transport
-        transport.write(answer(status, text))
+        without_body = asks_for_no_body(self._received)
+        transport.write(answer(status, text, without_body=without_body))
         transport.loseConnection()
 
     def _hand_over(self, protocol: Any, head: Head) -> None:

@@ -95,8 +95,8 @@ def read_head(received: bytes, max_bytes: int) -> tuple[Head, bytes] | None:
     absolute = _ABSOLUTE.fullmatch(target)
     if absolute is not None:
         # The host that it names counts (RFC 9112 section 3.2.2).
-        headers = [(name, value) for name, value in headers if name != b"host"]
-        headers.append((b"host", absolute[1]))
+        others = [(name, value) for name, value in headers if name != b"host"]
+        headers = [(b"host", absolute[1]), *others]
         target = absolute[2] if absolute[2].startswith(b"/") else b"/" + absolute[2]
     elif not target.startswith(b"/") and target != b"*":
         raise _bad("target", "the request's target is not a path")
@@ -105,13 +105,25 @@ def read_head(received: bytes, max_bytes: int) -> tuple[Head, bytes] | None:
     return head, received[start + size :]
 
 
-def answer(status: HTTPStatus, text: str, headers: Iterable[tuple[str, str]] = ()) -> bytes:
+def asks_for_no_body(received: bytes) -> bool:
+    """Return whether a request may be answered with a head only, whatever else it is."""
+    return received.removeprefix(b"\r\n").startswith(b"HEAD ")
+
+
+def answer(
+    status: HTTPStatus,
+    text: str,
+    headers: Iterable[tuple[str, str]] = (),
+    *,
+    without_body: bool = False,
+) -> bytes:
     """Return a whole response that ends the connection.
 
     Args:
         status: its status.
         text: its body, one line without the line's end.
         headers: further headers.
+        without_body: whether to leave the body out, as the answer to HEAD (RFC 9110 section 9.3.2).
     """
     body = f"{text}\n".encode()
     lines = [f"HTTP/1.1 {status.value} {status.phrase}"]
@@ -124,7 +136,7 @@ def answer(status: HTTPStatus, text: str, headers: Iterable[tuple[str, str]] = (
             *headers,
         )
     )
-    return "\r\n".join([*lines, "", ""]).encode() + body
+    return "\r\n".join([*lines, "", ""]).encode() + (b"" if without_body else body)
 
 
 def _headers(fields: bytes) -> Iterable[Header]:
@@ -133,7 +145,8 @@ def _headers(fields: bytes) -> Iterable[Header]:
         name, _, value = line.partition(b":")
         name, value = name.lower(), value.strip(b" \t")
         if name == b"cookie":
-            cookies.append(value)
+            # An empty one would leave white space at the end of them all.
+            cookies.extend([value] if value else [])
         else:
             yield name, value
     if cookies:

@@ -8,6 +8,7 @@ from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from gaq_twisted.door import Capacity
+from gaq_twisted.http1 import read_head
 from gaq_twisted.metrics import REQUEST_REJECTED, UPGRADE_REJECTED
 from gaq_twisted.settings import Network
 from tests.fakes import finish
@@ -96,6 +97,16 @@ class ServedTests(DoorTestCase):
             self.assertTrue(browser.lost)
             self.assertEqual(self.server.site.channel_count, 0)
 
+    def test_read_again(self) -> None:
+        """What is handed on is read the same again, be it of an absolute target or odd cookies."""
+        for request in (
+            b"GET http://a.test/ HTTP/1.1\r\nHost: b.test\r\nCookie: c=d\r\nX: y\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: a.test\r\nCookie: c=d\r\nCookie:\r\n\r\n",
+        ):
+            found = read_head(request, 1000)
+            assert found is not None
+            self.assertEqual(read_head(bytes(found[0]), 1000), found)
+
     def test_old_version(self) -> None:
         """HTTP/1.0 will do for a health check; an upgrade that it asks for is ignored."""
         self.assertTrue(self.sent(b"GET /health HTTP/1.0\r\n\r\n").received.endswith(b"OK"))
@@ -156,6 +167,22 @@ class RefusedTests(DoorTestCase):
                 self.assert_refused(400, "not_http", request.replace(b"GET /", line, 1))
             for version in (b"HTTP/2.0", b"HTTP/1.2", b"http/1.1", b"HTTP/1.1 ", b"HTTP/0.9", b""):
                 self.assert_refused(400, "not_http", request.replace(b"HTTP/1.1", version))
+
+    def test_head(self) -> None:
+        """The answer to HEAD has no body, whatever is wrong with it, or whatever it asks for."""
+        for request, code in (
+            (upgrade_request(), 404),
+            (HEALTH[:-4] + b"\r\nUpgrade: websocket\r\n\r\n", 200),
+            (HEALTH[:-4] + b"\r\nX\r\n\r\n", 400),
+            (b"\r\n" + HEALTH.replace(b"Host", b"X"), 400),
+            (HEALTH + b"x" * 20_000, 200),
+            (HEALTH[:-2] + b"x" * 20_000, 431),
+        ):
+            request = request.replace(b"GET ", b"HEAD ", 1)
+            browser = self.sent(request)
+            self.assertEqual((status(browser), browser.lost), (code, True), request[:99])
+            self.assertTrue(browser.received.endswith(b"\r\n\r\n"), browser.received)
+            self.assertEqual(browser.received.count(b"\r\n\r\n"), 1)
 
     def test_hosts(self) -> None:
         """A request without a host, or with two, is refused."""
