@@ -65,8 +65,10 @@ def _forwarded(head: Head) -> Iterator[_Address | None]:
 
 def _address(text: str) -> _Address | None:
     with_port = _IPV4_WITH_PORT.fullmatch(text)
+    # A zone may be any text, and means something on one machine only (RFC 4007 section 6).
+    bare, _, _ = text.strip("[]").partition("%")
     try:
-        address = ip_address(with_port[1] if with_port else text.strip("[]"))
+        address = ip_address(with_port[1] if with_port else bare)
     except ValueError:
         return None
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None

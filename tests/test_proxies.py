@@ -43,6 +43,11 @@ class ForwardedTests(SynchronousTestCase):
             self.assertIsNone(self.client(text), text)
         self.assertEqual(self.client("x, 10.2.2.2"), "10.2.2.2")
 
+    def test_zone(self) -> None:
+        """Of an address with a zone, which may be any text, only the address is shown."""
+        self.assertEqual(self.client("fe80::1%eth0 by way of 1.1.1.1"), "fe80::1")
+        self.assertEqual(self.client(CLIENT, peer="fd00::1%eth0"), CLIENT)
+
     def test_standard_header(self) -> None:
         """The header of RFC 7239 will do as well, as its examples show."""
         for value, expected in (
