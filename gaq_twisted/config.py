@@ -83,8 +83,8 @@ def load(file: Path | None, environ: Mapping[str, str]) -> Loaded:
             continue
         sources[setting.key] = found.source
         try:
-            values[setting.key] = msgspec.convert(found.value, setting.type, dec_hook=_make_text)
-        except msgspec.ValidationError:
+            values[setting.key] = _converted(found.value, setting)
+        except (msgspec.ValidationError, UnicodeEncodeError):
             faults.append(_refusal(setting, found))
     warnings.extend(_unknown_keys(document, [setting.key for setting in settings], file))
     if not faults:
@@ -93,6 +93,18 @@ def load(file: Path | None, environ: Mapping[str, str]) -> Loaded:
     if faults:
         raise ConfigError(faults)
     return Loaded(result, warnings, sources)
+
+
+def _converted(value: Any, setting: Setting) -> Any:
+    """Return a value of JSON as the setting's type.
+
+    Raises:
+        msgspec.ValidationError: if it is not allowed.
+        UnicodeEncodeError: if it holds bytes of the environment that are not UTF-8, or half a
+            surrogate pair; none could be sent, logged or compared.
+    """
+    json.dumps(value, ensure_ascii=False).encode()
+    return msgspec.convert(value, setting.type, dec_hook=_make_text)
 
 
 def _refusal(setting: Setting, found: _Found) -> str:
@@ -165,7 +177,7 @@ def _in_environment(
         return _Found(text, f"{name} in the environment") if text.strip() else None
     text = text.strip()
     if setting.base_type is int and _SERVICE_LINK.match(text):
-        warnings.append(f"ignored {name}={text}: Kubernetes sets it for a service of that name")
+        warnings.append(f"ignored {name}={_one_line(text)}: Kubernetes sets it for a service of that name")
         return None
     if not text:
         return None
@@ -203,7 +215,8 @@ def _make_text(type_: type, value: object) -> object:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    printable = text if text.isprintable() else text.encode("unicode_escape").decode()
+    return _shortened(printable)
 
 
 def _shortened(text: str) -> str:

@@ -1,6 +1,7 @@
 """The settings: defaults, the file, the environment, and every way to get them wrong."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -364,6 +365,8 @@ class SourcesTests(ConfigTestCase):
                 self.assertEqual(len(warnings), 1, text)
                 self.assertIn(f"{name}={text.strip()}", warnings[0])
                 self.assertIn("Kubernetes", warnings[0])
+        (warning,) = self.load({}, {"REDIS_PORT": "tcp://a\nb"}).warnings
+        self.assertIn(r"=tcp://a\nb:", warning)
 
     def test_service_link_keeps_the_file(self) -> None:
         """A variable that is ignored leaves the file's value in place."""
@@ -407,6 +410,19 @@ class UnknownKeyTests(ConfigTestCase):
                 warnings, [f"ignored the unknown setting {key} (in {self.file}){hint}"]
             )
 
+    def test_any_text(self) -> None:
+        """Whatever a key is, its warning is one line, fit for any log and terminal."""
+        for key, shown in (
+            ("a\nb", r"a\nb"),
+            ("\x1b[2J", r"\x1b[2J"),
+            ("\ud800", r"\ud800"),
+            ("\u202e", r"\u202e"),
+            ("é ☃", "é ☃"),
+            ("x" * 1000, "x" * 77 + "..."),
+        ):
+            (warning,) = self.load({key: 1}).warnings
+            self.assertEqual(warning, f"ignored the unknown setting {shown} (in {self.file})")
+
     def test_each_is_named(self) -> None:
         """Several unknown keys make as many warnings, whatever they hold."""
         warnings = self.load({"a": [1], "b": {"c": 2}, "redis.d": None}).warnings
@@ -437,6 +453,17 @@ class FaultTests(ConfigTestCase):
                     f" it must be {allowed}"
                 ],
             )
+
+    def test_not_text(self) -> None:
+        """Bytes that are not UTF-8, and half surrogate pairs, are shown escaped and refused."""
+        for key in ("redis.host", "redis.username", "port", "logLevel", "reusePort"):
+            name = {sample.key: sample.environment_name for sample in SAMPLES}[key]
+            for text in (os.fsdecode(b"a\xff"), "\ud800"):
+                for faults in (self.faults({}, {name: text}), self.faults({key: text})):
+                    self.assertEqual(len(faults), 1)
+                    self.assertIn(f"{json.dumps(text)} is not allowed", faults[0])
+        self.assertEqual(len(self.faults({"statsd.globalTags": ["a", "\udcff"]})), 1)
+        self.assertEqual(len(self.faults({}, {"REDIS_PASSWORD": os.fsdecode(b"\xff")})), 1)
 
     def test_environment_hides_the_file(self) -> None:
         """A wrong value of the file does no harm where the environment replaces it."""
