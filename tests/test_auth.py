@@ -124,6 +124,10 @@ class ClaimsTests(AuthTestCase):
         for channel in ("", 1, None, True, [CHANNEL], {"id": CHANNEL}):
             self.assert_refused(token(channel), "no channel")
         self.assert_refused(_signed(b'{"sub": "1"}'), "no channel")
+        for half in (rb"\ud800", rb"a\udfff", rb"\udc00\ud800"):
+            self.assert_refused(_signed(b'{"channel": "%b"}' % half), "no channel")
+        whole = _signed(rb'{"channel": "\ud83d\ude00"}')
+        self.assertEqual(self.identity(f"async-token={whole}").channel, "😀")
 
     def test_payload_is_not_an_object(self) -> None:
         """A token that holds anything but a JSON object is refused."""
