@@ -203,9 +203,10 @@ def _spelt_for_channel_stream(stream_id: bytes) -> bytes:
 
 def _channel_by_the_slow_parser(data: bytes) -> str:
     # msgspec refuses escaped lone surrogates, which Python's json writes and
-    # browsers read; the standard parser takes them, but also takes NaN.
+    # browsers read; the standard parser takes them, but also takes NaN, and no int
+    # of very many digits.
     try:
-        document = json.loads(data.decode(), parse_constant=_refuse_constant)
+        document = json.loads(data.decode(), parse_constant=_refuse_constant, parse_int=float)
     except RecursionError:
         raise InvalidEvent("nested too deeply") from None
     except ValueError:

@@ -292,7 +292,8 @@ class GoodEventTests(SynchronousTestCase):
     def test_odd_numbers(self) -> None:
         """Numbers that Python cannot hold are no reason to refuse what a browser can read."""
         for number in (b"1e999", b"-0", b"1E+2", b"1" * 5000):
-            parse_event(b"1-0", b'{"channel_id":"c","x":%b}' % number)
+            for other in (rb'"a"', rb'"\ud800"'):
+                parse_event(b"1-0", b'{"channel_id":"c","x":%b,"y":%b}' % (number, other))
 
     def test_escaped_and_repeated_keys(self) -> None:
         """The channel is the one that a browser would find."""
