@@ -57,12 +57,15 @@ class EventSocket(WebSocketServerProtocol):  # type: ignore[misc]
 
     def dataReceived(self, data: bytes) -> None:
         """Pass on, if it is not too much; Autobahn's own way makes coloured text first."""
-        if self.state == self.STATE_OPEN and not self.factory.admits_bytes(self, len(data)):
+        if self.state == self.STATE_CONNECTING or self.factory.admits_bytes(self, len(data)):
+            self._dataReceived(data)
+            if self.state == self.STATE_CLOSED:
+                # Autobahn keeps what nobody will read any more.
+                self.data = b""
+        else:
             self._refuse(self.CLOSE_STATUS_CODE_POLICY_VIOLATION, "rate", "too many bytes a second")
             # It may go on sending; that waits in its own system now.
             self.transport.pauseProducing()
-        else:
-            self._dataReceived(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Pass on likewise, and leave nothing that only the garbage collector could remove."""
@@ -168,8 +171,9 @@ class EventSocket(WebSocketServerProtocol):  # type: ignore[misc]
         del self._message_bytes
 
     def _refuse(self, code: int, reason: str, text: str) -> None:
-        self.factory.refusals.connection(self.peer, code, reason, text)
-        self.close(code, text)
+        if self.state == self.STATE_OPEN:
+            self.factory.refusals.connection(self.peer, code, reason, text)
+            self.close(code, text)
 
     def sendCloseFrame(self, *args: Any, **kwargs: Any) -> None:
         """Leave the hub first: no event may follow a close frame (RFC 6455 section 5.5.1)."""

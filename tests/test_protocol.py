@@ -4,6 +4,7 @@ import gc
 import time
 import weakref
 from collections.abc import Callable, Iterable
+from functools import partial
 from http import HTTPStatus
 from typing import Any, NoReturn
 
@@ -354,6 +355,38 @@ class IncomingTests(ProtocolTestCase):
         self.browser.send(b"\x8a\x80" + MASK + b"\x8a\x80" * 10_000)
         self.assertEqual(paused, [True])
         self.assert_closed(1008, "rate")
+
+    def test_flood_after_a_fault(self) -> None:
+        """Nor once it is being closed for another reason, so that it cannot fill the memory."""
+        endless = (2**62).to_bytes(8, "big") + MASK
+        for fault in (
+            b"\x82\xff" + endless,  # a message without an end
+            b"\x89\xff" + endless,  # a ping without an end
+            b"\x83\xff" + endless,  # something else without an end
+            b"\x89\xfe" + b"\xff" * 2 + MASK + b"\x83\xff" + endless,
+            b"\x80\x80" + MASK + b"\x80\x80" + MASK,  # two faults
+            Frame(Opcode.CLOSE, b"").serialize(mask=True),
+        ):
+            browser = self.server.open()
+            paused: list[bool] = []
+            self.patch(browser.line, "pauseProducing", partial(paused.append, True))
+            self.patch(browser.line, "loseConnection", lambda: None)
+            browser.send(fault)
+            for _ in range(4):
+                browser.send(b"x" * 4000)
+            self.assertEqual(paused, [])
+            browser.send(b"x" * 4000)
+            self.assertEqual(paused, [True])
+            self.assertEqual(len(list(browser.frames(Opcode.CLOSE))), 1)
+            self.clock.advance(5)
+            self.assertTrue(browser.line.aborted)
+            self.server.factory.begin_second()
+
+    def test_large_messages_after_another(self) -> None:
+        """One refusal is enough for a client."""
+        for _ in range(3):
+            self.send_frame(Opcode.TEXT, b"x" * 4097)
+        self.assert_closed(1009, "message_size")
 
     def test_others_rate(self) -> None:
         """What one client sends is not counted for another."""
