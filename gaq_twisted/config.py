@@ -177,7 +177,8 @@ def _in_environment(
         return _Found(text, f"{name} in the environment") if text.strip() else None
     text = text.strip()
     if setting.base_type is int and _SERVICE_LINK.match(text):
-        warnings.append(f"ignored {name}={_one_line(text)}: Kubernetes sets it for a service of that name")
+        shown = _shortened(_printable(text))
+        warnings.append(f"ignored {name}={shown}: Kubernetes sets it for a service of that name")
         return None
     if not text:
         return None
@@ -186,14 +187,15 @@ def _in_environment(
 
 def _secret_in(file: Path, name: str) -> str:
     """Return a file's text without the line end that editors put behind it."""
+    shown = _printable(str(file))
     try:
         text = file.read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
     except OSError as error:
-        raise ConfigError([f"cannot read {file}, which {name} names: {error.strerror}"]) from None
+        raise ConfigError([f"cannot read {shown}, which {name} names: {error.strerror}"]) from None
     except UnicodeDecodeError:
-        raise ConfigError([f"cannot read {file}, which {name} names: it is not UTF-8"]) from None
+        raise ConfigError([f"cannot read {shown}, which {name} names: it is not UTF-8"]) from None
     if not text.strip():
-        raise ConfigError([f"{file}, which {name} names, is empty"])
+        raise ConfigError([f"{shown}, which {name} names, is empty"])
     return text
 
 
@@ -214,9 +216,8 @@ def _make_text(type_: type, value: object) -> object:
     return type_(value)
 
 
-def _one_line(text: str) -> str:
-    printable = text if text.isprintable() else text.encode("unicode_escape").decode()
-    return _shortened(printable)
+def _printable(text: str) -> str:
+    return text if text.isprintable() else text.encode("unicode_escape").decode()
 
 
 def _shortened(text: str) -> str:
@@ -230,4 +231,5 @@ def _unknown_keys(
         if key not in known:
             near = get_close_matches(key, known, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            yield f"ignored the unknown setting {_one_line(key)} (in {file}){hint}"
+            shown = _shortened(_printable(key))
+            yield f"ignored the unknown setting {shown} (in {file}){hint}"

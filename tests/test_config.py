@@ -710,11 +710,13 @@ class SecretTests(ConfigTestCase):
             ("/no/such/file", "No such file or directory"),
             (self.secret_file(b"hunter2\xff" * 9), "it is not UTF-8"),
             (self.secret_file(b" \n"), "is empty"),
+            ("/no\n/such\udcff", r"cannot read /no\n/such\udcff, which"),
             (self.secret_file(b"hunter2\n"), "its value is not allowed"),
         ):
             (fault,) = self.faults({}, {"JWT_SECRET_FILE": path})
             for part in (reason, "JWT_SECRET_FILE"):
                 self.assertIn(part, fault)
+            self.assertTrue(fault.isprintable())
             self.assertNotIn("hunter2", fault)
 
     def test_previous(self) -> None:
