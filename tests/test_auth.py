@@ -124,8 +124,8 @@ class ClaimsTests(AuthTestCase):
         for channel in ("", 1, None, True, [CHANNEL], {"id": CHANNEL}):
             self.assert_refused(token(channel), "no channel")
         self.assert_refused(_signed(b'{"sub": "1"}'), "no channel")
-        for half in (rb"\ud800", rb"a\udfff", rb"\udc00\ud800"):
-            self.assert_refused(_signed(b'{"channel": "%b"}' % half), "no channel")
+        for odd in (rb"\ud800", rb"a\udfff", rb"\udc00\ud800", rb"a\nb", rb"\u001b[2J"):
+            self.assert_refused(_signed(b'{"channel": "%b"}' % odd), "no channel")
         whole = _signed(rb'{"channel": "\ud83d\ude00"}')
         self.assertEqual(self.identity(f"async-token={whole}").channel, "😀")
 
