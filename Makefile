@@ -21,6 +21,9 @@ PEERS := $(if $(NPM),tests/peers/node_modules/ready)
 # A Chromium takes more than other processes do.
 BROWSERS ?= 2
 
+# How many times as many inputs `make fuzz` tries as `make test`.
+FUZZ_TIMES ?= 20
+
 # How often each load is measured; medians count.
 ROUNDS ?= 3
 
@@ -28,13 +31,14 @@ ROUNDS ?= 3
 SCENARIOS ?=
 CHROMIUM := /usr/bin/chromium
 
-.PHONY: help demo test test-lowest test-deploy bench browser screenshots e2e docs reference lint format package changelog clean
+.PHONY: help demo test test-lowest test-deploy fuzz bench browser screenshots e2e docs reference lint format package changelog clean
 
 help:
 	@echo "make demo         run the server on a Valkey of its own, with a page at /demo"
 	@echo "make test         run all tests"
 	@echo "make test-lowest  run all tests with the lowest versions that are allowed, and on Redis 6.2"
 	@echo "make test-deploy  test what is in deploy/ with Debian's nginx, haproxy and systemd"
+	@echo "make fuzz         try much more odd input than make test does"
 	@echo "make bench        measure the server under load, and draw the result"
 	@echo "make e2e          show the charts of a real Superset in a real browser, in all kinds of trouble"
 	@echo "make browser      check the server and the demo's page with a headless Chromium"
@@ -63,6 +67,9 @@ test-deploy: $(VENV)/ready
 	dpkg --status $(DEPLOY_PACKAGES) >/dev/null 2>&1 || \
 		{ apt-get update --quiet && apt-get install --quiet --yes $(DEPLOY_PACKAGES); }
 	$(BIN)/python $(TRIAL) -j $(JOBS) $(DEPLOY)
+
+fuzz: $(VENV)/ready
+	FUZZ_TIMES=$(FUZZ_TIMES) $(BIN)/python -m tests.test_fuzz
 
 bench: $(VENV)/ready
 	$(BIN)/python -m benchmarks --rounds $(ROUNDS) --json benchmarks/results.jsonl \
