@@ -4,12 +4,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import http
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request, Site
+from zope.interface import implementer_only
 
 from gaq_twisted.hub import Hub
 from gaq_twisted.readiness import Lookout
@@ -42,6 +44,8 @@ class OneRequestChannel(http.HTTPChannel):
         return False
 
 
+# Over TLS a Site would offer HTTP/2, and change the context of each connection for that.
+@implementer_only(IProtocolFactory)
 class EventSite(Site):
     """A Site whose requests are logged as events of level debug, not as an access log."""
 
