@@ -17,6 +17,7 @@ _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,20}")
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
 # What Kubernetes puts into <SERVICE>_PORT for a service of that name.
 _SERVICE_LINK = re.compile(r"(?:tcp|udp)://")
+_DEFAULT_FILE = Path("config.json")
 DEFAULT = "default"
 """The source of a setting that was not set."""
 
@@ -44,6 +45,17 @@ class _Found(NamedTuple):
     source: str
     shown: str = ""
     """What messages call the value, if not as JSON has it."""
+
+
+def file_to_read(option: str | None) -> Path | None:
+    """Return the file that holds the settings: the one that an option names, else config.json.
+
+    Returns:
+        None if there is no option and no such file in the working directory.
+    """
+    if option:
+        return Path(option)
+    return _DEFAULT_FILE if _DEFAULT_FILE.exists() else None
 
 
 def load(file: Path | None, environ: Mapping[str, str]) -> Loaded:

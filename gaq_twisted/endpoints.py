@@ -1,5 +1,6 @@
 """Where Redis is: at a host and port, behind a unix socket, or wherever the Sentinels say."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint
@@ -8,6 +9,8 @@ from gaq_twisted.connection import Connection, Login, Place, RedisError
 from gaq_twisted.settings import Settings
 from gaq_twisted.tls import ClientTls
 
+READING_COMMANDS = ("+xread", "+xrange", "+xrevrange", "+xinfo")
+"""What a user that only reads the streams must be allowed, as ACL SETUSER takes it."""
 # A Sentinel that is slower is passed over for the next one.
 _SENTINEL_SECONDS = 1.0
 
@@ -15,12 +18,15 @@ _SENTINEL_SECONDS = 1.0
 class RedisServer:
     """The Redis server that the settings name; makes connections to it."""
 
-    def __init__(self, settings: Settings, reactor: Any) -> None:
+    def __init__(
+        self, settings: Settings, reactor: Any, *, commands: Sequence[str] = READING_COMMANDS
+    ) -> None:
         """Read what is needed; nothing is connected yet.
 
         Args:
             settings: say where it is.
             reactor: provides IReactorTime and what client endpoints need.
+            commands: what the user must be allowed, for messages.
 
         Raises:
             ConfigError: if a file for TLS cannot be used.
@@ -34,7 +40,7 @@ class RedisServer:
             password=redis.password,
             db=redis.db,
             must_be_master=bool(redis.sentinels),
-            acl_rule=_acl_rule(settings),
+            acl_rule=_acl_rule(settings, commands),
             password_key="redis.password",
             without_command="Redis 5.0 or newer is needed, with this command neither renamed"
             " nor disabled",
@@ -107,15 +113,15 @@ class RedisServer:
         return (reply[0].decode(), int(reply[1])) if reply else None
 
 
-def _acl_rule(settings: Settings) -> str:
+def _acl_rule(settings: Settings, commands: Sequence[str]) -> str:
     """Return what the user must be allowed, as ACL SETUSER takes it."""
     redis = settings.redis
-    commands = ["+xread", "+xrange", "+xrevrange", "+xinfo"]
+    rules = list(commands)
     if redis.db:
-        commands.append("+select")
+        rules.append("+select")
     if redis.sentinels:
-        commands.append("+role")
-    return f"{' '.join(commands)} ~{settings.redis_stream_prefix}*"
+        rules.append("+role")
+    return f"{' '.join(rules)} ~{settings.redis_stream_prefix}*"
 
 
 def _shown_address(host: str, port: int) -> str:

@@ -19,7 +19,6 @@ from twisted.python import usage
 from gaq_twisted import config
 from gaq_twisted.settings import doubts
 
-_DEFAULT_CONFIG_FILE = Path("config.json")
 _log = Logger()
 
 
@@ -84,9 +83,7 @@ class Options(usage.Options):
 
     def config_file(self) -> Path | None:
         """Return the file that holds the settings, or None if there is none."""
-        if self["config"]:
-            return Path(self["config"])
-        return _DEFAULT_CONFIG_FILE if _DEFAULT_CONFIG_FILE.exists() else None
+        return config.file_to_read(self["config"])
 
 
 def makeService(options: Options) -> IService:

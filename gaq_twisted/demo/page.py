@@ -13,7 +13,8 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from gaq_twisted.auth import Authenticator, Unauthorized
-from gaq_twisted.demo.publisher import Publisher
+from gaq_twisted.demo.jobs import publish_job
+from gaq_twisted.publisher import Publisher
 from gaq_twisted.settings import Settings
 
 _JOBS = {b"chart": 1, b"dashboard": 20, b"failure": 1}
@@ -158,7 +159,7 @@ class Publish(Resource):
     async def _publish(self, channel: str, kind: bytes) -> list[dict[str, str]]:
         failed = kind == b"failure"
         return [
-            (await self._publisher.publish(channel, failed=failed))._asdict()
+            (await publish_job(self._publisher, channel, failed=failed))._asdict()
             for _ in range(_JOBS[kind])
         ]
 

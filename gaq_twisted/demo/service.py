@@ -13,9 +13,9 @@ from twisted.logger import Logger
 
 from gaq_twisted import config
 from gaq_twisted.demo.page import DemoPage
-from gaq_twisted.demo.publisher import Publisher
 from gaq_twisted.endpoints import RedisServer
 from gaq_twisted.logs import LogOutput
+from gaq_twisted.publisher import COMMANDS, Publisher
 from gaq_twisted.service import make_server
 from gaq_twisted.settings import Settings
 
@@ -85,7 +85,7 @@ def make_demo(twistd: Mapping[str, Any], reactor: Any) -> IService:
 
 def make_page(settings: Settings, reactor: Any) -> DemoPage:
     """Return the demo's page for a server with those settings; its jobs go to their Redis."""
-    redis = RedisServer(settings, reactor).connection()
+    redis = RedisServer(settings, reactor, commands=COMMANDS).connection()
     return DemoPage(settings, Publisher(redis, settings.redis_stream_prefix))
 
 
