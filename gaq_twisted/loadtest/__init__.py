@@ -1,0 +1,1 @@
+"""The command `gaq-ws-load`: an operator's load test, which knows exactly what was lost."""
