@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
 import txredisapi
-from twisted.internet.defer import CancelledError, Deferred, DeferredLock
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeadlineError
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.interfaces import IHandshakeListener, IStreamClientEndpoint
@@ -104,7 +104,8 @@ class Connection:
         self._locate = locate
         self._login = login
         self._clock = clock
-        self._lock = DeferredLock()
+        self._is_opening = False
+        self._waiting: list[Deferred[None]] = []
         self._place: Place | None = None
         self._located_at = 0.0
         self._protocol: Any = None
@@ -130,7 +131,11 @@ class Connection:
             self._give_up(self._protocol)
 
     async def _connected(self) -> tuple[Place, Any]:
-        await self._lock.acquire()
+        while self._is_opening:
+            turn: Deferred[None] = Deferred()
+            self._waiting.append(turn)
+            await turn
+        self._is_opening = True
         try:
             if self._protocol is not None and self._protocol.connected:
                 assert self._place is not None
@@ -143,7 +148,12 @@ class Connection:
             assert self._place is not None
             return self._place, self._protocol
         finally:
-            self._lock.release()
+            self._is_opening = False
+            # From here, one after the other: thousands that wake the next one each would be
+            # too deep for Python's stack.
+            waiting, self._waiting = self._waiting, []
+            for turn in waiting:
+                turn.callback(None)
 
     async def _has_moved(self, place: Place) -> bool:
         if self._clock.seconds() < self._located_at + _PLACE_SECONDS:

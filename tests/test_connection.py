@@ -101,7 +101,7 @@ class SharingTests(ConnectionTestCase):
         before = self.client_ids()
         connection = self.to_redis()
         # First while it is being made, then while it is open.
-        for count in (20, 1000):
+        for count in (2000, 1000):
             numbers = range(count)
             asked = [Deferred.fromCoroutine(connection.ask("ECHO", number)) for number in numbers]
             replies = await gatherResults(asked)
