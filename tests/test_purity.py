@@ -58,6 +58,8 @@ class PurityTests(SynchronousTestCase):
                 "metrics",
                 "status.sampler",
                 "status.notes",
+                "loadtest.record",
+                "loadtest.cookies",
             ),
         ):
             self.assert_imports_none_of(
@@ -69,6 +71,7 @@ class PurityTests(SynchronousTestCase):
         self.assert_imports_none_of(
             "gaq_twisted.tap", "twisted.internet.reactor", "gaq_twisted.demo"
         )
+        self.assert_imports_none_of("gaq_twisted.loadtest.command", "twisted.internet.reactor")
 
     def test_plugin(self) -> None:
         """The plugin file, which every run of twistd may import, loads nothing of ours."""

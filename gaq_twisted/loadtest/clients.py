@@ -36,6 +36,14 @@ _HANDSHAKE_SECONDS = 10
 _HANDSHAKES_AT_A_TIME = 32
 _FIRST_TRIES = 3
 _SHOWN_CHARACTERS = 120
+_REMEDIES = {
+    "HTTP 401": "this test signs its cookies by the settings: give it the server's jwtSecret,"
+    " jwtAlgorithms, jwtCookieName and jwtChannelIdKey, as by --config or JWT_SECRET",
+    "HTTP 403": "give one of the server's allowedOrigins with --origin",
+    "TLS:": "the certificate must be for the host in --url, and of a CA that this machine trusts;"
+    " SSL_CERT_FILE may name a file with another CA",
+}
+"""What to do about the reasons for which a first client is not let in, by how they begin."""
 _decode = msgspec.json.Decoder(NumberedEvent).decode
 
 
@@ -108,7 +116,9 @@ class Crowd:
         first = self._clients[0]
         if not await first.connect():
             (reason,) = self.record.failed_connects
-            raise CannotConnect(reason)
+            raise CannotConnect(
+                f"cannot connect to {self._target.url}: {reason} ({_remedy(reason)})"
+            )
         # The others need not look up the name again.
         peer = first.address()
         kind = TCP6ClientEndpoint if isinstance(peer, IPv6Address) else TCP4ClientEndpoint
@@ -359,6 +369,13 @@ class Socket(WebSocketClientProtocol):  # type: ignore[misc]
         if self.droppedByMe:
             return str(self.wasNotCleanReason)
         return "connection lost" if was_open else "connection lost before the upgrade was answered"
+
+
+def _remedy(reason: str) -> str:
+    for beginning, remedy in _REMEDIES.items():
+        if reason.startswith(beginning):
+            return remedy
+    return "see that the server runs and that --url leads to it"
 
 
 def _refusal(answer: bytes) -> str | None:

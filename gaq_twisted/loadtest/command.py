@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 from autobahn.websocket.util import parse_url
 from twisted.internet.defer import Deferred
@@ -40,12 +40,12 @@ def main() -> None:
     try:
         loaded = config.load(config.file_to_read(options.config), os.environ)
     except config.ConfigError as error:
-        raise _Unusable(error.faults) from None
+        _give_up(error.faults)
     for warning in loaded.warnings:
         _say(warning)
     most = files.allow_many() - _OTHER_FILES
     if options.clients > most:
-        _say(f"this process may have {most} connections at most: raise the limit (ulimit -n)")
+        _say(f"this process may have {most:,} connections at most: raise the limit (ulimit -n)")
     # Whatever is critical is a bug; Autobahn also logs each TLS handshake that fails.
     only_bugs = LogLevelFilterPredicate(LogLevel.critical)
     globalLogBeginner.beginLoggingTo(
@@ -55,13 +55,10 @@ def main() -> None:
     react(lambda reactor: Deferred.fromCoroutine(_run(options, loaded.settings, reactor)))
 
 
-class _Unusable(SystemExit):
-    """The test cannot be run."""
-
-    def __init__(self, faults: Sequence[str]) -> None:
-        for fault in faults:
-            _say(fault)
-        super().__init__(_BAD)
+def _give_up(faults: Sequence[str]) -> NoReturn:
+    for fault in faults:
+        _say(fault)
+    raise SystemExit(_BAD)
 
 
 async def _run(options: Any, settings: Any, reactor: Any) -> None:
@@ -77,13 +74,14 @@ async def _run(options: Any, settings: Any, reactor: Any) -> None:
         rate=options.rate,
         seconds=options.seconds,
         drops=options.drops,
+        settle_seconds=options.settle,
         origin=options.origin,
     )
     bar = ProgressBar(sys.stderr)
     try:
         test = LoadTest(plan, settings, reactor, bar.show)
     except config.ConfigError as error:
-        raise _Unusable(error.faults) from None
+        _give_up(error.faults)
     prefix = settings.redis_stream_prefix
     _say(
         f"{plan.clients:,} clients of {plan.channels:,} channels will connect to"
@@ -101,7 +99,7 @@ async def _run(options: Any, settings: Any, reactor: Any) -> None:
         report = await test.run()
     except (CannotPublish, CannotConnect) as error:
         bar.clear()
-        raise _Unusable([str(error)]) from None
+        _give_up([str(error)])
     finally:
         bar.clear()
     try:
@@ -226,16 +224,23 @@ def _options(arguments: Sequence[str]) -> Any:
         help="how many clients share a channel (default: %(default)s)",
     )
     parser.add_argument(
-        "--rate", type=_positive, default=20.0, help="events a second (default: %(default)s)"
+        "--rate", type=_positive, default=20.0, help="events a second (default: %(default)g)"
     )
     parser.add_argument(
-        "--seconds", type=_positive, default=30.0, help="how long to publish (default: %(default)s)"
+        "--seconds", type=_positive, default=30.0, help="how long to publish (default: %(default)g)"
     )
     parser.add_argument(
         "--drops",
         type=_not_negative,
         default=1.0,
         help="connections that break, a second; their clients come back within a second"
+        " (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--settle",
+        type=_positive,
+        default=5.0,
+        help="at the end, how long to wait for what is missing while nothing comes"
         " (default: %(default)g)",
     )
     parser.add_argument("--origin", help="the Origin header of the clients, as of a page there")

@@ -29,8 +29,6 @@ _SHORTEST_TICK_SECONDS = 0.001
 _LONGEST_TICK_SECONDS = 0.1
 # When nothing is missing, something may still come twice.
 _CALM_SECONDS = 0.3
-# What the server has to do at worst until it sends again: find that Redis is back.
-_QUIET_SECONDS = 5.0
 _KEYS_AT_A_TIME = 500
 
 Progress = Callable[[str, float], None]
@@ -49,6 +47,8 @@ class Plan(NamedTuple):
     seconds: float
     drops: float
     """Connections that break, a second."""
+    settle_seconds: float
+    """At the end, how long to wait for what is missing while nothing comes."""
     origin: str | None
 
     @property
@@ -167,7 +167,7 @@ class LoadTest:
         begun_at = now = clock.seconds()
         given = 0
         next_drop_at = begun_at + self._seconds_to_drop()
-        while now < begun_at + plan.seconds and not self._wants_end:
+        while not self._wants_end and (now < begun_at + plan.seconds or given < plan.events):
             due = min(int((now - begun_at) * plan.rate) + 1, plan.events)
             for _ in range(given, due):
                 self._publish(self._dice.choice(self._record.channels))
@@ -208,8 +208,8 @@ class LoadTest:
         while not self._wants_end_now:
             now = self._reactor.seconds()
             quiet_seconds = now - max(begun_at, self._crowd.last_frame_at)
-            self._progress("settling", quiet_seconds / _QUIET_SECONDS)
-            if quiet_seconds > _QUIET_SECONDS:
+            self._progress("settling", quiet_seconds / self._plan.settle_seconds)
+            if quiet_seconds > self._plan.settle_seconds:
                 break
             is_calm = not (self._under_way or self._crowd.away()) and quiet_seconds > _CALM_SECONDS
             if is_calm and not self._record.lost():
