@@ -15,7 +15,7 @@ import jwt
 import trustme
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -318,6 +318,27 @@ class RecordTests(SynchronousTestCase):
         self.take(5, 6)
         self.assertTrue(self.report().is_good)
 
+    def test_uncertain(self) -> None:
+        """An event that Redis has perhaps may come, late or never."""
+        self.publish(3)
+        self.channel.unpublished = {1, 3}
+        self.take(2)
+        for numbers in ((), (1, 3)):
+            self.take(*numbers)
+            report = self.report()
+            self.assertEqual((report.frames_expected, report.lost), (1, 0))
+            self.assertEqual(report.out_of_order, 0)
+
+    def test_reasons(self) -> None:
+        """Reasons are shown with their counts, the most frequent first."""
+        self.record.failed_connects.update({"HTTP 503: busy": 2, "closed with 1013: full": 1200})
+        self.record.failed_publications["Redis is gone"] = 3
+        lines = [line.strip() for line in table(self.report()).splitlines()]
+        at = lines.index("1,200: closed with 1013: full")
+        self.assertRegex(lines[at - 1], "failed connects +1,202")
+        self.assertEqual(lines[at + 1], "2: HTTP 503: busy")
+        self.assertIn("3 not published: Redis is gone", lines)
+
     def test_strangers(self) -> None:
         """An event of another channel, or that was never published, is bad."""
         self.publish(1)
@@ -352,6 +373,7 @@ class RecordTests(SynchronousTestCase):
         self.record.running = Load(1.0, 0.81)
         self.assertIn("latencies and rates", "".join(remarks(self.report())))
 
+    @settings(deadline=None)
     @given(
         st.integers(0, 12),
         st.sets(st.integers(1, 12)),
@@ -373,6 +395,7 @@ class RecordTests(SynchronousTestCase):
         late = sum(number < max(firsts[:index], default=0) for index, number in enumerate(firsts))
         self.assertEqual(sights.count(Sight.LATE), late)
 
+    @settings(deadline=None)
     @given(st.lists(st.integers(0, 10**9), min_size=1), st.floats(0.01, 1.0))
     def test_quantiles(self, latencies_us: Sequence[int], share: float) -> None:
         """A quantile is that of the sorted list, but for 0.8 %; and they ascend."""

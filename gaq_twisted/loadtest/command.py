@@ -127,13 +127,13 @@ def _rows(report: Report) -> Iterator[tuple[str, str]]:
     yield "reconnects", f"{report.reconnects:,}"
     yield "failed connects", f"{sum(report.failed_connects.values()):,}"
     for reason, count in report.failed_connects.items():
-        yield f"  {reason}", f"{count:,}"
+        yield "", f"{count:,}: {reason}"
     yield (
         "events published",
         f"{report.published:,}, {report.published_per_second:,.1f} per second",
     )
     for reason, count in report.failed_publications.items():
-        yield f"  not published: {reason}", f"{count:,}"
+        yield "", f"{count:,} not published: {reason}"
     yield "frames expected", f"{report.frames_expected:,}"
     yield "lost", f"{report.lost:,}"
     yield "duplicated", f"{report.duplicated:,}"

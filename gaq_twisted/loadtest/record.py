@@ -183,7 +183,8 @@ class Record:
         if sight is Sight.AGAIN:
             self.duplicated += 1
             return True
-        if sight is Sight.LATE:
+        # What is only in its channel's stream has no place among those in the global one.
+        if sight is Sight.LATE and event.number not in channel.unpublished:
             self.out_of_order += 1
         # How long a client was away is not the server's doing.
         if event.published_ns < opened_ns:

@@ -3,6 +3,7 @@
 Import this module only where a reactor is installed.
 """
 
+import gc
 import json
 import math
 import time
@@ -160,6 +161,8 @@ class LoadTest:
             lambda share: self._progress("connecting", share), lambda: self._wants_end
         )
         self._record.connecting = meter.load()
+        # Or the collector would look through all clients again and again, and hold up frames.
+        gc.freeze()
 
     async def _publish_and_drop(self) -> None:
         plan, clock = self._plan, self._reactor
