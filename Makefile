@@ -3,14 +3,14 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := gaq_twisted tests twisted benchmarks browser e2e docs
+SOURCES := gaq_twisted tests twisted benchmarks browser e2e deploy docs
 # Most tests wait for other processes most of the time. The one that measures itself runs
 # alone, and shows what it prints.
 JOBS ?= 4
 ALONE := tests.test_stress
 # These look at what is in deploy/ with programs of Debian.
-DEPLOY := tests.test_deploy tests.test_proxies_live
-DEPLOY_PACKAGES := haproxy nginx systemd
+DEPLOY := tests.test_deploy tests.test_monitoring_live tests.test_proxies_live
+DEPLOY_PACKAGES := haproxy nginx prometheus systemd
 TESTS := $(filter-out $(ALONE) $(DEPLOY),$(patsubst tests/%.py,tests.%,$(wildcard tests/test_*.py)))
 TRIAL := -m twisted.trial $(TRIAL_ARGS)
 
@@ -37,7 +37,7 @@ help:
 	@echo "make demo         run the server on a Valkey of its own, with a page at /demo"
 	@echo "make test         run all tests"
 	@echo "make test-lowest  run all tests with the lowest versions that are allowed, and on Redis 6.2"
-	@echo "make test-deploy  test what is in deploy/ with Debian's nginx, haproxy and systemd"
+	@echo "make test-deploy  test what is in deploy/ with Debian's nginx, haproxy, prometheus and systemd"
 	@echo "make fuzz         try much more odd input than make test does"
 	@echo "make bench        measure the server under load, and draw the result"
 	@echo "make e2e          show the charts of a real Superset in a real browser, in all kinds of trouble"
