@@ -111,7 +111,7 @@ class NameTests(SynchronousTestCase):
             elif metric.kind is Kind.COUNTER:
                 metrics.increment(metric, label=label)
             else:
-                metrics.read_from(metric, partial(dict.fromkeys, [label], 1.0))
+                metrics.read_from(metric, partial(dict[str, float], {label: 1}))
         client: Any = StubTreq(resource_tree({b"metrics": Exposition(metrics)}))
         response = self.successResultOf(client.get("http://gaq.test/metrics"))
         text = self.successResultOf(response.text())
