@@ -185,8 +185,9 @@ SOCKETS = Row(
         ),
         Panel(
             "Opened and closed",
-            "A browser that leaves a page closes with 1001; 1006 is a connection that broke."
-            " See docs/troubleshooting.md, It connects and closes.",
+            "A browser that leaves a page closes with 1001; 1006 is a connection that broke; 1013"
+            " are those for which there is no room, which do not count as opened. See"
+            " docs/troubleshooting.md, It connects and closes.",
             (
                 Query(per_second("ws_connected_client_total"), "opened"),
                 Query(per_second("ws_closed_total", "code"), "closed with {{code}}"),
@@ -338,7 +339,7 @@ REDIS = Row(
             " there is nothing.",
             (per_server("ws_read_age_seconds"),),
             unit="s",
-            steps=((YELLOW, 11), (RED, 30)),
+            steps=((YELLOW, 6), (RED, 15)),
         ),
         Panel(
             "Behind",
@@ -350,8 +351,8 @@ REDIS = Row(
         ),
         Panel(
             "Connections opened",
-            "Within the last hour, to follow the global stream. Each beyond the first means that"
-            " one was lost.",
+            "Within the last hour, to follow the global stream. Each means that one was lost, or"
+            " that the server was started.",
             (
                 Query(
                     f"sum by (instance) (increase(ws_redis_connections_total{OURS}[1h]))",
