@@ -240,7 +240,8 @@ def _unknown_keys(
     document: Mapping[str, Any], known: list[str], file: Path | None
 ) -> Iterator[str]:
     for key in document:
-        if key not in known:
+        # Editors look there for the schema of the file.
+        if key not in known and key != "$schema":
             near = get_close_matches(key, known, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             shown = _shortened(_printable(key))

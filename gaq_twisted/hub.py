@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 from twisted.logger import Logger
 
+from gaq_twisted.bursts import Burst
 from gaq_twisted.deadlines import Deadlines
 from gaq_twisted.events import Event, LastId, StreamId
 from gaq_twisted.metrics import (
@@ -28,7 +29,7 @@ from gaq_twisted.metrics import (
     STREAM_GAP,
     Metrics,
 )
-from gaq_twisted.resume import SKEW_MS, History, Missed, Reading
+from gaq_twisted.resume import SKEW_MS, Gap, History, Missed, Reading
 from gaq_twisted.settings import Settings
 from gaq_twisted.tail import Tail
 
@@ -127,6 +128,9 @@ class Hub:
         # stream may still tell.
         self._got_early: dict[Socket, list[Event]] = {}
         self._expiring: Deadlines[Socket] = Deadlines()
+        # Clients can make such lines come as often as they connect; metrics count them all.
+        self._complaints = Burst(seconds)
+        self._gaps = Burst(seconds)
 
     def apply(self, settings: Settings) -> None:
         """Go by these settings from now on; sockets that are there stay."""
@@ -335,7 +339,7 @@ class Hub:
     def _resume(self, socket: Socket, last_id: str | None) -> None:
         position = None if last_id is None else LastId.parse(last_id)
         if position is None:
-            if last_id is not None:
+            if last_id is not None and self._complaints.admits():
                 self._log.warn(
                     "{peer}: ignored last_id, which is not <ms>-<seq>",
                     event="last_id_ignored",
@@ -401,14 +405,18 @@ class Hub:
             self._got_early[socket] = missed.early
         if missed.gap is not None:
             self._metrics.increment(STREAM_GAP)
+            self._tell_gap(socket, missed.gap)
+        self._admit(socket, missed.events, _IN_STREAM)
+
+    def _tell_gap(self, socket: Socket, gap: Gap) -> None:
+        if self._gaps.admits():
             self._log.warn(
                 "{peer} has lost {count} events since {since}, which Redis no longer has",
                 event="client_gap",
                 peer=socket.peer,
-                count="some" if missed.gap.at_most is None else f"up to {missed.gap.at_most}",
-                since=bytes(missed.gap.since).decode(),
+                count="some" if gap.at_most is None else f"up to {gap.at_most}",
+                since=bytes(gap.since).decode(),
             )
-        self._admit(socket, missed.events, _IN_STREAM)
 
     def _abandon_reading(self, socket: Socket) -> None:
         readings = self._readings.get(socket.channel, {})

@@ -161,6 +161,7 @@ def configuration() -> str:
 def schema() -> str:
     """Return the JSON Schema of the configuration file."""
     root = _object("The settings of gaq-twisted.")
+    root["properties"]["$schema"] = {"type": "string"}
     for setting in all_settings():
         section, _, name = setting.key.rpartition(".")
         place = root if not section else root["properties"].setdefault(section, _object(""))

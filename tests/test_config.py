@@ -423,6 +423,10 @@ class UnknownKeyTests(ConfigTestCase):
             (warning,) = self.load({key: 1}).warnings
             self.assertEqual(warning, f"ignored the unknown setting {shown} (in {self.file})")
 
+    def test_schema(self) -> None:
+        """The key by which editors find the file's schema is not a setting, and no fault."""
+        self.assertEqual(self.load({"$schema": "docs/config.schema.json"}).warnings, [])
+
     def test_each_is_named(self) -> None:
         """Several unknown keys make as many warnings, whatever they hold."""
         warnings = self.load({"a": [1], "b": {"c": 2}, "redis.d": None}).warnings

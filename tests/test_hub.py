@@ -449,6 +449,14 @@ class InitialReplayTests(HubTestCase):
             self.assertEqual(warning["peer"], socket.peer)
             self.assertNotIn(last_id, [value for value in warning.values() if value])
 
+    def test_many_malformed_last_ids(self) -> None:
+        """Clients that send such over and over do not fill the log."""
+        self.hub.start([], whole_from=b"0-0")
+        with capturedLogs() as logs:
+            for _ in range(100):
+                self.join(last_id="x")
+        self.assertEqual(len([one for one in logs if one["log_level"] is LogLevel.warn]), 10)
+
     def test_time_before_the_epoch(self) -> None:
         """A clock near its beginning is no fault."""
         self.now = 0.5
