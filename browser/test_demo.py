@@ -1,6 +1,7 @@
 """What a visitor of the demo's page sees while all is well."""
 
 import re
+from pathlib import Path
 
 from browser.chromium import BrowserTestCase, DemoTab
 from tests.processes import Server
@@ -15,7 +16,10 @@ class DemoCommandTests(BrowserTestCase):
     def setUp(self) -> None:
         """Start it and open its page."""
         super().setUp()
-        server = Server(self, {}, command=("gaq-ws", "--demo"))
+        # It is killed at the end, and cannot remove its files.
+        temporary = Path(self.mktemp()).resolve()
+        temporary.mkdir()
+        server = Server(self, {"TMPDIR": str(temporary)}, command=("gaq-ws", "--demo"))
         server.wait_for_text("following the global stream")
         found = re.search(r"open http://localhost:(\d+)/demo", server.text())
         assert found is not None

@@ -21,6 +21,7 @@ from gaq_twisted.config import ConfigError
 
 # When a server starts anew, all its clients come back at once. The system has its own limit.
 _BACKLOG = 4096
+_HTTP_1_1 = b"http/1.1"
 
 
 class Listeners:
@@ -85,7 +86,7 @@ class Listeners:
         factory: Any = None
         try:
             serverFromString(capture, text).listen(factory)
-            capture.context_factory.getContext()
+            capture.context_factory.getContext().set_alpn_select_callback(_choose_protocol)
         except Exception as error:
             raise self._not_usable(text, error) from None
         made: IOpenSSLContextFactory = capture.context_factory
@@ -100,6 +101,11 @@ class Listeners:
         else:
             reason = f"it is not an endpoint string of Twisted: {error}"
         return ConfigError([f"{self._setting}: {text} cannot be used: {reason}"])
+
+
+def _choose_protocol(_: object, offered: list[bytes]) -> Any:
+    """Choose what to speak over TLS (RFC 7301); Twisted, if left alone, refuses who asks."""
+    return _HTTP_1_1 if _HTTP_1_1 in offered else SSL.NO_OVERLAPPING_PROTOCOLS
 
 
 Certificates = dict[str, IOpenSSLContextFactory]

@@ -64,7 +64,7 @@ class Exposition(Branch):
         encode, content_type = choose_encoder(request.getHeader("accept") or "")
         request.setHeader(b"content-type", content_type.encode())
         text: bytes = encode(self._registry)
-        return text
+        return b"" if request.method == b"HEAD" else text
 
 
 def _labels(metric: Metric) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 
-def handle_signals(reactor: Any, reload: Callable[[], None]) -> None:
+def handle_signals(reactor: Any, reload: Callable[[], None] | None) -> None:
     """Replace the reactor's own handlers; to be called once the reactor runs.
 
     With these, twistd reports the signal that stopped it as its exit status.
@@ -14,7 +14,7 @@ def handle_signals(reactor: Any, reload: Callable[[], None]) -> None:
 
     Args:
         reactor: provides IReactorCore and IReactorFromThreads.
-        reload: called for SIGHUP.
+        reload: called for SIGHUP; if None that stops too, as when a terminal is closed.
     """
     is_stopping = False
 
@@ -26,6 +26,7 @@ def handle_signals(reactor: Any, reload: Callable[[], None]) -> None:
         is_stopping = True
         reactor.callFromThread(reactor.stop)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, stop)
-    signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(reload))
+    if reload is not None:
+        signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(reload))

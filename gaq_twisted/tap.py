@@ -18,6 +18,7 @@ from twisted.python import usage
 
 from gaq_twisted import config
 from gaq_twisted.settings import doubts
+from gaq_twisted.signals import handle_signals
 
 _log = Logger()
 
@@ -29,7 +30,8 @@ class Options(usage.Options):
 
     longdesc = """Pushes Apache Superset's background-query events to browsers over WebSocket.
     Settings come from the file, and from environment variables, which win; see
-    config.example.json and the README."""
+    config.example.json and docs/configuration.md. Options of twistd come before gaq-ws, or before
+    a -- where the command is gaq-ws itself."""
 
     optParameters = [
         [
@@ -101,13 +103,13 @@ def makeService(options: Options) -> IService:
             raise SystemExit("gaq-ws: --demo makes its own settings: leave out --config")
         from gaq_twisted.demo import make_demo
 
+        reactor.callWhenRunning(handle_signals, reactor, None)
         return make_demo(twistd, reactor)
 
     from gaq_twisted import files
     from gaq_twisted.collector import calm_collector
     from gaq_twisted.logs import LogOutput
     from gaq_twisted.service import make_server
-    from gaq_twisted.signals import handle_signals
     from gaq_twisted.systemd import Notifier
 
     reactor.callWhenRunning(calm_collector, reactor)

@@ -1,7 +1,9 @@
 """The demo as its visitor meets it."""
 
 import json
+import os
 import re
+import signal
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -125,10 +127,19 @@ class DemoTests(SynchronousTestCase):
 
     def test_nothing_is_left(self) -> None:
         """The Valkey ends with the demo, and its files go."""
-        self.assertEqual(len(list(self.temporary.iterdir())), 1)
+        self.assertEqual(self.server.stop(), 0)
+        self.assert_nothing_is_left()
+
+    def test_terminal_closed(self) -> None:
+        """So it is when the terminal is closed."""
+        os.killpg(self.server.process.pid, signal.SIGHUP)
+        self.assertEqual(self.server.wait(), 0)
+        self.assert_nothing_is_left()
+
+    def assert_nothing_is_left(self) -> None:
+        """Check that neither Valkey nor files are there."""
         found = re.search(r"Valkey runs on port (\d+)", self.server.text())
         assert found is not None
-        self.server.stop()
         with self.assertRaises(OSError):
             urlopen(f"http://127.0.0.1:{found[1]}", timeout=DEADLINE_SECONDS).close()
         self.assertNotIn("Traceback", self.server.text())

@@ -273,6 +273,31 @@ class ListenTests(OperationsTestCase):
                 open_timeout=DEADLINE_SECONDS,
             )
 
+        def chosen(authority: trustme.CA, one: int, *offered: str) -> str | None:
+            """Return the protocol that is chosen of those offered, after a health check by it."""
+            context = ssl.create_default_context()
+            authority.configure_trust(context)
+            if offered:
+                context.set_alpn_protocols(list(offered))
+            with (
+                socket.create_connection(("127.0.0.1", one), DEADLINE_SECONDS) as plain,
+                context.wrap_socket(plain, server_hostname="localhost") as secret,
+            ):
+                secret.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+                self.assertTrue(secret.recv(100).startswith(b"HTTP/1.1 200"))
+                return secret.selected_alpn_protocol()
+
+        def assert_protocols(authority: trustme.CA) -> None:
+            for one in (port, internal):
+                for offered, expected in (
+                    (("h2", "http/1.1"), "http/1.1"),
+                    (("http/1.1",), "http/1.1"),
+                    (("h2",), None),
+                    ((), None),
+                ):
+                    self.assertEqual(chosen(authority, one, *offered), expected, offered)
+
+        assert_protocols(first)
         with open_tab(first) as tab:
             self.assert_delivers(tab)
             second = issue()
@@ -280,10 +305,7 @@ class ListenTests(OperationsTestCase):
             server.wait_for_text("settings were read again")
             with open_tab(second) as other:
                 self.assert_delivers(tab, other)
-            context = ssl.create_default_context()
-            second.configure_trust(context)
-            with urlopen(f"https://localhost:{internal}/ready", context=context) as answer:
-                self.assertEqual(answer.status, 200)
+            assert_protocols(second)
             with self.assertRaises(ssl.SSLCertVerificationError):
                 open_tab(first)
             key.write_text("broken")
