@@ -204,7 +204,9 @@ class Connection:
             answer: Deferred[Any] = protocol.execute_command(*command)
             return await answer.addTimeout(within_seconds, self._clock)
         except txredisapi.ResponseError as error:
-            raise self._answered(place, str(command[0]), str(error)) from None
+            # Of a command that it does not know Redis repeats the arguments: a password, with AUTH.
+            reply = str(error).partition(", with args")[0]
+            raise self._answered(place, str(command[0]), reply) from None
         except txredisapi.RedisError:
             why = _explained(protocol, place)
             raise RedisError(f"the connection to {place.name} was lost: {why}") from None

@@ -119,6 +119,19 @@ class Doorman(Protocol):
         protocol.dataReceived(bytes(head))
 
 
+class TurnedAway(Protocol):
+    """Ends a connection for which there is no room.
+
+    A factory may also return no protocol at all, but those that wrap others,
+    for TLS and the PROXY protocol, do not bear that.
+    """
+
+    def connectionMade(self) -> None:
+        """End it."""
+        transport: Any = self.transport
+        transport.abortConnection()
+
+
 class Door(Factory):
     """Takes every connection, as long as there is room."""
 
@@ -160,14 +173,14 @@ class Door(Factory):
         self.proxies = TrustedProxies(settings.trusted_proxies)
         self._patience_seconds = settings.request_timeout_ms / 1000
 
-    def buildProtocol(self, address: IAddress | None) -> Doorman | None:
-        """Return who reads the request; None if there is no room, which ends the connection."""
+    def buildProtocol(self, address: IAddress | None) -> Doorman | TurnedAway:
+        """Return who reads the request, or ends the connection if there is no room."""
         if self._connections() >= self._capacity.connections and not self._make_room():
             self.refusals.request(
                 str(getattr(address, "host", address)),
                 *(HTTPStatus.SERVICE_UNAVAILABLE, "files", "too many connections"),
             )
-            return None
+            return TurnedAway()
         return Doorman(self, address)
 
     def has_room_for_socket(self) -> bool:

@@ -69,6 +69,7 @@ class Drain:
         await gatherResults([maybeDeferred(one.stopService) for one in self._listening])
         count = self._hub.socket_count
         if not count:
+            self._hub.close_all(_GOING_AWAY, _REASON)
             return
         seconds = min(self._seconds, count / _LEAST_SOCKETS_PER_SECOND)
         self._log.info(
@@ -78,9 +79,9 @@ class Drain:
             seconds=seconds,
         )
         batches = max(1, ceil(seconds / _BATCH_SECONDS))
-        for left in range(batches, 0, -1):
+        for left in range(batches, 1, -1):
             self._hub.close(ceil(self._hub.socket_count / left), _GOING_AWAY, _REASON)
-            if left > 1:
-                await deferLater(self._clock, seconds / batches)
+            await deferLater(self._clock, seconds / batches)
+        self._hub.close_all(_GOING_AWAY, _REASON)
         closed = self._when_all_closed()
         await closed.addTimeout(_ANSWER_SECONDS, self._clock, lambda *_: None)

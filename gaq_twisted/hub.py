@@ -128,6 +128,8 @@ class Hub:
         # stream may still tell.
         self._got_early: dict[Socket, list[Event]] = {}
         self._expiring: Deadlines[Socket] = Deadlines()
+        # With what those are closed that join, once the server is about to stop.
+        self._closing: tuple[int, str] | None = None
         # Clients can make such lines come as often as they connect; metrics count them all.
         self._complaints = Burst(seconds)
         self._gaps = Burst(seconds)
@@ -166,6 +168,9 @@ class Hub:
         Raises:
             NoRoom: if there are as many sockets as there may be.
         """
+        if self._closing is not None:
+            socket.close(*self._closing)
+            return
         self._check_room(socket.channel)
         # It may leave unanswered what it is not sent yet.
         self._last_pong[socket] = self._ping_round + 1
@@ -236,6 +241,16 @@ class Hub:
                     self._failed_to_send(socket)
             yield is_silent
 
+    def close_all(self, code: int, reason: str) -> None:
+        """Close all sockets, and those that join from now on.
+
+        Args:
+            code: the close code.
+            reason: a few words.
+        """
+        self._closing = (code, reason)
+        self.close(len(self._last_pong), code, reason)
+
     def close(self, count: int, code: int, reason: str) -> None:
         """Close some sockets, those that joined first.
 
@@ -248,17 +263,21 @@ class Hub:
             self.leave(socket)
             socket.close(code, reason)
 
-    def expire(self, most: int) -> None:
+    def expire(self, most: int) -> bool:
         """Close sockets whose time is over.
 
         Args:
             most: how many at most, so that it does not take long.
+
+        Returns:
+            Whether there may be more.
         """
         for _ in range(most):
             socket = self._expiring.pop(self._seconds())
             if socket is None:
-                break
+                return False
             socket.close(_POLICY_VIOLATION, "token expired")
+        return True
 
     def sweep(self) -> Swept:
         """Drop what should not be there; return how much it was."""

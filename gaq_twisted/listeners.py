@@ -1,5 +1,6 @@
 """Where the server listens: at Twisted's endpoints, with certificates that can be read again."""
 
+import os
 import socket
 from collections.abc import Iterable
 from typing import Any
@@ -8,6 +9,7 @@ from OpenSSL import SSL, crypto
 from twisted.application.service import IService
 from twisted.application.strports import service
 from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
     IListeningPort,
     IOpenSSLContextFactory,
@@ -59,6 +61,10 @@ class Listeners:
                 one.endpoint = text
                 self.services.append(one)
                 continue
+            if text.startswith("haproxy:ssl:"):
+                # Twisted would look for the PROXY header within TLS, where no proxy puts it.
+                fault = f"{setting}: {text} cannot be used: let the proxy end TLS, or pass it on"
+                raise ConfigError([f"{fault} to an ssl: endpoint"])
             if text.startswith("ssl:"):
                 self._certificates[text] = _Certificates(self._context_factory(text))
             listening: Any = _ListeningReactor(reactor, reuse_port, self._certificates.get(text))
@@ -144,9 +150,15 @@ class _ListeningReactor:
             listening: IListeningPort = self._reactor.listenTCP(port, factory, backlog, interface)
             return listening
         family = socket.AF_INET6 if ":" in interface else socket.AF_INET
-        with socket.create_server(
-            (interface, port), family=family, backlog=backlog, reuse_port=True
-        ) as one:
+        try:
+            one = socket.create_server(
+                (interface, port), family=family, backlog=backlog, reuse_port=True
+            )
+        except OSError as error:
+            # Without the address, which the message has anyway.
+            plain = OSError(error.errno, os.strerror(error.errno or 0))
+            raise CannotListenError(interface, port, plain) from None
+        with one:
             one.setblocking(False)
             adopted: IListeningPort = self._reactor.adoptStreamPort(one.fileno(), family, factory)
             return adopted

@@ -61,7 +61,11 @@ class Exposition(Branch):
 
     def render_GET(self, request: Request) -> bytes:
         """Answer in the format that the client asks for: text, or OpenMetrics."""
-        encode, content_type = choose_encoder(request.getHeader("accept") or "")
+        try:
+            encode, content_type = choose_encoder(request.getHeader("accept") or "")
+        except (TypeError, ValueError):
+            # The library does not bear every version that can be asked for.
+            encode, content_type = choose_encoder("")
         request.setHeader(b"content-type", content_type.encode())
         text: bytes = encode(self._registry)
         return b"" if request.method == b"HEAD" else text

@@ -71,6 +71,8 @@ class EventSocket(WebSocketServerProtocol):  # type: ignore[misc]
         """Pass on likewise, and leave nothing that only the garbage collector could remove."""
         self._connectionLost(reason)
         self.transport.unregisterProducer()
+        # A transport that was to end has told no more whether it is full.
+        self.factory.slow_sockets.pop(self, None)
         # Its result is this socket.
         del self.is_closed
         self.factory.note_end()
@@ -141,6 +143,11 @@ class EventSocket(WebSocketServerProtocol):  # type: ignore[misc]
         except Exception:
             self._log.failure("{peer} could not join", event="join_failed", peer=self.peer)
             self.close(self.CLOSE_STATUS_CODE_INTERNAL_ERROR, "internal error")
+
+    def onPing(self, payload: bytes) -> None:
+        """Answer, unless the client does not read; then the latest will do (RFC 6455, 5.5.3)."""
+        if self.unsent_bytes is None:
+            super().onPing(payload)
 
     def onPong(self, payload: bytes) -> None:
         """Tell the hub that the client lives."""
@@ -220,8 +227,10 @@ class EventSocket(WebSocketServerProtocol):  # type: ignore[misc]
 
     def send(self, frames: bytes) -> None:
         """Write whole frames; Autobahn's own way costs more and adds nothing for a server."""
+        was_slow = self.unsent_bytes is not None
         self._write(self.transport, frames)
-        if self.unsent_bytes is not None:
+        # What fills the transport is not held against the client: it can be one large event.
+        if was_slow and self.unsent_bytes is not None:
             self.unsent_bytes += len(frames)
             if self.unsent_bytes > self.factory.max_buffer_bytes:
                 self.factory.refusals.slow_client(self.peer, self.factory.max_buffer_bytes)
@@ -258,8 +267,7 @@ class EventSocket(WebSocketServerProtocol):  # type: ignore[misc]
         self.factory.slow_sockets.pop(self, None)
 
     def stopProducing(self) -> None:
-        """Note that the connection is lost."""
-        self.factory.slow_sockets.pop(self, None)
+        """Do nothing: the connection is lost."""
 
 
 _NEVER = object()

@@ -40,7 +40,7 @@ class TrustedProxies:
         if nearest is None or not self._trusts(nearest):
             return None
         client = None
-        for address in reversed(list(_forwarded(head))):
+        for address in _forwarded(head):
             if address is None:
                 break
             client = str(address)
@@ -53,12 +53,14 @@ class TrustedProxies:
 
 
 def _forwarded(head: Head) -> Iterator[_Address | None]:
+    """Yield the addresses, the nearest first; nearly always one is enough."""
     by_proxies = b",".join(head.values(b"x-forwarded-for")).decode("ascii", "replace")
     if by_proxies:
-        for text in by_proxies.split(","):
+        for text in reversed(by_proxies.split(",")):
             yield _address(text.strip())
         return
-    for element in b",".join(head.values(b"forwarded")).decode("ascii", "replace").split(","):
+    standard = b",".join(head.values(b"forwarded")).decode("ascii", "replace")
+    for element in reversed(standard.split(",")):
         match = _FOR.search(element)
         yield _address(match[1]) if match else None
 

@@ -93,8 +93,10 @@ class Server(MultiService):
     def reload(self) -> None:
         """Read the settings and certificates again."""
         self._notifier.reloading()
-        self.reloader.reload()
-        self._notifier.ready("serving")
+        try:
+            self.reloader.reload()
+        finally:
+            self._notifier.ready("serving")
 
     def stopService(self) -> "Deferred[Any]":
         """Say goodbye to the clients, and stop all parts then."""
@@ -241,6 +243,7 @@ def _let_gauges_be_read(
 ) -> None:
     """Say where the metrics are read that nobody counts."""
     progress = lookout.progress
+    build = {version("gaq-twisted"): 1}
     for metric, source in (
         (names.OPEN_SOCKETS, lambda: hub.socket_count),
         (names.OPEN_CHANNELS, lambda: hub.channel_count),
@@ -253,7 +256,7 @@ def _let_gauges_be_read(
         (names.CURSOR_LAG_SECONDS, lambda: progress().lag_seconds),
         (names.READ_AGE_SECONDS, lambda: progress().read_age_seconds),
         (names.DRAINING, lambda: lookout.is_draining),
-        (names.BUILD_INFO, lambda: {version("gaq-twisted"): 1}),
+        (names.BUILD_INFO, lambda: build),
     ):
         metrics.read_from(metric, source)
 

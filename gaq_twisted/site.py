@@ -24,6 +24,7 @@ class OneRequestChannel(http.HTTPChannel):
 
     peer = ""
     """The address of the client, for the log."""
+    _end_call: Any = None
 
     def connectionMade(self) -> None:
         """Be one more."""
@@ -36,7 +37,16 @@ class OneRequestChannel(http.HTTPChannel):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Be one less."""
         self.factory.channel_count -= 1
+        if self._end_call is not None and self._end_call.active():
+            self._end_call.cancel()
         super().connectionLost(reason)
+
+    def loseConnection(self) -> None:
+        """End the connection, and not wait for ever for a client that must agree, as with TLS."""
+        super().loseConnection()
+        if self._end_call is None:
+            transport: Any = self.transport
+            self._end_call = self.callLater(_PATIENCE_SECONDS, transport.abortConnection)
 
     def checkPersistence(self, request: http.Request, version: bytes) -> bool:
         """Announce the connection's end."""

@@ -18,7 +18,7 @@ from gaq_twisted.statsd import StatsdReports
 
 _PING_SLICE_SECONDS = 0.125
 _EXPIRY_SECONDS = 0.25
-_EXPIRIES_AT_A_TIME = 1000
+_EXPIRIES_AT_A_TIME = 200
 _STALL_SECONDS = 0.1
 _SECOND = 1.0
 
@@ -131,7 +131,9 @@ class Upkeep(Service):
             self._ended = 0
 
     def _expire(self) -> None:
-        self._hub.expire(_EXPIRIES_AT_A_TIME)
+        if self._hub.expire(_EXPIRIES_AT_A_TIME) and self.running:
+            # Others have their turn between.
+            self._clock.callLater(0, self._do, self._expire)
 
     def _look_for_stall(self) -> None:
         now = self._clock.seconds()

@@ -158,9 +158,8 @@ class MemoryServer:
 
 
 def connected_browser(door: Door, clock: Clock, target: str = "/") -> Browser:
-    """Return a client that is connected to a door, which has room, and has asked nothing yet."""
+    """Return a client that is connected to a door and has asked nothing yet."""
     channel = door.buildProtocol(PEER)
-    assert channel is not None
     browser = Browser(target)
     browser.line = ServerTransport(channel)
     browser.pump = connect(channel, browser.line, browser, makeFakeClient(browser), clock=clock)

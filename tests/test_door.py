@@ -341,7 +341,8 @@ class CapacityTests(DoorTestCase):
         self.start(files=FILES_FOR_TWO)
         self.sent(upgrade_request())
         self.patch(self.server.site, "channel_count", 1)
-        self.assertIsNone(self.server.door.buildProtocol(PEER))
+        browser = self.server.connect()
+        self.assertTrue(browser.line.aborted)
         self.assertEqual(self.server.metrics.counts(REQUEST_REJECTED), {"files": 1})
 
 

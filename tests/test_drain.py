@@ -139,6 +139,21 @@ class DrainTests(SynchronousTestCase):
         self.assertEqual(self.closed(), 101)
         self.assertIsNone(self.successResultOf(done))
 
+    def test_after_the_last_one(self) -> None:
+        """A client whose request comes whole only after that is told as well."""
+        for count in (0, 1):
+            self.open(count)
+            late = self.server.connect()
+            done = self.begin(drain_ms=0)
+            late.upgrade(cookie())
+            (close,) = late.frames(Opcode.CLOSE)
+            self.assertEqual(bytes(close.data[:2]), (1001).to_bytes(2, "big"))
+            self.assertEqual(self.server.hub.socket_count, 0)
+            late.answer()
+            self.pass_time(1.1)
+            self.assertIsNone(self.successResultOf(done))
+            self.setUp()
+
     def test_no_answer(self) -> None:
         """Clients that do not answer are waited for a second, and not more."""
         self.open(1)

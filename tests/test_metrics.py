@@ -129,6 +129,12 @@ class ExpositionTests(SynchronousTestCase):
         self.assertTrue(kind.startswith("text/plain"), kind)
         self.assert_samples(text_string_to_metric_families(text))
 
+    def test_odd_wishes(self) -> None:
+        """Versions that nobody knows get text."""
+        for accept in ("text/plain; version=a", "application/openmetrics-text; version=1.x", ";;,"):
+            kind, _ = self.ask(accept)
+            self.assertTrue(kind.startswith("text/plain"), kind)
+
     def test_openmetrics(self) -> None:
         """Prometheus asks for OpenMetrics, and gets it."""
         kind, text = self.ask("application/openmetrics-text;version=1.0.0,text/plain;q=0.5")

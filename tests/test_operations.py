@@ -373,6 +373,16 @@ class ListenTests(OperationsTestCase):
             for server in servers:
                 self.assertGreater(_connections(server, int(port)), 5, lines)
 
+    def test_shared_port_in_use(self) -> None:
+        """A port that another uses without sharing it cannot be shared."""
+        with socket.create_server(("0.0.0.0", 0)) as taken:
+            port = taken.getsockname()[1]
+            environ = environment(self.redis.port, PORT=str(port), REUSE_PORT="true")
+            server = Server(self, environ)
+            self.assertEqual(server.wait(), 1)
+        self.assertIn(f"cannot listen on port {port} (Address already in use)", server.text())
+        self.assertNotIn("Traceback", server.text())
+
     def test_bad_endpoints(self) -> None:
         """What is no endpoint, or cannot be used, stops the start with a reason."""
         for text, reason in (
@@ -381,6 +391,7 @@ class ListenTests(OperationsTestCase):
             ("ssl:1:privateKey=/no/such/file", "/no/such/file: No such file"),
             ("tcp:1:interface=192.0.2.1", "cannot listen on port 1 of 192.0.2.1"),
             ("unix:/no/such/directory/x", "cannot listen on /no/such/directory/x"),
+            ("haproxy:ssl:1:privateKey=a", "cannot be used: let the proxy end TLS"),
         ):
             server = Server(self, environment(self.redis.port, LISTEN=text))
             self.assertEqual(server.wait(), 1, text)

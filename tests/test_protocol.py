@@ -558,7 +558,7 @@ class AdmissionTests(ProtocolTestCase):
         expiring.upgrade(f"async-token={token(exp=int(self.clock.seconds()) + 60)}")
         later.upgrade(cookie())
         self.clock.advance(59.9)
-        self.hub.expire(10)
+        self.assertFalse(self.hub.expire(10))
         self.assertEqual(self.hub.socket_count, 2)
         self.clock.advance(0.1)
         self.hub.expire(10)
@@ -606,6 +606,45 @@ class SlowClientTests(ProtocolTestCase):
         self.assertEqual([one["max_bytes"] for one in above_debug(logs)], [self.limit])
         other.pump.flush()
         self.assertEqual(len(other.texts), self.limit // self.size + 1)
+
+    def test_nothing_is_kept(self) -> None:
+        """A client that was dropped, or went away, counts for nothing any more."""
+        other = self.server.open()
+        for browser in (self.browser, other):
+            assert browser.line.producer is not None
+            browser.line.producer.pauseProducing()
+        self.assertEqual(len(self.server.factory.slow_sockets), 2)
+        self.fill(self.limit // self.size + 1)
+        for browser in (self.browser, other):
+            browser.pump.flush()
+            browser.lose()
+        self.assertEqual(self.server.factory.slow_sockets, {})
+        self.assertEqual(self.server.factory.unsent_bytes(), 0)
+
+    def test_large_event(self) -> None:
+        """What fills the transport, be it larger than the limit, is not held against a client."""
+        socket: Any
+        (socket,) = self.hub.sockets
+        own_write = socket._write
+
+        def write(transport: Any, data: bytes) -> None:
+            own_write(transport, data)
+            self.producer.pauseProducing()
+
+        self.patch(socket, "_write", write)
+        finish(self.hub.deliver([job_event("1-0", job="x" * 2 * self.limit)]))
+        self.assertFalse(self.browser.line.aborted)
+        self.assertEqual(self.hub.socket_count, 1)
+
+    def test_pings(self) -> None:
+        """A client that does not read is not answered pings, which would wait for it as well."""
+        ping = Frame(Opcode.PING, b"?").serialize(mask=True)
+        self.producer.pauseProducing()
+        self.browser.send(ping * 100)
+        self.assertEqual(list(self.browser.frames(Opcode.PONG)), [])
+        self.producer.resumeProducing()
+        self.browser.send(ping)
+        self.assertEqual(len(list(self.browser.frames(Opcode.PONG))), 1)
 
     def test_catches_up(self) -> None:
         """What was sent while the transport had room, or before it had room again, is no matter."""

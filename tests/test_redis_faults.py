@@ -439,6 +439,14 @@ class OldRedisTests(FaultTestCase):
         self.assertIn("critical", server.text())
         self.check_no_failure(server)
 
+    def test_login_is_not_known(self) -> None:
+        """A server that does not know AUTH repeats the password in its answer; the log does not."""
+        self.redis.restart("--rename-command", "AUTH", "")
+        server = Server(self, environment(self.redis.port, REDIS_PASSWORD="hunter2"))
+        server.wait()
+        self.assertIn("ERR unknown command", server.text())
+        self.assertNotIn("hunter2", server.text())
+
     def test_too_old_for_a_daemon(self) -> None:
         """A daemon that gives up leaves no pidfile."""
         self.redis.kill()

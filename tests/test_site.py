@@ -88,6 +88,20 @@ class RawTests(SynchronousTestCase):
         self.assertEqual(line["peer"], PEER.host)
         self.assertNotIn("secret", repr(logs))
 
+    def test_end(self) -> None:
+        """A client that does not agree to the end, as it may over TLS, is not waited for long."""
+        clock = Clock()
+        browser = MemoryServer(clock).connect()
+        self.patch(browser.line, "loseConnection", lambda: None)
+        browser.send(b"GET /health HTTP/1.1\r\nHost: gaq.test\r\n\r\n")
+        self.assertTrue(browser.received.endswith(b"OK"))
+        clock.advance(9)
+        self.assertFalse(browser.line.aborted)
+        clock.advance(1)
+        self.assertTrue(browser.line.aborted)
+        browser.pump.flush()
+        self.assertEqual(clock.getDelayedCalls(), [])
+
     def test_head(self) -> None:
         """The answer to HEAD has the length of the body that it leaves out."""
         self.browser.send(b"HEAD /health HTTP/1.1\r\nHost: gaq.test\r\n\r\n")

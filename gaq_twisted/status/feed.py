@@ -147,7 +147,7 @@ class StatusFeed(Service):
         if not self.running or len(self._watchers) >= _MOST_WATCHERS:
             return False
         run, _, number = last_event_id.partition("-")
-        has_some = run == self._run and number.isdecimal()
+        has_some = run == self._run and number.isdecimal() and len(number) < 20
         watcher = Watcher(request, int(number) if has_some else 0)
         self._watchers[watcher] = None
         # It fires at the end of the answer, whoever ends it.
