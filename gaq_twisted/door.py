@@ -15,7 +15,7 @@ from gaq_twisted.protocol import EventSocketFactory
 from gaq_twisted.proxies import TrustedProxies
 from gaq_twisted.refusals import Refusals
 from gaq_twisted.settings import Settings
-from gaq_twisted.site import EventSite
+from gaq_twisted.site import EventSite, host_of
 
 # What a process has open beside its clients: Redis, StatsD, logs, ports, the resolver.
 _OWN_FILES = 64
@@ -94,8 +94,7 @@ class Doorman(Protocol):
     def peer(self) -> str:
         """The address of the other end, or of whom a PROXY header names."""
         transport: Any = self.transport
-        address = transport.getPeer()
-        return str(getattr(address, "host", address))
+        return host_of(transport.getPeer())
 
     def _answer(self, status: HTTPStatus, text: str) -> None:
         self._is_answered = True
@@ -177,8 +176,8 @@ class Door(Factory):
         """Return who reads the request, or ends the connection if there is no room."""
         if self._connections() >= self._capacity.connections and not self._make_room():
             self.refusals.request(
-                str(getattr(address, "host", address)),
-                *(HTTPStatus.SERVICE_UNAVAILABLE, "files", "too many connections"),
+                *(host_of(address), HTTPStatus.SERVICE_UNAVAILABLE),
+                *("files", "too many connections"),
             )
             return TurnedAway()
         return Doorman(self, address)

@@ -19,6 +19,11 @@ from gaq_twisted.readiness import Lookout
 _PATIENCE_SECONDS = 10.0
 
 
+def host_of(address: object) -> str:
+    """Return what the log calls the other end of a connection: its host, where it has one."""
+    return str(getattr(address, "host", address))
+
+
 class OneRequestChannel(http.HTTPChannel):
     """Serves one request, so that nobody needs to wait for a second one."""
 
@@ -30,8 +35,7 @@ class OneRequestChannel(http.HTTPChannel):
         """Be one more."""
         self.factory.channel_count += 1
         transport: Any = self.transport
-        address = transport.getPeer()
-        self.peer = str(getattr(address, "host", address))
+        self.peer = host_of(transport.getPeer())
         super().connectionMade()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
