@@ -7,16 +7,16 @@ SOURCES := gaq_twisted tests twisted benchmarks browser e2e deploy docs
 # Most tests wait for other processes most of the time. The one that measures itself runs
 # alone, and shows what it prints.
 JOBS ?= 4
-ALONE := tests.test_stress
+ALONE := tests.live.test_stress
 # These look at what is in deploy/ with programs of Debian.
-DEPLOY := tests.test_deploy tests.test_monitoring_live tests.test_proxies_live
+DEPLOY := tests.deploy
 DEPLOY_PACKAGES := haproxy nginx prometheus systemd
-TESTS := $(filter-out $(ALONE) $(DEPLOY),$(patsubst tests/%.py,tests.%,$(wildcard tests/test_*.py)))
+TESTS := $(filter-out $(ALONE) tests.deploy.%,$(subst /,.,$(basename $(wildcard tests/test_*.py tests/*/test_*.py))))
 TRIAL := -m twisted.trial $(TRIAL_ARGS)
 
 # The tests with a client of Node.js skip where there is none.
 NPM := $(shell command -v npm)
-PEERS := $(if $(NPM),tests/peers/node_modules/ready)
+PEERS := $(if $(NPM),tests/support/peers/node_modules/ready)
 
 # A Chromium takes more than other processes do.
 BROWSERS ?= 2
@@ -90,10 +90,10 @@ docs: $(VENV)/ready
 	@echo "the documentation is in build/docs/index.html"
 
 reference: $(VENV)/ready
-	$(BIN)/python -m gaq_twisted.reference configuration > docs/configuration.md
-	$(BIN)/python -m gaq_twisted.reference schema > docs/config.schema.json
-	$(BIN)/python -m gaq_twisted.reference example > config.example.json
-	$(BIN)/python -m gaq_twisted.reference metrics > docs/metrics.md
+	$(BIN)/python -m gaq_twisted.tools.reference configuration > docs/configuration.md
+	$(BIN)/python -m gaq_twisted.tools.reference schema > docs/config.schema.json
+	$(BIN)/python -m gaq_twisted.tools.reference example > config.example.json
+	$(BIN)/python -m gaq_twisted.tools.reference metrics > docs/metrics.md
 
 lint: $(VENV)/ready
 	$(BIN)/ruff format --check $(SOURCES)
@@ -112,7 +112,7 @@ changelog: $(VENV)/ready
 
 clean:
 	rm -rf .venv .venv-lowest .venv-e2e .mypy_cache .ruff_cache _trial_temp* build dist \
-		tests/peers/node_modules
+		tests/support/peers/node_modules
 
 $(VENV)/ready: INSTALL := $(addprefix --group ,lint package browser docs deploy)
 .venv-lowest/ready: INSTALL := --constraint tests/lowest.txt
@@ -124,7 +124,7 @@ $(VENV)/ready .venv-lowest/ready: pyproject.toml
 	$(@D)/bin/python -m pip install --quiet --editable . --group test $(INSTALL)
 	touch $@
 
-tests/peers/node_modules/ready: tests/peers/package-lock.json
+tests/support/peers/node_modules/ready: tests/support/peers/package-lock.json
 	$(NPM) --prefix $(<D) ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	touch $@
 

@@ -15,7 +15,7 @@ from playwright.sync_api import (
 )
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.processes import DEADLINE_SECONDS, RedisProcess, Server, environment
+from tests.support.processes import DEADLINE_SECONDS, RedisProcess, Server, environment
 
 CHROMIUM = "/usr/bin/chromium"
 DEADLINE_MS = DEADLINE_SECONDS * 1000

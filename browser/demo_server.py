@@ -9,11 +9,11 @@ import os
 from twisted.application.service import Application
 from twisted.internet import reactor
 
-from gaq_twisted import config
-from gaq_twisted.demo import make_page
+from gaq_twisted.config.load import load
 from gaq_twisted.service import make_server
+from gaq_twisted.tools.demo import make_page
 
-settings, *_ = config.load(None, os.environ)
+settings, *_ = load(None, os.environ)
 application = Application("gaq-ws with the demo's page")
 make_server(settings, reactor, resources={b"demo": make_page(settings, reactor)}).setServiceParent(
     application

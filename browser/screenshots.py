@@ -3,7 +3,7 @@
 from typing import Literal
 
 from browser.chromium import BrowserTestCase, DemoTab
-from tests.processes import ROOT
+from tests.support.processes import ROOT
 
 IMAGES = ROOT / "docs" / "images"
 Scheme = Literal["light", "dark"]

@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 from browser.chromium import BrowserTestCase, DemoTab
-from tests.processes import Server
-from tests.samples import CHANNEL, token
+from tests.support.processes import Server
+from tests.support.samples import CHANNEL, token
 
 OTHER_CHANNEL = "121a0484-17a2-480e-a50b-ed5f95c34312"
 

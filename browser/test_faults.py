@@ -11,8 +11,8 @@ from browser.chromium import (
     DemoTab,
     give_cookie,
 )
-from tests.processes import Proxy, environment
-from tests.samples import token
+from tests.support.processes import Proxy, environment
+from tests.support.samples import token
 
 # So long that a page is open and connected before its token expires.
 LIFETIME_SECONDS = 5

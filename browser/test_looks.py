@@ -3,8 +3,8 @@
 from typing import Any, Literal
 
 from browser.chromium import REFUSED, BrowserTestCase, DemoTab, give_cookie
-from tests.processes import PREFIX
-from tests.samples import job_data, token
+from tests.support.processes import PREFIX
+from tests.support.samples import job_data, token
 
 WIDTHS = (320, 390, 768, 1280)
 # WCAG 2.2, success criterion 1.4.3.

@@ -10,8 +10,8 @@ from typing import Any
 from playwright.sync_api import Page
 
 from browser.chromium import DEADLINE_MS, REFUSED, BrowserTestCase
-from tests.processes import DEADLINE_SECONDS, PREFIX, Server, environment, free_port
-from tests.samples import CHANNEL, job_data, token, upgrade_request
+from tests.support.processes import DEADLINE_SECONDS, PREFIX, Server, environment, free_port
+from tests.support.samples import CHANNEL, job_data, token, upgrade_request
 
 # Opens a socket and notes all that happens to it.
 _CONNECT = """(url) => {

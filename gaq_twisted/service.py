@@ -15,31 +15,31 @@ from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.logger import ILogObserver, Logger
 from twisted.web.resource import IResource
 
-from gaq_twisted import metrics as names
-from gaq_twisted.config import Loaded
-from gaq_twisted.connection import ANSWER_SECONDS
-from gaq_twisted.door import Capacity, Door
-from gaq_twisted.drain import Drain
-from gaq_twisted.firehose import Firehose
-from gaq_twisted.hub import Hub
-from gaq_twisted.listeners import Listeners
-from gaq_twisted.logs import LogOutput
-from gaq_twisted.metrics import Metrics
-from gaq_twisted.prometheus import Exposition
-from gaq_twisted.protocol import EventSocketFactory
-from gaq_twisted.readiness import Lookout
-from gaq_twisted.refusals import Refusals
-from gaq_twisted.reload import Reloader
-from gaq_twisted.replays import Replays
-from gaq_twisted.settings import Settings
-from gaq_twisted.site import EventSite, Health, Ready, resource_tree
-from gaq_twisted.statsd import StatsdReports, StatsdService
-from gaq_twisted.status.feed import StatusFeed
-from gaq_twisted.status.page import StatusPage
-from gaq_twisted.streams import Streams
-from gaq_twisted.systemd import Notifier
-from gaq_twisted.tail import Tail
-from gaq_twisted.upkeep import Upkeep
+from gaq_twisted.config.load import Loaded
+from gaq_twisted.config.settings import Settings
+from gaq_twisted.core import metrics as names
+from gaq_twisted.core.hub import Hub
+from gaq_twisted.core.metrics import Metrics
+from gaq_twisted.core.readiness import ReadinessProbe
+from gaq_twisted.core.rejections import Rejections
+from gaq_twisted.net.gateway import Capacity, Gateway
+from gaq_twisted.net.listeners import Listeners
+from gaq_twisted.net.websocket import EventSocketFactory
+from gaq_twisted.ops.drain import Drain
+from gaq_twisted.ops.housekeeping import Housekeeping
+from gaq_twisted.ops.logs import LogOutput
+from gaq_twisted.ops.reload import Reloader
+from gaq_twisted.ops.statsd import StatsdReports, StatsdService
+from gaq_twisted.ops.systemd import Notifier
+from gaq_twisted.redis.connection import ANSWER_SECONDS
+from gaq_twisted.streams.backfill import Replays
+from gaq_twisted.streams.commands import Streams
+from gaq_twisted.streams.firehose import Firehose
+from gaq_twisted.streams.tail import Tail
+from gaq_twisted.web.prometheus import Exposition
+from gaq_twisted.web.site import EventSite, Health, Ready, resource_tree
+from gaq_twisted.web.status.feed import StatusFeed
+from gaq_twisted.web.status.page import StatusPage
 
 _READINGS_AT_A_TIME = 8
 # Beside the time that Redis may take to answer.
@@ -154,11 +154,11 @@ def make_server(
         recent_count=settings.tail_max_events,
         recent_bytes=settings.tail_max_bytes,
     )
-    lookout = Lookout(
+    lookout = ReadinessProbe(
         firehose,
         settings.redis_stream_read_block_ms / 1000 + ANSWER_SECONDS + _MORE_PATIENCE_SECONDS,
     )
-    refusals = Refusals(metrics, reactor.seconds)
+    refusals = Rejections(metrics, reactor.seconds)
     sockets = EventSocketFactory(hub, settings, refusals, metrics, reactor)
 
     # Who looks at the server from outside need not be who uses it.
@@ -166,7 +166,7 @@ def make_server(
     public = {b"health": Health(), **(resources or {})}
     if not settings.internal_listen:
         public |= observing
-    door = Door(
+    door = Gateway(
         EventSite(resource_tree(public, settings.base_path), reactor=reactor),
         sockets,
         refusals,
@@ -199,7 +199,9 @@ def make_server(
         reactor,
         setting="internalListen",
     )
-    upkeep = Upkeep(hub, door, refusals, metrics, StatsdReports(metrics, statsd), settings, reactor)
+    upkeep = Housekeeping(
+        hub, door, refusals, metrics, StatsdReports(metrics, statsd), settings, reactor
+    )
 
     notifier = notifier or Notifier({})
     server = Server(output, notifier)
@@ -239,7 +241,7 @@ def _let_gauges_be_read(
     tail: Tail,
     streams: Streams,
     sockets: EventSocketFactory,
-    lookout: Lookout,
+    lookout: ReadinessProbe,
 ) -> None:
     """Say where the metrics are read that nobody counts."""
     progress = lookout.progress

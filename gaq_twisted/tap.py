@@ -16,9 +16,10 @@ from twisted.application.service import IService
 from twisted.logger import Logger
 from twisted.python import usage
 
-from gaq_twisted import config
-from gaq_twisted.settings import doubts
-from gaq_twisted.signals import handle_signals
+from gaq_twisted.config.catalogue import doubts
+from gaq_twisted.config.load import Loaded, file_to_read, load
+from gaq_twisted.config.types import ConfigError
+from gaq_twisted.ops.signals import handle_signals
 
 _log = Logger()
 
@@ -74,7 +75,7 @@ class Options(usage.Options):
             raise SystemExit("gaq-ws: --check and --demo do not go together")
         else:
             # It imports the reactor.
-            from gaq_twisted.check import run
+            from gaq_twisted.tools.check.command import run
 
             run(self.config_file(), os.environ, **details)
 
@@ -85,7 +86,7 @@ class Options(usage.Options):
 
     def config_file(self) -> Path | None:
         """Return the file that holds the settings, or None if there is none."""
-        return config.file_to_read(self["config"])
+        return file_to_read(self["config"])
 
 
 def makeService(options: Options) -> IService:
@@ -101,26 +102,24 @@ def makeService(options: Options) -> IService:
     if options["demo"]:
         if options["config"]:
             raise SystemExit("gaq-ws: --demo makes its own settings: leave out --config")
-        from gaq_twisted.demo import make_demo
+        from gaq_twisted.tools.demo import make_demo
 
         reactor.callWhenRunning(handle_signals, reactor, None)
         return make_demo(twistd, reactor)
-
-    from gaq_twisted import files
-    from gaq_twisted.collector import calm_collector
-    from gaq_twisted.logs import LogOutput
+    from gaq_twisted.ops.logs import LogOutput
+    from gaq_twisted.ops.process import raise_file_limit, tune_gc
+    from gaq_twisted.ops.systemd import Notifier
     from gaq_twisted.service import make_server
-    from gaq_twisted.systemd import Notifier
 
-    reactor.callWhenRunning(calm_collector, reactor)
+    reactor.callWhenRunning(tune_gc, reactor)
 
     def give_up() -> None:
         # twistd itself would report success.
         atexit.register(os._exit, os.EX_UNAVAILABLE)
         reactor.stop()
 
-    def read_settings() -> config.Loaded:
-        return config.load(options.config_file(), os.environ)
+    def read_settings() -> Loaded:
+        return load(options.config_file(), os.environ)
 
     try:
         settings, warnings, _ = read_settings()
@@ -131,10 +130,10 @@ def makeService(options: Options) -> IService:
             output=output,
             read_settings=read_settings,
             notifier=Notifier(os.environ),
-            max_files=files.allow_many(),
+            max_files=raise_file_limit(),
             give_up=give_up,
         )
-    except config.ConfigError as error:
+    except ConfigError as error:
         raise SystemExit("\n".join(f"gaq-ws: {fault}" for fault in error.faults)) from None
     for warning in (*warnings, *doubts(settings)):
         _log.warn("{warning}", event="settings_warning", warning=warning)

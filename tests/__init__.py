@@ -1,1 +1,1 @@
-"""Tests of gaq_twisted: a module for each module of it, and some for the whole."""
+"""Tests: a folder for each folder of the package, `live` with real processes, `support` for all."""

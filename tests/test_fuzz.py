@@ -38,19 +38,19 @@ from twisted.test.iosim import connect, makeFakeClient
 from twisted.trial.unittest import SynchronousTestCase
 from websockets.frames import Opcode
 
-from gaq_twisted.auth import Authenticator, Unauthorized
-from gaq_twisted.config import ConfigError, load
-from gaq_twisted.events import InvalidEvent, LastId, parse_event
-from gaq_twisted.http1 import BadRequest, Head, read_head
-from gaq_twisted.metrics import CONNECTION_REJECTED
-from gaq_twisted.origins import OriginPattern, OriginRules
-from gaq_twisted.proxies import TrustedProxies
-from gaq_twisted.settings import Network
-from tests import fuzz_inputs as inputs
-from tests.fakes import finish
-from tests.fuzz_inputs import HIDDEN, TOKEN, cut
-from tests.memory import PEER, MemoryServer, ServerTransport, shown
-from tests.samples import CHANNEL, SECRET, cookie, job_event, settings, token
+from gaq_twisted.access.origins import OriginRules
+from gaq_twisted.access.tokens import Authenticator, Unauthorized
+from gaq_twisted.config.load import load
+from gaq_twisted.config.types import ConfigError, Network, OriginPattern
+from gaq_twisted.core.metrics import CONNECTION_REJECTED
+from gaq_twisted.net.forwarded import TrustedProxies
+from gaq_twisted.net.request_head import BadRequest, Head, read_head
+from gaq_twisted.streams.events import InvalidEvent, LastId, parse_event
+from tests.support import fuzz_inputs as inputs
+from tests.support.fakes import finish
+from tests.support.fuzz_inputs import HIDDEN, TOKEN, cut
+from tests.support.memory import PEER, MemoryServer, ServerTransport, shown
+from tests.support.samples import CHANNEL, SECRET, cookie, job_event, settings, token
 
 TIMES = int(os.environ.get("FUZZ_TIMES", "0"))
 """How many times as many inputs are tried as usual; 0 for the usual ones, always the same."""

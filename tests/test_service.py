@@ -17,12 +17,12 @@ from twisted.web.resource import Resource
 from twisted.web.static import Data
 from websockets.frames import Opcode
 
-from gaq_twisted.hub import Hub, Swept
-from gaq_twisted.logs import LogOutput
-from gaq_twisted.metrics import OPEN_CHANNELS, OPEN_SOCKETS
+from gaq_twisted.core.hub import Hub, Swept
+from gaq_twisted.core.metrics import OPEN_CHANNELS, OPEN_SOCKETS
+from gaq_twisted.ops.logs import LogOutput
 from gaq_twisted.service import Server, make_server
-from tests.memory import Browser, connected_browser
-from tests.samples import cookie, settings
+from tests.support.memory import Browser, connected_browser
+from tests.support.samples import cookie, settings
 
 PING_SECONDS, TIMEOUT_SECONDS = 20, 60
 SLICE_SECONDS = 0.125
@@ -135,7 +135,7 @@ class WiringTests(ServerTestCase):
         names = [type(part).__name__ for part in parts]
         self.assertLess(names.index("StatsdService"), names.index("Firehose"))
         self.assertLess(names.index("StatsdService"), names.index("Replays"))
-        self.assertEqual(names[-2:], ["Upkeep", "StreamServerEndpointService"])
+        self.assertEqual(names[-2:], ["Housekeeping", "StreamServerEndpointService"])
 
     def test_nothing_before_the_start(self) -> None:
         """A server that was made but not started has touched nothing."""
@@ -248,7 +248,7 @@ class TimerTests(ServerTestCase):
         with capturedLogs() as logs:
             self.reactor.pump([SLICE_SECONDS] * int(seconds / SLICE_SECONDS))
         self.stop(server)
-        return times, levels(logs, namespace="gaq_twisted.upkeep")
+        return times, levels(logs, namespace="gaq_twisted.ops.housekeeping")
 
     def test_intervals(self) -> None:
         """Pings and sweeps keep the intervals of the settings, and a quiet log."""
@@ -283,7 +283,9 @@ class TimerTests(ServerTestCase):
                     browser.pump.flush()
                 alive.answer()
         self.assertEqual([browser.lost for browser in (alive, *silent)], [False, True, True])
-        (line,) = [one for one in logs if one["log_namespace"].startswith("gaq_twisted.upkeep")]
+        (line,) = [
+            one for one in logs if one["log_namespace"].startswith("gaq_twisted.ops.housekeeping")
+        ]
         self.assertEqual((line["log_level"], line["count"]), (LogLevel.info, 2))
         alive.lose()
         self.stop(server)

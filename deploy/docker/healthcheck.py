@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from urllib.request import urlopen
 
-from gaq_twisted.config import load
+from gaq_twisted.config.load import load
 
 FILE = Path("config.json")
 PATIENCE_SECONDS = 4.0

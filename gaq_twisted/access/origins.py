@@ -1,0 +1,65 @@
+"""Which pages may connect, by the Origin header that browsers send (RFC 6454 section 7).
+
+A browser sends the cookie with every WebSocket, whichever site's page opened it;
+the Origin header is what tells the sites apart.
+"""
+
+import re
+from collections.abc import Sequence
+
+from gaq_twisted.config.types import (
+    ANY_ORIGIN,
+    HOST_NAME,
+    NULL_ORIGIN,
+    SAME_HOST,
+    OriginParts,
+    OriginPattern,
+    host_without_root,
+    origin_parts,
+)
+
+_HOST = re.compile(rf"{HOST_NAME}(?::[0-9]{{1,5}})?")
+
+
+class OriginRules:
+    """Decides which pages may connect."""
+
+    def __init__(self, patterns: Sequence[OriginPattern]) -> None:
+        """Take what is allowed; nothing means everything."""
+        self._any = not patterns or ANY_ORIGIN in patterns
+        self._same_host = SAME_HOST in patterns
+        self._null = NULL_ORIGIN in patterns
+        parts = [part for part in map(origin_parts, patterns) if part is not None]
+        self._exact = {part for part in parts if not part.host.startswith("*.")}
+        self._below = [part for part in parts if part.host.startswith("*.")]
+
+    def allow(self, origin: str | None, host: str) -> bool:
+        """Return whether a page of that origin may connect.
+
+        A client without an Origin is no browser, and no page can make a browser
+        leave it out.
+
+        Args:
+            origin: the Origin header, or None if there is none.
+            host: the Host header.
+        """
+        if self._any or origin is None:
+            return True
+        if origin == NULL_ORIGIN:
+            return self._null
+        parts = origin_parts(origin)
+        if parts is None or "*" in parts.host:
+            return False
+        if parts in self._exact or any(_is_below(parts, one) for one in self._below):
+            return True
+        match = _HOST.fullmatch(host.lower())
+        return self._same_host and match is not None and parts.host == host_without_root(match[1])
+
+
+def _is_below(parts: OriginParts, pattern: OriginParts) -> bool:
+    # As many labels as there are, as in CSP (CSP3 section 6.7.2.9).
+    return (
+        (parts.scheme, parts.port) == (pattern.scheme, pattern.port)
+        and parts.host.endswith(pattern.host[1:])
+        and not parts.host.startswith(".")
+    )

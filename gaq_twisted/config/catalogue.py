@@ -1,0 +1,121 @@
+"""Every setting with what is known of it, and which settings do not go together."""
+
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple, get_args, get_origin
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import fields
+
+from gaq_twisted.config.settings import Settings
+from gaq_twisted.config.types import Secret
+
+
+class Setting(NamedTuple):
+    """One setting, by its dotted key in the JSON file."""
+
+    key: str
+    type: Any
+    default: Any
+    """Its default; msgspec.NODEFAULT if there is none, so that it must be set."""
+
+    @property
+    def environment_name(self) -> str:
+        """The variable that overrides it."""
+        return re.sub(r"([A-Z])", r"_\1", self.key).replace(".", "_").upper()
+
+    @property
+    def base_type(self) -> Any:
+        """Its Python type."""
+        return get_args(self.type)[0]
+
+    @property
+    def is_list(self) -> bool:
+        """Whether it holds several texts."""
+        return get_origin(self.base_type) is tuple
+
+    @property
+    def is_required(self) -> bool:
+        """Whether there is no start without it."""
+        return self.default is msgspec.NODEFAULT
+
+    @property
+    def is_secret(self) -> bool:
+        """Whether its value must not be shown."""
+        return isinstance(self.base_type, type) and issubclass(self.base_type, Secret)
+
+    @property
+    def allowed(self) -> str:
+        """What it can be, for messages."""
+        return str(get_args(self.type)[1].description)
+
+    @property
+    def meaning(self) -> str:
+        """What it does, as Markdown."""
+        return str(get_args(self.type)[-1].extra_json_schema["description"])
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it can change without a restart."""
+        return "x-live" in get_args(self.type)[-1].extra_json_schema
+
+
+def all_settings(section: type[Struct] = Settings, prefix: str = "") -> Iterator[Setting]:
+    """Yield every setting, in the order of the documentation."""
+    for field in fields(section):
+        key = prefix + field.encode_name
+        if is_section(field.type):
+            yield from all_settings(field.type, f"{key}.")
+        else:
+            yield Setting(key, field.type, field.default)
+
+
+def values_by_key(settings: Settings) -> dict[str, Any]:
+    """Return the value of every setting."""
+    values: dict[str, Any] = {}
+    for setting in all_settings():
+        value: Any = settings
+        for part in setting.key.split("."):
+            names = {field.encode_name: field.name for field in fields(value)}
+            value = getattr(value, names[part])
+        values[setting.key] = value
+    return values
+
+
+def is_section(type_: Any) -> bool:
+    """Return whether that is the type of a group of settings."""
+    return isinstance(type_, type) and issubclass(type_, Struct)
+
+
+def contradictions(settings: Settings) -> Iterator[str]:
+    """Yield a line for each pair of settings that do not go together."""
+    redis = settings.redis
+    if redis.unix_socket_path and (redis.sentinels or redis.ssl):
+        other = "redis.sentinels" if redis.sentinels else "redis.ssl"
+        yield f"redis.unixSocketPath and {other} are both set: leave out one of them"
+    if redis.sentinel_ssl and not redis.sentinels:
+        yield "redis.sentinelSsl is true: it needs redis.sentinels"
+    if redis.ssl_keyfile and not redis.ssl_certfile:
+        yield "redis.sslKeyfile is set: it needs redis.sslCertfile"
+    for key, file in (
+        ("redis.sslCaCerts", redis.ssl_ca_certs),
+        ("redis.sslCertfile", redis.ssl_certfile),
+    ):
+        if file and not (redis.ssl or redis.sentinel_ssl):
+            yield f"{key} is set: it needs redis.ssl, or nothing would be encrypted"
+    if settings.socket_response_timeout_ms <= settings.ping_sockets_interval_ms:
+        yield (
+            f"socketResponseTimeoutMs is {settings.socket_response_timeout_ms}: it must be more"
+            f" than pingSocketsIntervalMs, which is {settings.ping_sockets_interval_ms},"
+            " or every socket would be ended before it can answer"
+        )
+
+
+def doubts(settings: Settings) -> Iterator[str]:
+    """Yield a line for each setting that works but is hardly meant."""
+    if not settings.allowed_origins:
+        yield (
+            "allowedOrigins is empty: pages of any site can read the events of their visitors;"
+            " list the origins of your Superset, or * if this is meant"
+        )

@@ -1,0 +1,240 @@
+"""Everything that an operator can set: names, defaults, what is allowed, what it means.
+
+Keys and defaults are those of Superset's Node.js server where that has them.
+"""
+
+from typing import Annotated
+
+from msgspec import Struct
+
+from gaq_twisted.config.types import (
+    LEAST_SOCKET_BUFFER_BYTES,
+    Algorithms,
+    AnyText,
+    BasePath,
+    Bytes,
+    Count,
+    Flag,
+    JwtSecret,
+    LogFormat,
+    LogLevelName,
+    Milliseconds,
+    MillisecondsOrZero,
+    Networks,
+    Number,
+    Origins,
+    Password,
+    Port,
+    PreviousJwtSecret,
+    Secret,
+    Sentinels,
+    SocketPath,
+    SpareSecret,
+    Text,
+    Texts,
+    about,
+    live,
+    whole_number,
+)
+
+
+class Statsd(Struct, frozen=True, kw_only=True, rename="camel"):
+    """Where metrics go."""
+
+    host: Annotated[Text, about("where metrics go, by UDP")] = "127.0.0.1"
+    port: Annotated[Port, about("where metrics go, by UDP")] = 8125
+    global_tags: Annotated[Texts, about("tags of every metric, such as `env:prod`")] = ()
+
+
+class Redis(Struct, frozen=True, kw_only=True, rename="camel"):
+    """Where events come from."""
+
+    host: Annotated[Text, about("where Redis (5.0 or newer) or Valkey is")] = "127.0.0.1"
+    port: Annotated[Port, about("where Redis (5.0 or newer) or Valkey is")] = 6379
+    username: Annotated[AnyText, about("the user of Redis to be")] = "default"
+    password: Annotated[Password, about("that user's password; empty for none")] = Secret()
+    db: Annotated[Number, about("the database number")] = 0
+    unix_socket_path: Annotated[
+        SocketPath, about("connect to this socket instead of `redis.host` and `redis.port`")
+    ] = ""
+    ssl: Annotated[Flag, about("use TLS")] = False
+    validate_hostname: Annotated[
+        Flag,
+        about(
+            "with TLS, the certificate must be for the host name or IP address that was asked"
+            " for; if false, it must still be of a trusted CA"
+        ),
+    ] = True
+    ssl_ca_certs: Annotated[
+        AnyText,
+        about(
+            "a PEM file with the CAs to trust; if empty, the system's CAs (or those in the file"
+            " that `SSL_CERT_FILE` names)"
+        ),
+    ] = ""
+    ssl_certfile: Annotated[
+        AnyText, about("a PEM file with the client's certificate, with its chain")
+    ] = ""
+    ssl_keyfile: Annotated[
+        AnyText, about("a PEM file with the client's key, if that is in another file")
+    ] = ""
+    sentinels: Annotated[
+        Sentinels,
+        about(
+            "ask these Sentinels, `host:port` each, where the master is, instead of `redis.host`"
+            " and `redis.port`"
+        ),
+    ] = ()
+    sentinel_master: Annotated[Text, about("the master's name")] = "mymaster"
+    sentinel_password: Annotated[Password, about("the Sentinels' password")] = Secret()
+    sentinel_ssl: Annotated[
+        Flag, about("use TLS to the Sentinels, with the files of `redis.ssl…`")
+    ] = False
+
+
+class Settings(Struct, frozen=True, kw_only=True, rename="camel"):
+    """Everything that an operator can set."""
+
+    port: Annotated[Port, about("the one port for everything, unless `listen` is set")] = 8080
+    listen: Annotated[
+        Texts,
+        about(
+            "where to listen, as Twisted's endpoint strings, such as"
+            " `ssl:8443:privateKey=key.pem:certKey=chain.pem`, `unix:/run/gaq.sock`,"
+            " `systemd:domain=INET:index=0` or `haproxy:tcp:8080`; if empty, `tcp:` and the port."
+            " Certificates are read again when settings are"
+        ),
+    ] = ()
+    internal_listen: Annotated[
+        Texts,
+        about(
+            "where `/ready`, `/metrics` and `/status` are served, such as"
+            " `tcp:9090:interface=127.0.0.1`; if empty, `/ready` and `/metrics` are served with"
+            " all else, and `/status` is not"
+        ),
+    ] = ()
+    reuse_port: Annotated[
+        Flag,
+        about("let several processes of this machine listen on the same TCP ports, and share"),
+    ] = False
+    base_path: Annotated[
+        BasePath,
+        about("what the paths of all HTTP resources begin with; an upgrade is taken on any path"),
+    ] = ""
+    log_level: Annotated[LogLevelName, live("the least level that is logged")] = "info"
+    log_format: Annotated[
+        LogFormat, about("lines of text, or a JSON object a line (not with syslog)")
+    ] = "text"
+    log_to_file: Annotated[
+        Flag,
+        about("log to `logFilename`, unless twistd's `--logfile` or `--syslog` says otherwise"),
+    ] = False
+    log_filename: Annotated[Text, about("the file for `logToFile`")] = "app.log"
+    statsd: Statsd = Statsd()
+    redis: Redis = Redis()
+    redis_stream_prefix: Annotated[
+        AnyText, about("Superset's `GLOBAL_ASYNC_QUERIES_REDIS_STREAM_PREFIX`")
+    ] = "async-events-"
+    redis_stream_read_count: Annotated[
+        Count,
+        about(
+            "how many entries a read that waits for new ones returns at most; a backlog is read"
+            " 1,000 at a time, or so many if that is more"
+        ),
+    ] = 100
+    redis_stream_read_block_ms: Annotated[
+        Milliseconds, about("how long a read waits for an entry")
+    ] = 5000
+    jwt_secret: Annotated[
+        JwtSecret,
+        live(
+            "Superset's `GLOBAL_ASYNC_QUERIES_JWT_SECRET`, 32 bytes or more, required; a PEM key"
+            " (the public one will do) where `jwtAlgorithms` are not HS…"
+        ),
+    ]
+    previous_jwt_secret: Annotated[
+        PreviousJwtSecret,
+        live("tokens signed with this are accepted too, while the secret is being changed"),
+    ] = SpareSecret()
+    jwt_algorithms: Annotated[
+        Algorithms,
+        live(
+            "which algorithms are accepted, all of one kind: HS…, or RS… and PS…, or ES…, or EdDSA"
+        ),
+    ] = ("HS256",)
+    jwt_cookie_name: Annotated[Text, live("the cookie that holds the token")] = "async-token"
+    jwt_channel_id_key: Annotated[Text, live("the claim that names the channel")] = "channel"
+    allowed_origins: Annotated[
+        Origins,
+        live(
+            "the pages that may connect: origins, `https://*.example.com` for all below a domain,"
+            " `same-host` for pages of the host that is connected to, `*` for any; if empty, any,"
+            " with a warning"
+        ),
+    ] = ()
+    trusted_proxies: Annotated[
+        Networks,
+        live(
+            "the proxies whose `Forwarded` and `X-Forwarded-For` headers tell the log where a"
+            " client is"
+        ),
+    ] = ()
+    max_total_connections: Annotated[
+        Number, live("how many sockets may be open; more are closed with 1013; 0 for any number")
+    ] = 0
+    max_connections_per_channel: Annotated[
+        Number, live("how many of them may be of one channel; 0 for any number")
+    ] = 0
+    max_socket_buffer_bytes: Annotated[
+        int,
+        whole_number(LEAST_SOCKET_BUFFER_BYTES, 2**40),
+        live("a client that does not read is dropped when more than this waits for it"),
+    ] = 2**20
+    max_inbound_message_bytes: Annotated[
+        Bytes, live("a client that sends a larger message is closed with 1009")
+    ] = 4096
+    max_inbound_bytes_per_second: Annotated[
+        Bytes, live("a client that sends more is closed with 1008")
+    ] = 16_384
+    max_request_header_bytes: Annotated[
+        Bytes, live("a request with longer headers is refused with 431")
+    ] = 16_384
+    request_timeout_ms: Annotated[
+        Milliseconds, live("a connection on which no whole request comes within this is closed")
+    ] = 10_000
+    socket_response_timeout_ms: Annotated[
+        Milliseconds,
+        live(
+            "a socket that answers no ping for so long, rounded up to whole intervals, is ended;"
+            " more than the interval"
+        ),
+    ] = 60_000
+    ping_sockets_interval_ms: Annotated[Milliseconds, live("how often each socket is pinged")] = (
+        20_000
+    )
+    gc_channels_interval_ms: Annotated[
+        Milliseconds,
+        live("how often the server looks for sockets and channels that should not be there"),
+    ] = 120_000
+    drain_delay_ms: Annotated[
+        MillisecondsOrZero,
+        live(
+            "after SIGTERM, how long to go on as before, but not ready, so that load balancers"
+            " notice"
+        ),
+    ] = 0
+    drain_ms: Annotated[
+        MillisecondsOrZero, live("over how long sockets are then closed, evenly, with 1001")
+    ] = 5000
+    initial_replay_ms: Annotated[
+        MillisecondsOrZero,
+        live(
+            "a browser without `last_id` gets its channel's events of this last time; 0 for none."
+            " It compares Redis's clock with this machine's."
+        ),
+    ] = 10_000
+    tail_max_events: Annotated[Count, about("how many events are kept in memory")] = 20_000
+    tail_max_bytes: Annotated[
+        Bytes,
+        about("how much memory these may take; an event takes its data and 223 to 380 bytes more"),
+    ] = 32 * 2**20

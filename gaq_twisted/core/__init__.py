@@ -1,0 +1,1 @@
+"""Who listens, what is counted, who is rejected; knows no protocol."""

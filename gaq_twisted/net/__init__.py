@@ -1,0 +1,1 @@
+"""From ports to sockets."""

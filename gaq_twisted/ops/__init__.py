@@ -1,0 +1,1 @@
+"""Running and stopping the process."""

@@ -1,0 +1,1 @@
+"""Reaching Redis; knows nothing of Superset."""

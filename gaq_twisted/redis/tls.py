@@ -1,0 +1,147 @@
+"""TLS to Redis: whom to trust, who to be, and whose certificate to accept."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from OpenSSL import SSL, crypto
+from service_identity.hazmat import DNS_ID, IPAddress_ID, verify_service_identity
+from service_identity.pyopenssl import extract_patterns
+from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.endpoints import wrapClientTLS
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IStreamClientEndpoint
+from twisted.internet.ssl import (
+    Certificate,
+    CertificateOptions,
+    platformTrust,
+    trustRootFromCertificates,
+)
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from gaq_twisted.config.settings import Redis
+from gaq_twisted.config.types import ConfigError
+
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+
+
+class ClientTls:
+    """What every TLS connection to Redis or a Sentinel has in common."""
+
+    def __init__(self, settings: Redis) -> None:
+        """Read the files that the settings name.
+
+        Raises:
+            ConfigError: if one of them cannot be used.
+        """
+        self._validate_hostname = settings.validate_hostname
+        self._options: dict[str, Any] = {}
+        self._trust_root = platformTrust()
+        if settings.ssl_ca_certs:
+            self._trust_root = trustRootFromCertificates(
+                [Certificate(one) for one in _certificates("sslCaCerts", settings.ssl_ca_certs)]
+            )
+        if settings.ssl_certfile:
+            own, *chain = _certificates("sslCertfile", settings.ssl_certfile)
+            # One file may hold both, as with Python's ssl module.
+            key_file = settings.ssl_keyfile or settings.ssl_certfile
+            self._options = {
+                "certificate": own,
+                "extraCertChain": chain,
+                "privateKey": _private_key("sslKeyfile", key_file),
+            }
+            try:
+                CertificateOptions(**self._options).getContext()
+            except SSL.Error:
+                raise ConfigError(
+                    [f"redis.sslKeyfile: {key_file} has not the key of {settings.ssl_certfile}"]
+                ) from None
+
+    def wrap(self, endpoint: IStreamClientEndpoint, host: str) -> IStreamClientEndpoint:
+        """Return an endpoint that speaks TLS over another one.
+
+        Args:
+            endpoint: the other one.
+            host: the name or IP address that the certificate must be for, where
+                that is looked at (RFC 6125, by service-identity).
+        """
+        context = CertificateOptions(trustRoot=self._trust_root, **self._options).getContext()
+        return wrapClientTLS(_Creator(context, host, self._validate_hostname), endpoint)
+
+
+class WrongHostName(Exception):
+    """A certificate is not for the host that was connected to."""
+
+    def __init__(self) -> None:
+        """Say so, and what to do."""
+        super().__init__(
+            "its certificate is not for this host name"
+            " (connect by a name that it has, or set redis.validateHostname to false)"
+        )
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+class _Creator:
+    """Makes TLS connections to a host, which asks for its certificate by name (RFC 6066).
+
+    Twisted's own, optionsForClientTLS, accepts a certificate without any name
+    for every host, and has no way to ask for a name without comparing it.
+    """
+
+    def __init__(self, context: SSL.Context, host: str, validate: bool) -> None:
+        self._context = context
+        self._host = host
+        self._validate = validate
+        self._is_address = isIPAddress(host) or isIPv6Address(host)
+
+    def clientConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
+        connection = SSL.Connection(self._context, None)
+        if not self._is_address:
+            connection.set_tlsext_host_name(self._host.encode("idna"))
+        if self._validate:
+
+            def verify(_: object, certificate: Any, error: int, depth: int, ok: int) -> bool:
+                if ok and depth == 0 and not self._is_for_host(certificate):
+                    tlsProtocol.wrappedProtocol.lost = Failure(WrongHostName())
+                    return False
+                return bool(ok)
+
+            connection.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, verify)
+        return connection
+
+    def _is_for_host(self, certificate: crypto.X509) -> bool:
+        wanted = IPAddress_ID(self._host) if self._is_address else DNS_ID(self._host)
+        try:
+            verify_service_identity(extract_patterns(certificate), [wanted], [])
+        except Exception:
+            # Also what service-identity cannot make out, such as a certificate without names.
+            return False
+        return True
+
+
+def _certificates(key: str, file: str) -> list[crypto.X509]:
+    blocks = _CERTIFICATE.findall(_content(key, file))
+    if not blocks:
+        raise ConfigError([f"redis.{key}: {file} holds no certificate in PEM form"])
+    try:
+        return [crypto.load_certificate(crypto.FILETYPE_PEM, block) for block in blocks]
+    except crypto.Error:
+        raise ConfigError([f"redis.{key}: {file} holds a broken certificate"]) from None
+
+
+def _private_key(key: str, file: str) -> crypto.PKey:
+    content = _content(key, file)
+    try:
+        # Without a passphrase OpenSSL would ask for one on the terminal.
+        return crypto.load_privatekey(crypto.FILETYPE_PEM, content, b"")
+    except (crypto.Error, ValueError):
+        raise ConfigError(
+            [f"redis.{key}: {file} holds no private key in PEM form without a passphrase"]
+        ) from None
+
+
+def _content(key: str, file: str) -> bytes:
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise ConfigError([f"redis.{key}: cannot read {file}: {error.strerror}"]) from None

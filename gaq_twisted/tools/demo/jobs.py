@@ -1,0 +1,48 @@
+"""The jobs of the demo's buttons."""
+
+import json
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+from gaq_twisted.streams.publisher import Publisher
+
+_ERROR = {
+    "message": "Error: no such column: naïve ☃",
+    "error_type": "GENERIC_DB_ENGINE_ERROR",
+    "level": "error",
+}
+
+
+class Published(NamedTuple):
+    """What a page needs to tell whether an event is late or lost."""
+
+    job_id: str
+    id: str
+    """Of the event in the global stream."""
+
+
+async def publish_job(publisher: Publisher, channel: str, *, failed: bool) -> Published:
+    """Publish the end of one job.
+
+    Args:
+        publisher: what writes it to Redis.
+        channel: the channel of the browser that waits for it.
+        failed: whether the job ended with an error.
+
+    Raises:
+        RedisError: if Redis does not take it.
+    """
+    job = _ended_job(channel, [_ERROR] if failed else [])
+    stream_id = await publisher.publish(channel, json.dumps(job))
+    return Published(job["job_id"], stream_id)
+
+
+def _ended_job(channel: str, errors: list[dict[str, str]]) -> dict[str, Any]:
+    return {
+        "channel_id": channel,
+        "job_id": str(uuid4()),
+        "user_id": 1,
+        "status": "error" if errors else "done",
+        "errors": errors,
+        "result_url": None if errors else f"/api/v1/chart/data/qc-{uuid4().hex}",
+    }

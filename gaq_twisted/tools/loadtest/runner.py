@@ -1,0 +1,250 @@
+"""The load test itself: connects clients, publishes, drops, and waits for what is missing.
+
+Import this module only where a reactor is installed.
+"""
+
+import gc
+import json
+import math
+import time
+from collections.abc import Callable
+from random import Random
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import deferLater
+
+from gaq_twisted.config.settings import Settings
+from gaq_twisted.redis.connection import RedisError
+from gaq_twisted.redis.server import RedisServer
+from gaq_twisted.streams.publisher import COMMANDS, Publisher
+from gaq_twisted.tools.loadtest.clients import Crowd, Target
+from gaq_twisted.tools.loadtest.cookies import Signer
+from gaq_twisted.tools.loadtest.record import Channel, Load, Record, Report
+
+CHANNEL_PREFIX = "load-"
+# Cookies outlive the test by far.
+_COOKIE_SECONDS = 24 * 3600
+_SHORTEST_TICK_SECONDS = 0.001
+_LONGEST_TICK_SECONDS = 0.1
+# When nothing is missing, something may still come twice.
+_CALM_SECONDS = 0.3
+_KEYS_AT_A_TIME = 500
+
+Progress = Callable[[str, float], None]
+"""Called with the name of the phase, and the share of it that is done."""
+
+
+class Plan(NamedTuple):
+    """What to do."""
+
+    target: Target
+    clients: int
+    tabs: int
+    """How many clients share a channel."""
+    rate: float
+    """Events a second."""
+    seconds: float
+    drops: float
+    """Connections that break, a second."""
+    settle_seconds: float
+    """At the end, how long to wait for what is missing while nothing comes."""
+    origin: str | None
+
+    @property
+    def channels(self) -> int:
+        """How many channels there are."""
+        return math.ceil(self.clients / self.tabs)
+
+    @property
+    def events(self) -> int:
+        """How many events are published."""
+        return round(self.rate * self.seconds)
+
+
+class CannotPublish(Exception):
+    """Redis does not take events; its text says why, and what to do."""
+
+
+class LoadTest:
+    """One load test."""
+
+    def __init__(self, plan: Plan, settings: Settings, reactor: Any, progress: Progress) -> None:
+        """Prepare it; nothing is connected yet.
+
+        Args:
+            plan: what to do.
+            settings: those of the server.
+            reactor: provides IReactorTime and what client endpoints need.
+            progress: is told how far it is.
+
+        Raises:
+            ConfigError: if the settings do not do.
+        """
+        self.name = f"{CHANNEL_PREFIX}{uuid4().hex[:8]}"
+        """What the names of its channels begin with."""
+        self._plan = plan
+        self._settings = settings
+        self._reactor = reactor
+        self._progress = progress
+        self._redis = RedisServer(settings, reactor, commands=(*COMMANDS, "+unlink")).connection()
+        self._publisher = Publisher(self._redis, settings.redis_stream_prefix)
+        self._record = Record([f"{self.name}-{number}" for number in range(plan.channels)])
+        self._dice = Random()
+        self._under_way: set[Deferred[None]] = set()
+        self._wants_end = False
+        self._wants_end_now = False
+        signer, expires_at = Signer(settings), int(time.time() + plan.seconds) + _COOKIE_SECONDS
+        self._crowd = Crowd(
+            self._record,
+            plan.target,
+            clients=plan.clients,
+            cookie_header=lambda channel: signer.cookie_header(channel, expires_at),
+            origin=plan.origin,
+            reactor=reactor,
+            dice=self._dice,
+        )
+
+    async def run(self) -> Report:
+        """Do it all; return the result.
+
+        Raises:
+            CannotPublish: if Redis does not take events.
+            CannotConnect: if the server does not let the first client in.
+        """
+        try:
+            await self._try_to_publish()
+            await self._crowd.connect_first()
+            await self._connect()
+            await self._publish_and_drop()
+            await self._settle()
+            return self._record.report()
+        finally:
+            self._crowd.close()
+
+    async def remove_streams(self) -> None:
+        """Remove the streams of the test's channels.
+
+        Raises:
+            RedisError: if they are still there.
+        """
+        prefix = self._settings.redis_stream_prefix
+        names = [self._trial_channel, *(channel.name for channel in self._record.channels)]
+        keys = [f"{prefix}{name}" for name in names]
+        try:
+            for start in range(0, len(keys), _KEYS_AT_A_TIME):
+                await self._redis.ask("UNLINK", *keys[start : start + _KEYS_AT_A_TIME])
+        finally:
+            self._redis.close()
+
+    def interrupt(self) -> None:
+        """Publish no more, and wait for what is missing; the second time, do not wait."""
+        self._record.is_interrupted = True
+        self._wants_end_now = self._wants_end
+        self._wants_end = True
+
+    @property
+    def _trial_channel(self) -> str:
+        return f"{self.name}-trial"
+
+    async def _try_to_publish(self) -> None:
+        """Publish an event that is for nobody, to see whether that can be done at all."""
+        try:
+            await self._publisher.publish(self._trial_channel, _event(self._trial_channel, 0))
+        except RedisError as error:
+            raise CannotPublish(str(error)) from None
+
+    async def _connect(self) -> None:
+        meter = _Meter()
+        await self._crowd.connect_others(
+            lambda share: self._progress("connecting", share), lambda: self._wants_end
+        )
+        self._record.connecting = meter.load()
+        # Or the collector would look through all clients again and again, and hold up frames.
+        gc.freeze()
+
+    async def _publish_and_drop(self) -> None:
+        plan, clock = self._plan, self._reactor
+        meter = _Meter()
+        begun_at = now = clock.seconds()
+        given = 0
+        next_drop_at = begun_at + self._seconds_to_drop()
+        while not self._wants_end and (now < begun_at + plan.seconds or given < plan.events):
+            due = min(int((now - begun_at) * plan.rate) + 1, plan.events)
+            for _ in range(given, due):
+                self._publish(self._dice.choice(self._record.channels))
+            given = max(given, due)
+            while next_drop_at <= now:
+                self._crowd.drop_one()
+                next_drop_at += self._seconds_to_drop()
+            self._progress("running", (now - begun_at) / plan.seconds)
+            next_at = min(begun_at + given / plan.rate, next_drop_at, now + _LONGEST_TICK_SECONDS)
+            await deferLater(clock, max(_SHORTEST_TICK_SECONDS, next_at - now))
+            now = clock.seconds()
+        self._record.running = meter.load()
+
+    def _seconds_to_drop(self) -> float:
+        return self._dice.expovariate(self._plan.drops) if self._plan.drops else math.inf
+
+    def _publish(self, channel: Channel) -> None:
+        publishing = Deferred.fromCoroutine(self._publish_one(channel))
+        self._under_way.add(publishing)
+        publishing.addBoth(self._published, publishing)
+
+    def _published(self, result: object, publishing: "Deferred[None]") -> object:
+        self._under_way.discard(publishing)
+        return result
+
+    async def _publish_one(self, channel: Channel) -> None:
+        number = channel.next_number()
+        try:
+            await self._publisher.publish(channel.name, _event(channel.name, number))
+        except (RedisError, CancelledError) as error:
+            channel.unpublished.add(number)
+            reason = error.state if isinstance(error, RedisError) else "Redis does not answer"
+            self._record.failed_publications[reason] += 1
+
+    async def _settle(self) -> None:
+        """Wait until nothing is missing any more, or nothing more comes."""
+        begun_at = self._reactor.seconds()
+        while not self._wants_end_now:
+            now = self._reactor.seconds()
+            quiet_seconds = now - max(begun_at, self._crowd.last_frame_at)
+            self._progress("settling", quiet_seconds / self._plan.settle_seconds)
+            if quiet_seconds > self._plan.settle_seconds:
+                break
+            is_calm = not (self._under_way or self._crowd.away()) and quiet_seconds > _CALM_SECONDS
+            if is_calm and not self._record.lost():
+                break
+            await deferLater(self._reactor, _LONGEST_TICK_SECONDS)
+        for publishing in list(self._under_way):
+            publishing.cancel()
+
+
+class _Meter:
+    """Measures how busy this process is."""
+
+    def __init__(self) -> None:
+        self._cpu_seconds = time.process_time()
+        self._begun_at = time.monotonic()
+
+    def load(self) -> Load:
+        """Return what it was since the beginning."""
+        seconds = time.monotonic() - self._begun_at
+        return Load(seconds, (time.process_time() - self._cpu_seconds) / seconds)
+
+
+def _event(channel: str, number: int) -> bytes:
+    """Return an event as Superset writes it, with what tells the clients whether it is missing."""
+    event = {
+        "channel_id": channel,
+        "job_id": f"{channel}-{number}",
+        "user_id": 1,
+        "status": "done",
+        "errors": [],
+        "result_url": f"/api/v1/chart/data/{channel}-{number}",
+        "number": number,
+        "published_ns": time.monotonic_ns(),
+    }
+    return json.dumps(event).encode()

@@ -1,0 +1,84 @@
+"""The metrics as Prometheus reads them."""
+
+from collections.abc import Iterator
+from itertools import accumulate
+from typing import Any
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
+from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.registry import Collector
+from twisted.web.server import Request
+
+from gaq_twisted.core.metrics import ALL, Histogram, Kind, Metric, Metrics
+from gaq_twisted.web.site import Branch
+
+_FAMILIES = {Kind.COUNTER: CounterMetricFamily, Kind.GAUGE: GaugeMetricFamily}
+
+
+class OurCollector(Collector):
+    """Shows all metrics to prometheus-client."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        """Take their values."""
+        self._metrics = metrics
+
+    def collect(self) -> Iterator[Family]:
+        """Yield each metric with its values."""
+        for metric in ALL:
+            yield self._histogram(metric) if metric.buckets else self._numbers(metric)
+
+    def _numbers(self, metric: Metric) -> Family:
+        family: Any = _FAMILIES[metric.kind](metric.name, metric.help, labels=_labels(metric))
+        for label, value in self._metrics.counts(metric).items():
+            family.add_metric(_label_values(metric, label), value)
+        made: Family = family
+        return made
+
+    def _histogram(self, metric: Metric) -> Family:
+        family = HistogramMetricFamily(metric.name, metric.help, labels=_labels(metric))
+        for label, histogram in self._metrics.histograms(metric).items():
+            family.add_metric(_label_values(metric, label), _buckets(histogram), histogram.sum)
+        return family
+
+
+class Exposition(Branch):
+    """Answers with all metrics, and what prometheus-client knows of any process."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        """Take the values."""
+        super().__init__()
+        self._registry = CollectorRegistry()
+        self._registry.register(OurCollector(metrics))
+        ProcessCollector(registry=self._registry)
+        PlatformCollector(registry=self._registry)
+        GCCollector(registry=self._registry)
+
+    def render_GET(self, request: Request) -> bytes:
+        """Answer in the format that the client asks for: text, or OpenMetrics."""
+        try:
+            encode, content_type = choose_encoder(request.getHeader("accept") or "")
+        except (TypeError, ValueError):
+            # The library does not bear every version that can be asked for.
+            encode, content_type = choose_encoder("")
+        request.setHeader(b"content-type", content_type.encode())
+        text: bytes = encode(self._registry)
+        return b"" if request.method == b"HEAD" else text
+
+
+def _labels(metric: Metric) -> list[str]:
+    return [metric.label] if metric.label else []
+
+
+def _label_values(metric: Metric, label: str) -> list[str]:
+    return [label] if metric.label else []
+
+
+def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
+    bounds = [*(str(bound) for bound in histogram.bounds), "+Inf"]
+    return list(zip(bounds, accumulate(histogram.counts), strict=True))

@@ -1,0 +1,38 @@
+"""Things that end at some second."""
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from gaq_twisted.core.deadlines import Deadlines
+
+
+class DeadlinesTests(SynchronousTestCase):
+    """Additions, removals and ends in any order."""
+
+    @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @given(
+        st.lists(
+            st.tuples(
+                st.sampled_from(("add", "discard", "look")), st.integers(0, 9), st.integers(0, 20)
+            )
+        )
+    )
+    def test_any_order(self, steps: list[tuple[str, int, int]]) -> None:
+        """What is popped is what is over and was not removed, each once."""
+        deadlines: Deadlines[int] = Deadlines()
+        expected: dict[int, int] = {}
+        for what, thing, second in steps:
+            if what == "add" and thing not in expected:
+                deadlines.add(thing, second)
+                expected[thing] = second
+            elif what == "discard":
+                deadlines.discard(thing, expected.pop(thing, second))
+            elif what == "look":
+                over: set[int | None] = {one for one, at in expected.items() if at <= second}
+                for _ in range(len(over)):
+                    popped = deadlines.pop(second + 0.5)
+                    self.assertIn(popped, over)
+                    over.discard(popped)
+                self.assertIsNone(deadlines.pop(second + 0.5))
+                expected = {one: at for one, at in expected.items() if at > second}

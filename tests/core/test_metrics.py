@@ -1,0 +1,142 @@
+"""The metrics' names and values, and how Prometheus reads them."""
+
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.openmetrics import parser as openmetrics
+from prometheus_client.parser import text_string_to_metric_families
+from treq.testing import StubTreq
+from twisted.trial.unittest import SynchronousTestCase
+
+from gaq_twisted.core import metrics as names
+from gaq_twisted.core.metrics import (
+    ALL,
+    CLOSED,
+    CONNECTED_CLIENT,
+    DELIVERY_SECONDS,
+    OPEN_SOCKETS,
+    REDIS_CONNECTIONS,
+    REPLAY_EVENTS,
+    Histogram,
+    Kind,
+    Metrics,
+)
+from gaq_twisted.web.prometheus import Exposition
+from gaq_twisted.web.site import resource_tree
+
+
+class DefinitionTests(SynchronousTestCase):
+    """What is said of each metric."""
+
+    def test_all(self) -> None:
+        """Each has a name of its own, a sentence, and buckets if it is a histogram."""
+        self.assertEqual(len({metric.name for metric in ALL}), len(ALL))
+        for metric in ALL:
+            self.assertRegex(metric.name, "^ws_[a-z_]+$")
+            self.assertRegex(metric.help, r"^[A-Z0-9].*\.$")
+            self.assertEqual(metric.kind is Kind.HISTOGRAM, bool(metric.buckets))
+            self.assertEqual(sorted(set(metric.buckets)), list(metric.buckets))
+
+    def test_each_is_used(self) -> None:
+        """Each is counted or read somewhere."""
+        source = "".join(
+            file.read_text()
+            for file in Path(names.__file__).parent.parent.rglob("*.py")
+            if file.name != "metrics.py"
+        )
+        for name, value in vars(names).items():
+            if value in ALL:
+                self.assertIn(name, source)
+
+
+class ValueTests(SynchronousTestCase):
+    """Counting."""
+
+    def test_counters(self) -> None:
+        """Counters begin with 0 where they have no labels."""
+        metrics = Metrics()
+        self.assertEqual(metrics.counts(CONNECTED_CLIENT), {"": 0})
+        self.assertEqual(metrics.counts(CLOSED), {})
+        metrics.increment(CLOSED, label="1001")
+        metrics.increment(CLOSED, 2, "1006")
+        self.assertEqual(metrics.counts(CLOSED), {"1001": 1, "1006": 2})
+        self.assertEqual(metrics.total(CLOSED), 3)
+
+    def test_read(self) -> None:
+        """What somebody else knows is read when it is asked for."""
+        metrics = Metrics()
+        values = [1]
+        for metric in (OPEN_SOCKETS, REDIS_CONNECTIONS):
+            metrics.read_from(metric, lambda: values[0])
+            self.assertEqual(metrics.total(metric), values[0])
+            values[0] += 1
+            self.assertEqual(metrics.total(metric), values[0])
+
+    def test_histogram(self) -> None:
+        """A value belongs to the first bucket whose bound it does not exceed."""
+        histogram = Histogram((1.0, 2.0))
+        for value in (0, 1, 1.5, 2, 2.1, 99):
+            histogram.observe(value)
+        self.assertEqual((histogram.counts, histogram.count), ([2, 2, 2], 6))
+        self.assertEqual(histogram.sum, 105.6)
+
+
+class ExpositionTests(SynchronousTestCase):
+    """What Prometheus gets, as its own parsers understand it."""
+
+    def setUp(self) -> None:
+        """Count something of each kind."""
+        self.metrics = Metrics()
+        self.metrics.increment(CONNECTED_CLIENT, 3)
+        self.metrics.increment(CLOSED, 2, "1001")
+        self.metrics.read_from(OPEN_SOCKETS, lambda: 5)
+        for value in (0.002, 0.3, 99):
+            self.metrics.observe(DELIVERY_SECONDS, value)
+        self.metrics.observe(REPLAY_EVENTS, 0, "tail")
+        self.client: Any = StubTreq(resource_tree({b"metrics": Exposition(self.metrics)}))
+
+    def ask(self, accept: str) -> tuple[str, str]:
+        """Return the content's type, and the content."""
+        response = self.successResultOf(
+            self.client.get("http://gaq.test/metrics", headers={"Accept": accept})
+        )
+        self.assertEqual(response.code, 200)
+        (kind,) = response.headers.getRawHeaders("content-type")
+        return kind, self.successResultOf(response.text())
+
+    def assert_samples(self, families: Any) -> None:
+        """Check what the parser found."""
+        samples = {
+            (sample.name, *sorted(sample.labels.items())): sample.value
+            for family in families
+            for sample in family.samples
+        }
+        for key, value in {
+            ("ws_connected_client_total",): 3,
+            ("ws_closed_total", ("code", "1001")): 2,
+            ("ws_open_sockets",): 5,
+            ("ws_delivery_seconds_count",): 3,
+            ("ws_delivery_seconds_bucket", ("le", "0.0025")): 1,
+            ("ws_delivery_seconds_bucket", ("le", "+Inf")): 3,
+            ("ws_replay_events_bucket", ("le", "0.0"), ("source", "tail")): 1,
+        }.items():
+            self.assertEqual(samples.get(key), value, key)
+        self.assertIn(("process_cpu_seconds_total",), samples)
+
+    def test_text(self) -> None:
+        """Without a wish the format is text."""
+        kind, text = self.ask("*/*")
+        self.assertTrue(kind.startswith("text/plain"), kind)
+        self.assert_samples(text_string_to_metric_families(text))
+
+    def test_odd_wishes(self) -> None:
+        """Who wishes for a version that nobody knows is answered all the same."""
+        for accept in ("text/plain; version=a", "application/openmetrics-text; version=1.x", ";;,"):
+            _, text = self.ask(accept)
+            self.assertIn("ws_connected_client_total 3.0", text)
+
+    def test_openmetrics(self) -> None:
+        """Prometheus asks for OpenMetrics, and gets it."""
+        kind, text = self.ask("application/openmetrics-text;version=1.0.0,text/plain;q=0.5")
+        self.assertTrue(kind.startswith("application/openmetrics-text"), kind)
+        self.assert_samples(openmetrics.text_string_to_metric_families(text))

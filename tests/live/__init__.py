@@ -1,0 +1,1 @@
+"""Tests with real processes: Redis, the server, clients of other makes."""

@@ -1,0 +1,247 @@
+"""Where log events go, and which of them."""
+
+import ast
+import io
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from twisted.logger import ILogObserver, Logger
+from twisted.python import syslog
+from twisted.python.log import LogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+
+import gaq_twisted
+from gaq_twisted.ops.logs import LogOutput
+from tests.support.samples import settings
+
+LEVELS = ["debug", "info", "warn", "error", "critical"]
+
+
+class ImmediateReactor:
+    """Runs at once what a signal handler hands over."""
+
+    def callFromThread(self, call: Callable[[], object]) -> None:
+        """Call it."""
+        call()
+
+
+class FakeSyslogObserver:
+    """A twisted.python.syslog.SyslogObserver that keeps what it is told."""
+
+    made: list["FakeSyslogObserver"]
+
+    def __init__(self, prefix: str) -> None:
+        """Be known as made."""
+        self.prefix = prefix
+        self.events: list[dict[str, Any]] = []
+        self.made.append(self)
+
+    def emit(self, event: dict[str, Any]) -> None:
+        """Keep the event."""
+        self.events.append(event)
+
+
+class LogsTestCase(SynchronousTestCase):
+    """Runs in an empty directory, with standard output and the signal's handler put aside."""
+
+    def setUp(self) -> None:
+        """Put them aside."""
+        self.directory = Path(self.mktemp()).absolute()
+        self.directory.mkdir()
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(self.directory)
+        self.stdout = io.StringIO()
+        self.patch(sys, "stdout", self.stdout)
+        handler = signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+        self.addCleanup(signal.signal, signal.SIGUSR1, handler)
+
+    def observer(self, twistd: dict[str, Any] | None = None, **values: Any) -> LogOutput:
+        """Return the observer for those options of twistd and those settings."""
+        return LogOutput(settings(**values), twistd or {}, ImmediateReactor())
+
+    def files(self) -> dict[str, int]:
+        """Return how many lines each file holds."""
+        return {file.name: len(file.read_text().splitlines()) for file in self.directory.iterdir()}
+
+
+def _log(to: ILogObserver) -> None:
+    """Log an event of each level."""
+    logger = Logger("test", observer=to)
+    for level in LEVELS:
+        getattr(logger, level)("an event of level {name}", name=level)
+
+
+class LevelTests(LogsTestCase):
+    """Which events pass."""
+
+    def test_levels(self) -> None:
+        """Events of the chosen level and above pass, where warning is another name of warn."""
+        for name, first in (
+            ("debug", "debug"),
+            ("info", "info"),
+            ("warn", "warn"),
+            ("warning", "warn"),
+            ("error", "error"),
+        ):
+            self.stdout.truncate(self.stdout.seek(0))
+            _log(self.observer({"nodaemon": True}, log_level=name))
+            passed = [line.split()[-1] for line in self.stdout.getvalue().splitlines()]
+            self.assertEqual(passed, LEVELS[LEVELS.index(first) :], name)
+
+
+class DestinationTests(LogsTestCase):
+    """Where the events go; a level of error lets two events pass."""
+
+    def test_files(self) -> None:
+        """The option of twistd wins over the settings, and a daemon has twistd's default file."""
+        to_file = {"log_to_file": True, "log_filename": "app.txt"}
+        cases: list[tuple[dict[str, Any], dict[str, Any], str]] = [
+            ({"nodaemon": False}, {}, "twistd.log"),
+            ({"nodaemon": False}, {"log_filename": "app.txt"}, "twistd.log"),
+            ({"nodaemon": False}, to_file, "app.txt"),
+            ({"nodaemon": True}, to_file, "app.txt"),
+            ({"nodaemon": True, "logfile": "one.txt"}, {}, "one.txt"),
+            ({"nodaemon": False, "logfile": "one.txt"}, to_file, "one.txt"),
+        ]
+        for twistd, values, expected in cases:
+            _log(self.observer(twistd, log_level="error", **values))
+            self.assertEqual(self.files(), {expected: 2}, (twistd, values))
+            (self.directory / expected).unlink()
+        self.assertEqual(self.stdout.getvalue(), "")
+
+    def test_standard_output(self) -> None:
+        """Without a file, or with one called -, a process in the foreground prints."""
+        cases: list[tuple[dict[str, Any], dict[str, Any]]] = [
+            ({}, {}),
+            ({"logfile": "-"}, {}),
+            ({"logfile": "-"}, {"log_to_file": True}),
+            ({}, {"log_to_file": True, "log_filename": "-"}),
+        ]
+        for count, (twistd, values) in enumerate(cases, 1):
+            _log(self.observer({"nodaemon": True, **twistd}, log_level="error", **values))
+            self.assertEqual(len(self.stdout.getvalue().splitlines()), 2 * count)
+        self.assertEqual(self.files(), {})
+
+    def test_daemon_has_no_standard_output(self) -> None:
+        """A daemon that is told to print ends with a reason."""
+        cases: list[tuple[dict[str, Any], dict[str, Any]]] = [
+            ({"logfile": "-"}, {}),
+            ({}, {"log_to_file": True, "log_filename": "-"}),
+        ]
+        for twistd, values in cases:
+            error = self.assertRaises(SystemExit, self.observer, twistd, **values)
+            self.assertIn("standard output", str(error.code))
+
+    def test_syslog(self) -> None:
+        """The syslog option wins over every file, and twistd's prefix is used."""
+        FakeSyslogObserver.made = []
+        self.patch(syslog, "SyslogObserver", FakeSyslogObserver)
+        twistd = {"syslog": True, "prefix": "gaq", "logfile": "one.txt", "nodaemon": True}
+        _log(self.observer(twistd, log_level="error", log_to_file=True))
+        (made,) = FakeSyslogObserver.made
+        self.assertEqual(made.prefix, "gaq")
+        self.assertEqual([event["name"] for event in made.events], ["error", "critical"])
+        self.assertEqual((self.files(), self.stdout.getvalue()), ({}, ""))
+
+
+class RotationTests(LogsTestCase):
+    """SIGUSR1 rotates the file, as with twistd's own log."""
+
+    def test_rotates(self) -> None:
+        """After the signal, events go to a new file and the old one is kept."""
+        to = self.observer({"nodaemon": True, "logfile": "one.txt"}, log_level="error")
+        _log(to)
+        self.assertTrue(callable(signal.getsignal(signal.SIGUSR1)))
+        signal.raise_signal(signal.SIGUSR1)
+        self.assertEqual(self.files(), {"one.txt": 0, "one.txt.1": 2})
+        _log(to)
+        self.assertEqual(self.files(), {"one.txt": 2, "one.txt.1": 2})
+
+    def test_other_handler_stays(self) -> None:
+        """A handler that was there before is left alone."""
+
+        def mine(*_: object) -> None:
+            """Do nothing."""
+
+        for handler in (mine, signal.SIG_IGN):
+            signal.signal(signal.SIGUSR1, handler)
+            self.observer({"logfile": "one.txt"})
+            self.assertIs(signal.getsignal(signal.SIGUSR1), handler)
+
+    def test_only_for_a_file(self) -> None:
+        """Without a file there is nothing to rotate, and no handler."""
+        self.observer({"nodaemon": True})
+        self.assertIs(signal.getsignal(signal.SIGUSR1), signal.SIG_DFL)
+
+
+class JsonTests(LogsTestCase):
+    """A JSON object a line."""
+
+    def lines(self, log: Callable[[Logger], object], **twistd: Any) -> list[dict[str, Any]]:
+        """Return what is written when something is logged."""
+        to = self.observer({"nodaemon": True, **twistd}, log_format="json", log_level="debug")
+        log(Logger("some.place", observer=to))
+        written = self.stdout.getvalue() or Path("one.txt").read_text()
+        return [json.loads(line) for line in written.splitlines()]
+
+    def test_line(self) -> None:
+        """A line has the time, level, kind of event, place, words for people, and the facts."""
+        (line,) = self.lines(
+            lambda log: log.warn("{peer} got {count}", event="got", peer="a\n", count=2, x=object())
+        )
+        at = datetime.fromisoformat(line.pop("time"))
+        self.assertLess(abs((datetime.now(UTC) - at).total_seconds()), 60)
+        expected = {"level": "warn", "event": "got", "logger": "some.place"}
+        self.assertEqual(line, {**expected, "message": "a\n got 2", "peer": "a\n", "count": 2})
+
+    def test_failure(self) -> None:
+        """A failure has its traceback, in the same line."""
+
+        def fail(log: Logger) -> None:
+            with log.failuresHandled("it failed"):
+                raise ZeroDivisionError("oops")
+
+        (line,) = self.lines(fail)
+        self.assertEqual((line["level"], line["message"]), ("critical", "it failed"))
+        self.assertIn("ZeroDivisionError: oops", line["traceback"])
+        self.assertIn("test_logs.py", line["traceback"])
+
+    def test_file(self) -> None:
+        """Files get such lines too."""
+        self.assertEqual(
+            self.lines(lambda log: log.info("a"), logfile="one.txt")[0]["level"], "info"
+        )
+
+    def test_legacy(self) -> None:
+        """What Twisted itself logs in its old way is a line like any other."""
+        to = self.observer({"nodaemon": True}, log_format="json")
+        publisher = LogPublisher(observerPublisher=to, publishPublisher=to)
+        publisher.msg("old", "words")
+        line = json.loads(self.stdout.getvalue().splitlines()[0])
+        self.assertEqual((line["level"], line["message"]), ("info", "old words"))
+
+
+class EventNameTests(SynchronousTestCase):
+    """The names by which programs know log events."""
+
+    def test_names(self) -> None:
+        """Every line that an operator sees has a name, and different lines have different ones."""
+        found: list[str] = []
+        for file in Path(gaq_twisted.__file__).parent.rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text())):
+                if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                    continue
+                owner = ast.unparse(node.func.value)
+                if owner.endswith("_log") and node.func.attr != "debug":
+                    names = [one.value for one in node.keywords if one.arg == "event"]
+                    self.assertEqual(len(names), 1, f"{file.name}: {ast.unparse(node)}")
+                    assert isinstance(names[0], ast.Constant)
+                    found.append(str(names[0].value))
+        self.assertGreater(len(found), 30)
+        self.assertEqual({name for name in found if found.count(name) > 1}, {"settings_warning"})

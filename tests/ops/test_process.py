@@ -1,0 +1,46 @@
+"""The garbage collector's settings."""
+
+import gc
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from gaq_twisted.ops.process import tune_gc
+
+
+class CollectorTests(SynchronousTestCase):
+    """A process that was just started."""
+
+    def setUp(self) -> None:
+        """Calm the collector, and give the other tests theirs back."""
+        self.addCleanup(gc.set_threshold, *gc.get_threshold())
+        self.addCleanup(gc.unfreeze)
+        self.clock = Clock()
+        tune_gc(self.clock)
+
+    def full_collections(self) -> int:
+        """Return how often all objects were looked at so far."""
+        return int(gc.get_stats()[2]["collections"])
+
+    def test_growth(self) -> None:
+        """Many new objects that stay are no reason to look at all others."""
+        before = self.full_collections()
+        kept: list[list[object]] = [[[]] for _ in range(500_000)]
+        self.assertEqual(self.full_collections(), before)
+        del kept
+
+    def test_young(self) -> None:
+        """Young garbage is collected by itself."""
+        before = gc.get_stats()[0]["collections"]
+        for _ in range(10_000):
+            ring: list[object] = []
+            ring.append(ring)
+        self.assertGreater(gc.get_stats()[0]["collections"], before)
+
+    def test_daily(self) -> None:
+        """Once a day all are looked at."""
+        before = self.full_collections()
+        self.clock.advance(24 * 3600 - 1)
+        self.assertEqual(self.full_collections(), before)
+        self.clock.advance(1)
+        self.assertEqual(self.full_collections(), before + 1)

@@ -1,0 +1,291 @@
+"""The service that reads channel streams, with streams whose replies the test gives."""
+
+from collections.abc import Sequence
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
+from twisted.logger import LogLevel, capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+
+from gaq_twisted.redis.connection import RedisError, RedisRefused
+from gaq_twisted.streams.backfill import Replays
+from gaq_twisted.streams.commands import Entry
+from gaq_twisted.streams.events import Event, LastId, StreamId
+from gaq_twisted.streams.missed import Reading
+from tests.support.fakes import FakeStreams
+from tests.support.samples import job_data
+
+RED = "red"
+AWAY = RedisError("cannot connect")
+
+
+def entry(number: int, channel: str = RED) -> Entry:
+    """Return a good entry of a channel's stream."""
+    return Entry(b"%d-0" % number, job_data(channel, f"job-{number}"))
+
+
+class RecordingReading(Reading):
+    """A reading that keeps its answers, and counts how often it was begun."""
+
+    def __init__(self, channel: str = RED, *, broken: bool = False) -> None:
+        """Want the channel's stream from 7-0 on; be one whose answer raises, or not."""
+        super().__init__(
+            channel,
+            since=LastId(StreamId(7, 0), of_channel_stream=False),
+            read_from=StreamId(7, 0),
+            tail_from_ms=7,
+            tail_now=list,
+            tail_covers=lambda ms: False,
+            done=lambda _, missed: self.failures.append(missed),
+        )
+        self.broken = broken
+        self.failures: list[object] = []
+        self.begun = 0
+        self.trimmed: int | None = 0
+        self.answers: list[list[tuple[bytes, str, bytes]]] = []
+
+    def begin(self) -> None:
+        """Count."""
+        self.begun += 1
+
+    def answer(self, entries: Sequence[Event], trimmed: int | None) -> None:
+        """Keep the events and what was trimmed, or fail."""
+        if self.broken:
+            raise RuntimeError("bad reading")
+        self.trimmed = trimmed
+        self.answers.append([(event.id, event.channel, event.data) for event in entries])
+
+
+class ReplaysTestCase(SynchronousTestCase):
+    """Has the service, started; the waits after failures are 1, 2, 4, … seconds."""
+
+    at_a_time = 1
+
+    def setUp(self) -> None:
+        """Start it."""
+        self.clock = Clock()
+        self.streams = FakeStreams()
+        self.replays = Replays(
+            self.streams, self.clock, lambda tries: 2.0**tries, at_a_time=self.at_a_time
+        )
+        self.replays.startService()
+
+    def read(self, channel: str = RED, *, broken: bool = False) -> RecordingReading:
+        """Ask for a reading."""
+        reading = RecordingReading(channel, broken=broken)
+        self.replays.read(reading)
+        return reading
+
+
+class ReadTests(ReplaysTestCase):
+    """Readings that Redis answers."""
+
+    def test_answer(self) -> None:
+        """The reading gets the channel's events under ids spelt as those of a channel stream."""
+        reading = self.read()
+        self.assertEqual((self.streams.asked, reading.begun), ([(RED, StreamId(7, 0))], 1))
+        self.streams.answer(entry(8), Entry(b"9-12", entry(9).data))
+        self.assertEqual(
+            reading.answers,
+            [[(b"8-00", RED, entry(8).data), (b"9-012", RED, entry(9).data)]],
+        )
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_empty_stream(self) -> None:
+        """A stream without entries is an answer."""
+        reading = self.read()
+        self.streams.answer()
+        self.assertEqual(reading.answers, [[]])
+
+    def test_skipped(self) -> None:
+        """Invalid entries and those of other channels are left out, without their data in logs."""
+        reading = self.read()
+        with capturedLogs() as logs:
+            self.streams.answer(
+                Entry(b"8-0", None), entry(9, "blue"), Entry(b"10-0", b'{"hush": 1}'), entry(11)
+            )
+        self.assertEqual([event[0] for event in reading.answers[0]], [b"11-00"])
+        self.assertNotIn("hush", repr(logs))
+        self.assertTrue(all(one["log_level"] is LogLevel.debug for one in logs))
+
+    def test_one_after_the_other(self) -> None:
+        """The next reading begins when the one before is answered, with its own question."""
+        first, second = self.read(), self.read("blue")
+        self.assertEqual((len(self.streams.asked), second.begun), (1, 0))
+        self.streams.answer(entry(8))
+        self.assertEqual((self.streams.asked[1:], second.begun), ([("blue", StreamId(7, 0))], 1))
+        self.streams.answer(entry(9, "blue"))
+        self.assertEqual([len(reading.answers) for reading in (first, second)], [1, 1])
+
+    def test_trimmed(self) -> None:
+        """What Redis has trimmed is passed on."""
+        self.streams.trimmed = 3
+        reading = self.read()
+        self.streams.answer(entry(8))
+        self.assertEqual(reading.trimmed, 3)
+
+    def test_unwanted(self) -> None:
+        """A reading that is no longer wanted when its turn comes is skipped."""
+        self.read()
+        unwanted, wanted = self.read("blue"), self.read("green")
+        unwanted.wanted = False
+        self.streams.answer()
+        self.assertEqual((unwanted.begun, unwanted.answers), (0, []))
+        self.assertEqual(self.streams.asked[-1], ("green", StreamId(7, 0)))
+        self.streams.answer()
+        self.assertEqual(wanted.answers, [[]])
+
+    def test_bad_reading(self) -> None:
+        """A reading whose answer raises is logged, and those after it are read."""
+        self.read(broken=True)
+        good = self.read()
+        self.streams.answer()
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+        self.streams.answer()
+        self.assertEqual(good.answers, [[]])
+
+    def test_before_start(self) -> None:
+        """What was asked before the start is read after it."""
+        replays = Replays(self.streams, self.clock, lambda tries: 1.0, at_a_time=1)
+        replays.read(RecordingReading("early"))
+        self.assertEqual(self.streams.asked, [])
+        replays.startService()
+        self.assertEqual(self.streams.asked, [("early", StreamId(7, 0))])
+
+
+class SeveralAtATimeTests(ReplaysTestCase):
+    """A slow answer does not hold up the others."""
+
+    at_a_time = 2
+
+    def test_so_many(self) -> None:
+        """So many questions are asked at a time, and each answer makes room for the next."""
+        readings = [self.read(channel) for channel in ("a", "b", "c")]
+        self.assertEqual([question[0] for question in self.streams.asked], ["a", "b"])
+        self.streams.answer()
+        self.assertEqual([question[0] for question in self.streams.asked], ["a", "b", "c"])
+        self.streams.answer()
+        self.streams.answer()
+        self.assertEqual([len(reading.answers) for reading in readings], [1, 1, 1])
+
+    def test_log(self) -> None:
+        """An outage that several readings meet is told once."""
+        for channel in ("a", "b"):
+            self.read(channel)
+        with capturedLogs() as logs:
+            for _ in range(2):
+                self.streams.fail(AWAY)
+        self.assertEqual([one["log_level"] for one in logs], [LogLevel.warn])
+
+
+class OutageTests(ReplaysTestCase):
+    """Readings while Redis is away."""
+
+    def fail_once(self, wait: float) -> None:
+        """Let the question fail, and check that it is asked again after that many seconds."""
+        asked = len(self.streams.asked)
+        self.streams.fail(AWAY)
+        self.clock.advance(wait - 0.001)
+        self.assertEqual(len(self.streams.asked), asked)
+        self.clock.advance(0.001)
+        self.assertEqual(self.streams.asked[asked:], [(RED, StreamId(7, 0))])
+
+    def test_retries(self) -> None:
+        """A reading is begun before each try, after longer and longer waits, until one works."""
+        reading = self.read()
+        with capturedLogs() as logs:
+            for tries, wait in enumerate((1, 2, 4), 1):
+                self.assertEqual(reading.begun, tries)
+                self.fail_once(wait)
+        self.assertEqual([one["log_level"] for one in logs], [LogLevel.warn])
+        self.assertEqual(logs[0]["error"], str(AWAY))
+        with capturedLogs() as logs:
+            self.streams.answer(entry(8))
+        self.assertEqual([one["log_level"] for one in logs], [LogLevel.info])
+        self.assertEqual((reading.begun, len(reading.answers)), (4, 1))
+
+    def test_refused(self) -> None:
+        """Where Redis will not read a stream its client goes on without, at once, with a gap."""
+        reading, other = self.read(), self.read("blue")
+        with capturedLogs() as logs:
+            self.streams.fail(RedisRefused("WRONGTYPE"))
+        self.assertEqual(reading.answers, [[]])
+        self.assertEqual([one["log_level"] for one in logs], [LogLevel.error])
+        self.assertIsNone(reading.trimmed)
+        self.streams.answer()
+        self.assertEqual(other.answers, [[]])
+
+    def test_cancelled_by_another(self) -> None:
+        """A cancellation that is not the end of the service does not end it."""
+        reading, other = self.read(), self.read("blue")
+        self.streams.fail(CancelledError())
+        self.assertEqual(
+            (reading.failures, len(self.flushLoggedErrors(CancelledError))), ([None], 1)
+        )
+        self.streams.answer()
+        self.assertEqual(other.answers, [[]])
+
+    def test_others_take_their_turn(self) -> None:
+        """Others are served before a failed reading is tried again; the waits begin anew."""
+        first, second = self.read(), self.read()
+        self.fail_once(1)
+        self.streams.answer()
+        self.fail_once(1)
+        self.streams.answer()
+        self.assertEqual([len(reading.answers) for reading in (first, second)], [1, 1])
+
+    def test_client_leaves(self) -> None:
+        """A reading whose client gives up is not tried again."""
+        reading, other = self.read(), self.read("blue")
+        self.streams.fail(AWAY)
+        reading.wanted = False
+        self.clock.advance(1)
+        self.assertEqual(self.streams.asked[1:], [("blue", StreamId(7, 0))])
+        self.assertEqual((reading.begun, other.begun), (1, 1))
+
+    def test_fault_of_ours(self) -> None:
+        """Any other exception is logged and told, and later readings are served."""
+        reading = self.read()
+        self.streams.fail(ZeroDivisionError("oops"))
+        self.assertEqual(reading.failures, [None])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        later = self.read()
+        self.streams.answer()
+        self.assertEqual(later.answers, [[]])
+
+
+class StopTests(ReplaysTestCase):
+    """The end of the service."""
+
+    def stop(self) -> None:
+        """Stop, and check that this is done at once and for good."""
+        waiting = self.read("waiting")
+        with capturedLogs() as logs:
+            stopped = self.replays.stopService()
+            assert isinstance(stopped, Deferred)
+            self.successResultOf(stopped)
+            self.clock.advance(3600)
+        self.assertEqual((self.streams.is_asked, waiting.answers), (False, []))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual((list(logs), self.replays.running), ([], 0))
+
+    def test_reading(self) -> None:
+        """A read under way is cancelled, and what waits behind it is not begun."""
+        reading = self.read()
+        self.stop()
+        self.assertEqual((len(self.streams.asked), reading.answers), (1, []))
+
+    def test_waiting_to_retry(self) -> None:
+        """A wait after a failure is cut short."""
+        self.read()
+        self.streams.fail(AWAY)
+        self.stop()
+        self.assertEqual(len(self.streams.asked), 1)
+
+    def test_idle(self) -> None:
+        """Where nothing is asked the service ends too, and reads nothing later."""
+        stopped = self.replays.stopService()
+        assert isinstance(stopped, Deferred)
+        self.successResultOf(stopped)
+        self.read()
+        self.assertEqual(self.streams.asked, [])

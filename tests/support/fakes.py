@@ -1,0 +1,164 @@
+"""Stand-ins for neighbours of what is tested, which note what was asked of them."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from gaq_twisted.core.hub import Socket
+from gaq_twisted.core.metrics import ALL, Kind, Metric, Metrics
+from gaq_twisted.streams.backfill import ChannelStreams
+from gaq_twisted.streams.commands import ChannelEntries, Entry
+from gaq_twisted.streams.events import StreamId
+from gaq_twisted.streams.firehose import GlobalStream
+from gaq_twisted.streams.missed import History, Reading
+
+
+def finish(steps: Iterator[object]) -> None:
+    """Do all steps."""
+    for _ in steps:
+        pass
+
+
+class FakeSocket(Socket):
+    """A hub.Socket that keeps what it was sent."""
+
+    def __init__(self, channel: str, *, broken: bool = False) -> None:
+        """Take the channel, and whether sending fails."""
+        self.channel = channel
+        self.peer = "tcp4:192.0.2.1:1234"
+        self.expires_at: float | None = None
+        self.broken = broken
+        self.open = True
+        self.closed_with: tuple[int, str] | None = None
+        self.sent: list[bytes] = []
+        self.pings = 0
+
+    def can_send(self) -> bool:
+        """Return what the test wants."""
+        return self.open
+
+    def send(self, frames: bytes) -> None:
+        """Keep the frames, or fail."""
+        if self.broken:
+            raise OSError("broken pipe")
+        self.sent.append(frames)
+
+    def send_missed(self, frames: bytes) -> None:
+        """Do as send does."""
+        self.send(frames)
+
+    def ping(self) -> None:
+        """Count the ping, or fail."""
+        if self.broken:
+            raise OSError("broken pipe")
+        self.pings += 1
+
+    def close(self, code: int, reason: str) -> None:
+        """Keep how it is closed."""
+        self.closed_with = (code, reason)
+
+    def drop(self) -> None:
+        """Note the end."""
+        self.open = False
+
+
+class FakeHistory(History):
+    """A History whose readings the test answers."""
+
+    def __init__(self) -> None:
+        """Have no readings yet."""
+        self.readings: list[Reading] = []
+
+    def read(self, reading: Reading) -> None:
+        """Keep the reading and begin it, as before a first try."""
+        self.readings.append(reading)
+        reading.begin()
+
+
+def counted(metrics: Metrics) -> dict[Metric, float]:
+    """Return all counters that are not 0."""
+    totals = {metric: metrics.total(metric) for metric in ALL if metric.kind is Kind.COUNTER}
+    return {metric: total for metric, total in totals.items() if total}
+
+
+LOST = object()
+"""The answer that the last entry is gone."""
+
+
+class FakeStreams(GlobalStream, ChannelStreams):
+    """Redis streams whose replies the test gives, to one question after the other."""
+
+    def __init__(self) -> None:
+        """Have no questions yet."""
+        self.asked: list[tuple[object, ...]] = []
+        self._times_connected = 1
+        self.trimmed: int | None = 0
+        """What the answers for channels say of trimming."""
+        self._open: list[Deferred[Any]] = []
+
+    async def newest(self, *, count: int, max_bytes: int) -> list[Entry]:
+        """Ask for the newest entries."""
+        return list(await self._ask("newest", count))
+
+    @property
+    def read_count(self) -> int:
+        """How many entries an answer has at most, as far as its reader knows."""
+        return 5
+
+    async def after(self, last: Entry) -> list[Entry]:
+        """Ask for the next entries."""
+        return list(await self._ask("after", last.id))
+
+    async def following(self, last: Entry) -> list[Entry] | None:
+        """Ask for the next entries that are there."""
+        entries = await self._ask("following", last.id)
+        return None if entries is LOST else list(entries)
+
+    async def holds(self, entry: Entry) -> bool:
+        """Ask for an entry."""
+        return bool(await self._ask("holds", entry.id))
+
+    async def up_to(self, last: StreamId) -> list[Entry]:
+        """Ask for entries before another."""
+        return list(await self._ask("up to", bytes(last)))
+
+    async def is_untrimmed(self) -> bool:
+        """Ask for what was trimmed."""
+        return bool(await self._ask("is untrimmed"))
+
+    async def of_channel(self, channel: str, start: StreamId) -> ChannelEntries:
+        """Ask for a channel's entries."""
+        return ChannelEntries(list(await self._ask(channel, start)), self.trimmed)
+
+    @property
+    def times_connected(self) -> int:
+        """How many times there was a connection."""
+        return self._times_connected
+
+    def reconnect(self) -> None:
+        """Have another connection from now on."""
+        self._times_connected += 1
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether a question waits for its reply."""
+        return bool(self._open)
+
+    def answer(self, *entries: Entry) -> None:
+        """Reply with entries to the oldest open question."""
+        self._open.pop(0).callback(entries)
+
+    def answer_with(self, answer: object) -> None:
+        """Reply with yes, no or LOST to the oldest open question."""
+        self._open.pop(0).callback(answer)
+
+    def fail(self, error: Exception) -> None:
+        """Let the oldest open question fail, and with it the connection."""
+        self.reconnect()
+        self._open.pop(0).errback(error)
+
+    async def _ask(self, *question: object) -> Any:
+        self.asked.append(question)
+        self._open.append(Deferred(self._open.remove))
+        return await self._open[-1]

