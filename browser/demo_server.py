@@ -10,11 +10,10 @@ from twisted.application.service import Application
 from twisted.internet import reactor
 
 from gaq_twisted.config.load import load
-from gaq_twisted.service import make_server
+from gaq_twisted.service import Additions, make_server
 from gaq_twisted.tools.demo import make_page
 
 settings, *_ = load(None, os.environ)
 application = Application("gaq-ws with the demo's page")
-make_server(settings, reactor, resources={b"demo": make_page(settings, reactor)}).setServiceParent(
-    application
-)
+additions = Additions(resources={b"demo": make_page(settings, reactor)})
+make_server(settings, reactor, additions=additions).setServiceParent(application)

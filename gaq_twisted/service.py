@@ -1,13 +1,12 @@
 """Settings turned into a running server: the one place where things are wired."""
 
 import os
-import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
 
-from twisted.application.internet import backoffPolicy
 from twisted.application.service import IService, MultiService
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
@@ -18,9 +17,10 @@ from twisted.web.resource import IResource
 from gaq_twisted.config.load import Loaded
 from gaq_twisted.config.settings import Settings
 from gaq_twisted.core import metrics as names
+from gaq_twisted.core.edition import Edition
 from gaq_twisted.core.hub import Hub
 from gaq_twisted.core.metrics import Metrics
-from gaq_twisted.core.readiness import ReadinessProbe
+from gaq_twisted.core.readiness import Readiness
 from gaq_twisted.core.rejections import Rejections
 from gaq_twisted.net.gateway import Capacity, Gateway
 from gaq_twisted.net.listeners import Listeners
@@ -31,49 +31,76 @@ from gaq_twisted.ops.logs import LogOutput
 from gaq_twisted.ops.reload import Reloader
 from gaq_twisted.ops.statsd import StatsdReports, StatsdService
 from gaq_twisted.ops.systemd import Notifier
-from gaq_twisted.redis.connection import ANSWER_SECONDS
-from gaq_twisted.streams.backfill import Replays
-from gaq_twisted.streams.commands import Streams
-from gaq_twisted.streams.firehose import Firehose
-from gaq_twisted.streams.tail import Tail
+from gaq_twisted.streams.edition import StreamsEdition
 from gaq_twisted.web.prometheus import Exposition
 from gaq_twisted.web.site import EventSite, Health, Ready, resource_tree
 from gaq_twisted.web.status.feed import StatusFeed
 from gaq_twisted.web.status.page import StatusPage
 
-_READINGS_AT_A_TIME = 8
-# Beside the time that Redis may take to answer.
-_MORE_PATIENCE_SECONDS = 1.0
+
+def _ignore() -> None:
+    pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Host:
+    """The process that a server runs in."""
+
+    output: LogOutput | None = None
+    """Where the application logs; None to leave that to twistd."""
+    read_settings: Callable[[], Loaded] | None = None
+    """Reads the settings again, for a reload; raises ConfigError."""
+    notifier: Notifier = field(default_factory=lambda: Notifier({}))
+    """Reports to the service manager."""
+    max_files: int = 2**31
+    """How many files the process may have open."""
+    give_up: Callable[[], None] = _ignore
+    """Called when the server cannot work, and has logged why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Additions:
+    """What a server has beside what the settings describe."""
+
+    services: Sequence[IService] = ()
+    """Services to start before all others."""
+    resources: Mapping[bytes, IResource] = field(default_factory=dict)
+    """Further HTTP resources by the first part of their path."""
+    endpoint: IStreamServerEndpoint | None = None
+    """Where to listen; where the settings say if None."""
 
 
 class Server(MultiService):
-    """The whole server as one service."""
+    """The whole server as one service.
+
+    Args:
+        parts: the services that it consists of, in the order of their start.
+        drain: closes the sockets before it stops.
+        reloader: reads the settings again.
+        host: the process.
+    """
 
     _log = Logger()
 
-    def __init__(self, output: "LogOutput | None", notifier: Notifier) -> None:
-        """Take whom it talks to.
-
-        Args:
-            output: the log observer of the application, or None to leave it twistd's own.
-            notifier: is told how far its life is.
-        """
+    def __init__(
+        self, parts: Sequence[IService], drain: Drain, reloader: Reloader, host: Host
+    ) -> None:
         super().__init__()
-        self._output = output
-        self._notifier = notifier
-        self.drain: Drain
-        """How it says goodbye; set by whoever wires it."""
-        self.reloader: Reloader
-        """Reads the settings again; set by whoever wires it."""
+        self._drain = drain
+        self._reloader = reloader
+        self._output = host.output
+        self._notifier = host.notifier
+        for part in parts:
+            part.setServiceParent(self)
 
     def setServiceParent(self, parent: Any) -> None:
-        """Join the application and give it the log observer."""
+        """Joins the application, and gives it the log observer."""
         if self._output is not None:
             parent.setComponent(ILogObserver, self._output)
         super().setServiceParent(parent)
 
     def privilegedStartService(self) -> None:
-        """Open the ports.
+        """Opens the ports.
 
         Raises:
             SystemExit: if one cannot be opened.
@@ -86,104 +113,82 @@ class Server(MultiService):
             raise SystemExit(f"gaq-ws: {message}") from None
 
     def startService(self) -> None:
-        """Start all parts; the ports are open by then."""
+        """Starts all parts; the ports are open by then."""
         super().startService()
         self._notifier.ready("serving")
 
     def reload(self) -> None:
-        """Read the settings and certificates again."""
+        """Reads the settings and certificates again."""
         self._notifier.reloading()
         try:
-            self.reloader.reload()
+            self._reloader.reload()
         finally:
             self._notifier.ready("serving")
 
     def stopService(self) -> "Deferred[Any]":
-        """Say goodbye to the clients, and stop all parts then."""
+        """Closes the sockets, and then stops all parts."""
         self._notifier.stopping("letting the clients go")
         stop_parts = super().stopService
-        return Deferred.fromCoroutine(self.drain.drain()).addBoth(lambda _: stop_parts())
+        return Deferred.fromCoroutine(self._drain.drain()).addBoth(lambda _: stop_parts())
+
+
+def validate(settings: Settings, reactor: Any) -> None:
+    """Reads every key, certificate and file that the settings name.
+
+    Raises:
+        ConfigError: if one of them, or an endpoint, cannot be used.
+    """
+    make_server(settings, reactor)
 
 
 def make_server(
     settings: Settings,
     reactor: Any,
-    *,
-    output: LogOutput | None = None,
-    read_settings: Callable[[], Loaded] | None = None,
-    notifier: Notifier | None = None,
-    first: Sequence[IService] = (),
-    resources: Mapping[bytes, IResource] | None = None,
-    endpoint: IStreamServerEndpoint | None = None,
-    max_files: int = 2**31,
-    give_up: Callable[[], None] = lambda: None,
+    host: Host | None = None,
+    additions: Additions | None = None,
 ) -> Server:
-    """Return the server that the settings describe, not started.
+    """Returns the server that the settings describe, not started.
 
     Args:
         settings: the settings.
         reactor: the reactor.
-        output: where the application logs; None to leave that to twistd.
-        read_settings: reads the settings again, for a reload; raises ConfigError.
-        notifier: tells the service manager; nobody is told if None.
-        first: services to start before all others.
-        resources: further HTTP resources by the first part of their path.
-        endpoint: where to listen; where the settings say if None.
-        max_files: how many files the process may have open.
-        give_up: called when the server cannot work, and has logged why.
+        host: the process that it runs in.
+        additions: what it has beside what the settings describe.
 
     Raises:
         ConfigError: if a key, an endpoint, or a file that the settings name cannot be used.
     """
+    host, additions = host or Host(), additions or Additions()
     metrics = Metrics()
+    hub = Hub(metrics, reactor.seconds, settings)
+    editions: list[Edition] = [StreamsEdition(settings, hub, metrics, reactor, host.give_up)]
+    readiness = Readiness([edition.progress for edition in editions])
+    rejections = Rejections(metrics, reactor.seconds)
+    sockets = EventSocketFactory(editions, hub, settings, rejections, metrics, reactor)
     statsd = StatsdService(settings.statsd, reactor)
-    streams = Streams(settings, reactor)
-    retry_delay = backoffPolicy(
-        initialDelay=0.1, maxDelay=3.0, factor=2.0, jitter=lambda: random.uniform(0.0, 0.2)
-    )
-    replays = Replays(streams, reactor, retry_delay, at_a_time=_READINGS_AT_A_TIME)
-    tail = Tail(settings.tail_max_events, settings.tail_max_bytes)
-    hub = Hub(tail, replays, metrics, reactor.seconds, settings)
-    firehose = Firehose(
-        streams,
-        hub,
-        metrics,
-        reactor,
-        retry_delay,
-        give_up,
-        recent_count=settings.tail_max_events,
-        recent_bytes=settings.tail_max_bytes,
-    )
-    lookout = ReadinessProbe(
-        firehose,
-        settings.redis_stream_read_block_ms / 1000 + ANSWER_SECONDS + _MORE_PATIENCE_SECONDS,
-    )
-    refusals = Rejections(metrics, reactor.seconds)
-    sockets = EventSocketFactory(hub, settings, refusals, metrics, reactor)
 
-    # Who looks at the server from outside need not be who uses it.
-    observing = {b"ready": Ready(lookout, hub), b"metrics": Exposition(metrics)}
-    public = {b"health": Health(), **(resources or {})}
-    if not settings.internal_listen:
-        public |= observing
-    door = Gateway(
-        EventSite(resource_tree(public, settings.base_path), reactor=reactor),
+    observing: dict[bytes, IResource] = {
+        b"ready": Ready(readiness, hub),
+        b"metrics": Exposition(metrics),
+    }
+    gateway = Gateway(
+        _public_site(settings, observing, additions, reactor),
         sockets,
-        refusals,
+        rejections,
         reactor.seconds,
         settings,
-        Capacity.of_files(max_files),
+        Capacity.of_files(host.max_files),
     )
     listeners = Listeners(
-        [endpoint] if endpoint else settings.listen or [f"tcp:{settings.port}"],
-        door,
+        [additions.endpoint] if additions.endpoint else settings.listen or [f"tcp:{settings.port}"],
+        gateway,
         reactor,
         reuse_port=settings.reuse_port,
     )
     status = StatusFeed(
         metrics,
-        refusals,
-        lookout,
+        rejections,
+        readiness,
         {
             "version": version("gaq-twisted"),
             "tailMaxEvents": settings.tail_max_events,
@@ -192,75 +197,87 @@ def make_server(
         reactor,
         time.process_time,
     )
-    internal_resources = {b"health": Health(), b"status": StatusPage(status), **observing}
     internal = Listeners(
         settings.internal_listen,
-        EventSite(resource_tree(internal_resources), reactor=reactor),
+        _internal_site(observing, status, reactor),
         reactor,
         setting="internalListen",
     )
-    upkeep = Housekeeping(
-        hub, door, refusals, metrics, StatsdReports(metrics, statsd), settings, reactor
-    )
-
-    notifier = notifier or Notifier({})
-    server = Server(output, notifier)
-    server.drain = Drain(
-        hub, lookout, listeners.services, sockets.when_all_closed, settings, reactor
-    )
-    server.reloader = Reloader(
+    housekeeping = Housekeeping(
+        hub,
+        [edition.sweep for edition in editions],
+        gateway,
+        rejections,
+        metrics,
+        StatsdReports(metrics, statsd),
         settings,
-        read_settings or (lambda: Loaded(settings, [], {})),
+        reactor,
+    )
+    drain = Drain(hub, readiness, listeners.services, sockets.when_all_closed, settings, reactor)
+    reloader = Reloader(
+        settings,
+        host.read_settings or (lambda: Loaded(settings, [], {})),
         [listeners, internal],
-        sockets,
+        [edition.validate for edition in editions],
         [
-            *(door.apply, hub.apply, upkeep.apply, server.drain.apply),
-            *([output.apply] if output else []),
+            *(sockets.apply, gateway.apply, hub.apply, housekeeping.apply, drain.apply),
+            *(edition.apply for edition in editions),
+            *([host.output.apply] if host.output else []),
         ],
     )
-    _let_gauges_be_read(metrics, hub, tail, streams, sockets, lookout)
-    for part in (
-        *first,
+    _connect_gauges(metrics, hub, sockets, readiness, editions)
+    parts = [
+        *additions.services,
         statsd,
-        streams,
-        firehose,
-        replays,
-        upkeep,
+        *(service for edition in editions for service in edition.services),
+        housekeeping,
         *([status] if settings.internal_listen else []),
-        *notifier.timers(reactor),
+        *host.notifier.timers(reactor),
         *internal.services,
         *listeners.services,
-    ):
-        part.setServiceParent(server)
-    return server
+    ]
+    return Server(parts, drain, reloader, host)
 
 
-def _let_gauges_be_read(
+def _public_site(
+    settings: Settings,
+    observing: Mapping[bytes, IResource],
+    additions: Additions,
+    reactor: Any,
+) -> EventSite:
+    """Returns the resources of the public ports."""
+    resources: dict[bytes, IResource] = {b"health": Health(), **additions.resources}
+    if not settings.internal_listen:
+        # Who monitors the server need not be who uses it.
+        resources |= observing
+    return EventSite(resource_tree(resources, settings.base_path), reactor=reactor)
+
+
+def _internal_site(
+    observing: Mapping[bytes, IResource], status: StatusFeed, reactor: Any
+) -> EventSite:
+    """Returns the resources of the internal ports."""
+    resources = {b"health": Health(), b"status": StatusPage(status), **observing}
+    return EventSite(resource_tree(resources), reactor=reactor)
+
+
+def _connect_gauges(
     metrics: Metrics,
     hub: Hub,
-    tail: Tail,
-    streams: Streams,
     sockets: EventSocketFactory,
-    lookout: ReadinessProbe,
+    readiness: Readiness,
+    editions: Sequence[Edition],
 ) -> None:
-    """Say where the metrics are read that nobody counts."""
-    progress = lookout.progress
-    build = {version("gaq-twisted"): 1}
-    for metric, source in (
-        (names.OPEN_SOCKETS, lambda: hub.socket_count),
-        (names.OPEN_CHANNELS, lambda: hub.channel_count),
-        (names.SLOW_SOCKETS, lambda: len(sockets.slow_sockets)),
-        (names.UNSENT_BYTES, sockets.unsent_bytes),
-        (names.TAIL_EVENTS, lambda: len(tail)),
-        (names.TAIL_BYTES, lambda: tail.size_bytes),
-        (names.REDIS_CONNECTIONS, lambda: streams.times_connected),
-        (names.REDIS_UP, lambda: progress().is_following),
-        (names.CURSOR_LAG_SECONDS, lambda: progress().lag_seconds),
-        (names.READ_AGE_SECONDS, lambda: progress().read_age_seconds),
-        (names.DRAINING, lambda: lookout.is_draining),
-        (names.BUILD_INFO, lambda: build),
-    ):
-        metrics.read_from(metric, source)
+    """Connects the metrics that nobody counts with where they are read."""
+    build = {version("gaq-twisted"): 1.0}
+    metrics.read_from(names.OPEN_SOCKETS, lambda: hub.socket_count)
+    metrics.read_from(names.SLOW_SOCKETS, lambda: len(sockets.slow_sockets))
+    metrics.read_from(names.UNSENT_BYTES, sockets.unsent_bytes)
+    metrics.read_from(names.DRAINING, lambda: readiness.is_draining)
+    metrics.read_from(names.BUILD_INFO, lambda: build)
+    for edition in editions:
+        for metric, source in edition.gauges().items():
+            metrics.read_from(metric, source)
 
 
 def _why_not_listening(error: CannotListenError | OSError) -> str:

@@ -109,7 +109,7 @@ def makeService(options: Options) -> IService:
     from gaq_twisted.ops.logs import LogOutput
     from gaq_twisted.ops.process import raise_file_limit, tune_gc
     from gaq_twisted.ops.systemd import Notifier
-    from gaq_twisted.service import make_server
+    from gaq_twisted.service import Host, make_server
 
     reactor.callWhenRunning(tune_gc, reactor)
 
@@ -127,11 +127,13 @@ def makeService(options: Options) -> IService:
         server = make_server(
             settings,
             reactor,
-            output=output,
-            read_settings=read_settings,
-            notifier=Notifier(os.environ),
-            max_files=raise_file_limit(),
-            give_up=give_up,
+            Host(
+                output=output,
+                read_settings=read_settings,
+                notifier=Notifier(os.environ),
+                max_files=raise_file_limit(),
+                give_up=give_up,
+            ),
         )
     except ConfigError as error:
         raise SystemExit("\n".join(f"gaq-ws: {fault}" for fault in error.faults)) from None

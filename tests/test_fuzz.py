@@ -39,9 +39,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from websockets.frames import Opcode
 
 from gaq_twisted.access.origins import OriginRules
-from gaq_twisted.access.tokens import Authenticator, Unauthorized
+from gaq_twisted.access.tokens import Authenticator
 from gaq_twisted.config.load import load
 from gaq_twisted.config.types import ConfigError, Network, OriginPattern
+from gaq_twisted.core.edition import Unauthorized
 from gaq_twisted.core.metrics import CONNECTION_REJECTED
 from gaq_twisted.net.forwarded import TrustedProxies
 from gaq_twisted.net.request_head import BadRequest, Head, read_head
@@ -106,7 +107,7 @@ class FuzzTestCase(SynchronousTestCase):
 
     def assert_gone(self, server: MemoryServer) -> None:
         """Check that nothing of a connection is left."""
-        self.assertEqual(server.hub.sockets, [])
+        self.assertEqual(list(server.hub.sockets), [])
         self.assertEqual((server.site.channel_count, server.factory.countConnections), (0, 0))
         self.assertEqual(server.door._waiting, {})
         self.assertEqual(self.clock.getDelayedCalls(), [])
@@ -197,7 +198,7 @@ class HandshakeTests(FuzzTestCase):
         """Check that a WebSocket is one on which events come, unless it was closed since."""
         for one in server.history.readings:
             one.answer([], 0)
-        finish(server.hub.deliver([job_event("1-0")]))
+        finish(server.resumption.deliver([job_event("1-0")]))
         client.pump.flush()
         head, _, frames = client.received.partition(b"\r\n\r\n")
         self.assertIsInstance(_read(head + b"\r\n\r\n")[0], h11.InformationalResponse)
@@ -330,12 +331,12 @@ class FrameTests(FuzzTestCase):
         """A socket goes on, or is closed with the right code; it keeps nothing, no other ends."""
         server = MemoryServer(self.clock, max_inbound_bytes_per_second=2**30)
         other, browser = server.open(), server.open()
-        socket: Any = server.hub.sockets[1]
+        socket: Any = list(server.hub.sockets)[1]
         held_before = _held_bytes(socket)
         for segment in cut(stream, places):
             if not browser.lost:
                 browser.send(segment)
-        finish(server.hub.deliver([job_event("1-0")]))
+        finish(server.resumption.deliver([job_event("1-0")]))
         other.pump.flush()
         browser.pump.flush()
         expected = expected_of(stream, 4096)
@@ -430,7 +431,7 @@ class EntryTests(FuzzTestCase):
         for number, entry in enumerate(entries):
             with contextlib.suppress(InvalidEvent):
                 events.append(parse_event(b"1-%d" % number, entry))
-        finish(server.hub.deliver(events))
+        finish(server.resumption.deliver(events))
         for channel, browser in browsers.items():
             browser.pump.flush()
             expected = [

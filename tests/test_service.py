@@ -17,10 +17,10 @@ from twisted.web.resource import Resource
 from twisted.web.static import Data
 from websockets.frames import Opcode
 
-from gaq_twisted.core.hub import Hub, Swept
+from gaq_twisted.core.hub import Hub
 from gaq_twisted.core.metrics import OPEN_CHANNELS, OPEN_SOCKETS
 from gaq_twisted.ops.logs import LogOutput
-from gaq_twisted.service import Server, make_server
+from gaq_twisted.service import Additions, Host, Server, make_server
 from tests.support.memory import Browser, connected_browser
 from tests.support.samples import cookie, settings
 
@@ -84,7 +84,8 @@ class ServerTestCase(SynchronousTestCase):
 
     def server(self, **more: Any) -> Server:
         """Return a server with the default settings."""
-        return make_server(settings(), self.reactor, **more)
+        host = {name: more.pop(name) for name in ("output", "give_up") if name in more}
+        return make_server(settings(), self.reactor, Host(**host), Additions(**more))
 
     def start(self, **more: Any) -> Server:
         """Return a server that was started as twistd does it."""
@@ -130,11 +131,11 @@ class WiringTests(ServerTestCase):
     def test_parts(self) -> None:
         """What others need is started before them; the port comes last."""
         first = Service()
-        parts = list(self.server(first=[first]))
+        parts = list(self.server(services=[first]))
         self.assertIs(parts[0], first)
         names = [type(part).__name__ for part in parts]
         self.assertLess(names.index("StatsdService"), names.index("Firehose"))
-        self.assertLess(names.index("StatsdService"), names.index("Replays"))
+        self.assertLess(names.index("StatsdService"), names.index("Backfill"))
         self.assertEqual(names[-2:], ["Housekeeping", "StreamServerEndpointService"])
 
     def test_nothing_before_the_start(self) -> None:
@@ -263,14 +264,12 @@ class TimerTests(ServerTestCase):
 
     def test_sweep_is_quiet(self) -> None:
         """A sweep that found nothing is not worth a line."""
-        times, logged = self.calls("sweep", 120, Swept(0, 0))
+        times, logged = self.calls("sweep", 120, 0)
         self.assertEqual((times, logged), ([0, 120], []))
 
     def test_sweep_warns(self) -> None:
-        """A sweep that found something, of either kind, warns."""
-        for swept in (Swept(1, 0), Swept(0, 1)):
-            self.setUp()
-            self.assertEqual(self.calls("sweep", 120, swept)[1], [LogLevel.warn])
+        """A sweep that found something warns."""
+        self.assertEqual(self.calls("sweep", 120, 1)[1], [LogLevel.warn])
 
     def test_silent_clients(self) -> None:
         """A client that answers no ping is ended after the timeout, with one line for all."""
@@ -339,9 +338,8 @@ class RealTests(TestCase):
         taken = net.listenTCP(0, Factory(), interface="127.0.0.1")
         self.addCleanup(taken.stopListening)
         port = taken.getHost().port
-        server = make_server(
-            settings(), net, endpoint=TCP4ServerEndpoint(net, port, interface="127.0.0.1")
-        )
+        endpoint = TCP4ServerEndpoint(net, port, interface="127.0.0.1")
+        server = make_server(settings(), net, additions=Additions(endpoint=endpoint))
         with self.assertRaises(SystemExit) as caught:
             server.privilegedStartService()
         self.assertIn(f"port {port} of 127.0.0.1 (", str(caught.exception))

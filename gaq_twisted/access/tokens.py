@@ -9,6 +9,7 @@ from jwt.types import Options
 
 from gaq_twisted.config.settings import Settings
 from gaq_twisted.config.types import ConfigError
+from gaq_twisted.core.edition import Unauthorized
 
 # What a token must satisfy is what the Node.js server's JWT library demands.
 # PyJWT by default also refuses a `sub` that is a number or null, which Superset
@@ -25,15 +26,6 @@ _CHECKS: Options = {
 }
 # Algorithms of one kind take the same key (RFC 7518 section 3.1, RFC 8037).
 _KINDS = {"HS": "HMAC", "RS": "RSA", "PS": "RSA", "ES": "EC", "Ed": "EdDSA"}
-
-
-class Unauthorized(Exception):
-    """The client may not connect; its text is one line that says why, without any of the token."""
-
-    def __init__(self, reason: str, text: str) -> None:
-        """Keep the reason, a word to count by, and the text."""
-        super().__init__(text)
-        self.reason = reason
 
 
 class Identity(NamedTuple):

@@ -1,54 +1,36 @@
-"""Whether this server is of use now, and why not."""
+"""Whether this server can serve browsers now, and why not."""
 
-from typing import NamedTuple, Protocol
-
-from gaq_twisted.streams.firehose import Progress
-
-
-class Follower(Protocol):
-    """The part of the Firehose that is asked here."""
-
-    def progress(self) -> Progress:
-        """As Firehose.progress."""
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 
-class Readiness(NamedTuple):
-    """What a load balancer wants to know."""
+class Progress(NamedTuple):
+    """Whether an edition follows Redis, and how far."""
 
-    reasons: list[str]
-    """Why this server is not ready; none if it is."""
-    progress: Progress
+    reasons: Sequence[str]
+    """Why it cannot serve browsers now; none if it can."""
+    facts: Mapping[str, object]
+    """How far it is, under the names that `/ready` has for it."""
 
 
-class ReadinessProbe:
-    """Tells whether this server is ready."""
+class Readiness:
+    """What load balancers, metrics and the status page show of the state of the server.
 
-    def __init__(self, follower: Follower, patience_seconds: float) -> None:
-        """Take who follows the global stream.
+    Args:
+        progress: returns the progress of each edition.
+    """
 
-        Args:
-            follower: who.
-            patience_seconds: how old its last answer of Redis may be.
-        """
-        self._follower = follower
-        self._patience_seconds = patience_seconds
+    def __init__(self, progress: Sequence[Callable[[], Progress]]) -> None:
+        self._progress = progress
         self.is_draining = False
         """Whether the server is about to stop."""
 
-    def progress(self) -> Progress:
-        """Return how far the reading of the global stream is."""
-        return self._follower.progress()
-
-    def readiness(self) -> Readiness:
-        """Return whether this server is ready."""
-        progress = self.progress()
-        reasons = []
-        if self.is_draining:
-            reasons.append("draining")
-        if not progress.cursor:
-            reasons.append("the global stream has not been read yet")
-        elif not progress.is_following:
-            reasons.append("Redis cannot be read")
-        elif progress.read_age_seconds > self._patience_seconds:
-            reasons.append(f"Redis has not answered for {progress.read_age_seconds:.0f} s")
-        return Readiness(reasons, progress)
+    def now(self) -> Progress:
+        """Returns why the server is not ready, and the facts of all editions together."""
+        reasons = ["draining"] if self.is_draining else []
+        facts: dict[str, object] = {}
+        for progress in self._progress:
+            of_edition = progress()
+            reasons.extend(of_edition.reasons)
+            facts.update(of_edition.facts)
+        return Progress(reasons, facts)

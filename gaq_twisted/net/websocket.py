@@ -1,6 +1,6 @@
 """The WebSocket side: Autobahn's callbacks turned into calls of the hub."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -15,17 +15,18 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from gaq_twisted.access.origins import OriginRules
-from gaq_twisted.access.tokens import Authenticator, Unauthorized
 from gaq_twisted.config.settings import Settings
+from gaq_twisted.core.edition import Edition, Ticket, Unauthorized, Upgrade, choose
 from gaq_twisted.core.hub import Hub, NoRoom
 from gaq_twisted.core.metrics import CLOSED, Metrics
 from gaq_twisted.core.rejections import Rejections
 from gaq_twisted.net import direct_write, request_head
-from gaq_twisted.streams.events import PING
 
 # How long a closing connection may take to send what was written and to be closed by the client.
 _LINGER_SECONDS = 5.0
 _SHOWN_CHARACTERS = 200
+# A whole ping without payload (RFC 6455 section 5.5.2).
+_PING = b"\x89\x00"
 _TRY_AGAIN_LATER = 1013
 
 
@@ -42,9 +43,10 @@ class EventSocket(WebSocketServerProtocol):  # type: ignore[misc]
     _log = Logger()
 
     factory: "EventSocketFactory"
-    channel = ""
+    routes: tuple[str, ...] = ()
     expires_at: float | None = None
-    _last_id: str | None = None
+    _edition: Edition
+    _ticket: Ticket
     _end_call: Any = None
     # Why an upgrade is refused, if it is not for what is wrong with its HTTP.
     _refusal = "bad_handshake"
@@ -94,7 +96,9 @@ class EventSocket(WebSocketServerProtocol):  # type: ignore[misc]
                 f"the origin {headers['origin']} is not among allowedOrigins",
             )
         try:
-            identity = self.factory.authenticator.identify(headers.get("cookie", ""))
+            self._edition, self._ticket = choose(
+                self.factory.editions, Upgrade(headers.get("cookie", ""), _first(request.params))
+            )
         except Unauthorized as error:
             self._refusal = error.reason
             raise ConnectionDeny(HTTPStatus.UNAUTHORIZED.value, str(error)) from None
@@ -102,10 +106,9 @@ class EventSocket(WebSocketServerProtocol):  # type: ignore[misc]
             self._log.failure("upgrade of {peer} failed", event="upgrade_failed", peer=self.peer)
             self._refusal = "internal_error"
             raise ConnectionDeny(ConnectionDeny.INTERNAL_SERVER_ERROR, "internal error") from None
-        self.channel = identity.channel
-        if identity.expires_at is not None:
-            self.expires_at = identity.expires_at
-        self._last_id = request.params.get("last_id", [None])[0]
+        self.routes = self._ticket.routes
+        if self._ticket.expires_at is not None:
+            self.expires_at = self._ticket.expires_at
 
     def failHandshake(
         self,
@@ -136,7 +139,8 @@ class EventSocket(WebSocketServerProtocol):  # type: ignore[misc]
         self.__dict__ = self.factory.kept(self.__dict__)
         self.transport.registerProducer(self, True)
         try:
-            self.factory.hub.join(self, self.__dict__.pop("_last_id", None))
+            edition, ticket = self.__dict__.pop("_edition"), self.__dict__.pop("_ticket")
+            edition.join(self, ticket)
         except NoRoom as error:
             # Refused before the upgrade it would try a few times only, and never again.
             self._refuse(_TRY_AGAIN_LATER, error.reason, str(error))
@@ -215,7 +219,7 @@ class EventSocket(WebSocketServerProtocol):  # type: ignore[misc]
         """Leave the hub."""
         self.factory.hub.leave(self)
         self._cancel_end()
-        if self.channel:
+        if self.routes:
             self.factory.note_close(code)
         self._log.debug("{peer} closed: {code} {reason}", peer=self.peer, code=code, reason=reason)
 
@@ -243,7 +247,7 @@ class EventSocket(WebSocketServerProtocol):  # type: ignore[misc]
 
     def ping(self) -> None:
         """Send a ping."""
-        self._write(self.transport, PING)
+        self._write(self.transport, _PING)
 
     def close(self, code: int, reason: str) -> None:
         """Begin the closing handshake; Autobahn's own sendClose takes few codes."""
@@ -300,12 +304,19 @@ class EventSocketFactory(WebSocketServerFactory):  # type: ignore[misc]
     protocol = EventSocket
 
     def __init__(
-        self, hub: Hub, settings: Settings, refusals: Rejections, metrics: Metrics, reactor: Any
+        self,
+        editions: Sequence[Edition],
+        hub: Hub,
+        settings: Settings,
+        refusals: Rejections,
+        metrics: Metrics,
+        reactor: Any,
     ) -> None:
         """Take what sockets need.
 
         Args:
-            hub: where they join.
+            editions: the protocols that are served.
+            hub: is told of pongs and ends.
             settings: who may connect, and how much they may send.
             refusals: notes who may not.
             metrics: where to count.
@@ -315,6 +326,7 @@ class EventSocketFactory(WebSocketServerFactory):  # type: ignore[misc]
             ConfigError: if the settings' secrets are no keys for their algorithms.
         """
         super().__init__(server="gaq-twisted", reactor=reactor)
+        self.editions = editions
         self.hub = hub
         self.refusals = refusals
         self._metrics = metrics
@@ -376,7 +388,6 @@ class EventSocketFactory(WebSocketServerFactory):  # type: ignore[misc]
             ConfigError: if the settings' secrets are no keys for their algorithms; then nothing
                 has changed.
         """
-        self.authenticator = Authenticator(settings)
         self.origins = OriginRules(settings.allowed_origins)
         self.max_message_bytes = settings.max_inbound_message_bytes
         self.max_buffer_bytes = settings.max_socket_buffer_bytes
@@ -414,6 +425,10 @@ class EventSocketFactory(WebSocketServerFactory):  # type: ignore[misc]
             waiting, self._waiting_for_end = self._waiting_for_end, []
             for closed in waiting:
                 closed.callback(None)
+
+
+def _first(params: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    return {name: values[0] for name, values in params.items()}
 
 
 def _shown(text: str) -> str:

@@ -11,7 +11,7 @@ from twisted.logger import Logger
 
 from gaq_twisted.config.settings import Settings
 from gaq_twisted.core.hub import Hub
-from gaq_twisted.core.readiness import ReadinessProbe
+from gaq_twisted.core.readiness import Readiness
 
 # RFC 6455 section 7.4.1.
 _GOING_AWAY = 1001
@@ -30,7 +30,7 @@ class Drain:
     def __init__(
         self,
         hub: Hub,
-        lookout: ReadinessProbe,
+        readiness: Readiness,
         listening: Sequence[IService],
         when_all_closed: Callable[[], "Deferred[None]"],
         settings: Settings,
@@ -40,14 +40,14 @@ class Drain:
 
         Args:
             hub: has the sockets.
-            lookout: is told that this server is no longer of use.
+            readiness: is told that this server is no longer of use.
             listening: the services that let clients in.
             when_all_closed: returns a Deferred that fires when no socket is open.
             settings: name the times.
             clock: provides IReactorTime.
         """
         self._hub = hub
-        self._lookout = lookout
+        self._readiness = readiness
         self._listening = listening
         self._when_all_closed = when_all_closed
         self._clock = clock
@@ -60,7 +60,7 @@ class Drain:
 
     async def drain(self) -> None:
         """Be not ready, wait, let nobody in, and close all sockets; events go on meanwhile."""
-        self._lookout.is_draining = True
+        self._readiness.is_draining = True
         if self._delay_seconds:
             self._log.info(
                 "stopping in {seconds} s", event="drain_delayed", seconds=self._delay_seconds

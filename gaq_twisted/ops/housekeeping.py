@@ -1,6 +1,6 @@
 """What is done every now and then, with its results in the log."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from math import ceil
 from typing import Any
@@ -31,6 +31,7 @@ class Housekeeping(Service):
     def __init__(
         self,
         hub: Hub,
+        sweeps: Sequence[Callable[[], None]],
         door: Gateway,
         refusals: Rejections,
         metrics: Metrics,
@@ -42,6 +43,7 @@ class Housekeeping(Service):
 
         Args:
             hub: whose sockets are pinged, swept and ended.
+            sweeps: called when the hub is swept.
             door: where those are ended that say nothing.
             refusals: are summed up.
             metrics: where it is noted how late timers are.
@@ -50,6 +52,7 @@ class Housekeeping(Service):
             clock: provides IReactorTime.
         """
         self._hub = hub
+        self._sweeps = sweeps
         self._door = door
         self._refusals = refusals
         self._metrics = metrics
@@ -148,11 +151,12 @@ class Housekeeping(Service):
         self._reports.send()
 
     def _sweep(self) -> None:
+        for sweep in self._sweeps:
+            sweep()
         swept = self._hub.sweep()
-        level = self._log.warn if any(swept) else self._log.debug
+        level = self._log.warn if swept else self._log.debug
         level(
-            "the sweep dropped {sockets} closed sockets and {channels} empty channels",
+            "the sweep dropped {sockets} closed sockets",
             event="swept",
-            sockets=swept.sockets,
-            channels=swept.channels,
+            sockets=swept,
         )

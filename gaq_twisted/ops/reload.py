@@ -9,7 +9,6 @@ from gaq_twisted.config.load import Loaded
 from gaq_twisted.config.settings import Settings
 from gaq_twisted.config.types import ConfigError
 from gaq_twisted.net.listeners import Listeners
-from gaq_twisted.net.websocket import EventSocketFactory
 
 
 class Reloader:
@@ -22,8 +21,8 @@ class Reloader:
         settings: Settings,
         read: Callable[[], Loaded],
         listeners: Sequence[Listeners],
-        sockets: EventSocketFactory,
-        others: Sequence[Callable[[Settings], None]],
+        validators: Sequence[Callable[[Settings], None]],
+        live: Sequence[Callable[[Settings], None]],
     ) -> None:
         """Take who goes by the settings.
 
@@ -31,21 +30,22 @@ class Reloader:
             settings: those at the start.
             read: reads the settings; raises ConfigError.
             listeners: have certificates.
-            sockets: decides who may connect.
-            others: the rest; they do not fail.
+            validators: raise ConfigError if new settings cannot be used.
+            live: use new settings; they do not fail.
         """
         self._running = values_by_key(settings)
         self._read = read
         self._listeners = listeners
-        self._sockets = sockets
-        self._others = others
+        self._validators = validators
+        self._live = live
 
     def reload(self) -> None:
         """Read the settings and certificates again; where they cannot be used, nothing changes."""
         try:
             loaded = self._read()
             certificates = [one.read_certificates() for one in self._listeners]
-            self._sockets.apply(loaded.settings)
+            for validate in self._validators:
+                validate(loaded.settings)
         except ConfigError as error:
             for fault in error.faults:
                 self._log.error(
@@ -54,7 +54,7 @@ class Reloader:
             return
         for one, current in zip(self._listeners, certificates, strict=True):
             one.apply(current)
-        for apply in self._others:
+        for apply in self._live:
             apply(loaded.settings)
         self._tell(loaded)
 

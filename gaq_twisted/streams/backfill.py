@@ -1,31 +1,36 @@
-"""The service that reads channel streams for returning clients that the tail cannot serve."""
+"""Reads the streams of channels for returning clients that the tail cannot serve."""
 
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, Protocol
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, DeferredList, DeferredQueue
+from twisted.internet.defer import Deferred, DeferredList, DeferredSemaphore
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from gaq_twisted.redis.connection import RedisError, RedisRefused
 from gaq_twisted.streams.commands import ChannelEntries, Entry
 from gaq_twisted.streams.events import Event, InvalidEvent, StreamId, channel_stream_event
-from gaq_twisted.streams.missed import Reading
+from gaq_twisted.streams.missed import ChannelHistory
 
 
 class ChannelStreams(Protocol):
-    """The part of Streams that is read here."""
+    """The commands that are needed here."""
 
     async def of_channel(self, channel: str, start: StreamId) -> ChannelEntries:
         """As Streams.of_channel."""
 
 
-class Replays(Service):
-    """Reads channel streams, a few at a time; a History.
+class Backfill(Service):
+    """Reads streams of channels, a few at a time, for as long as it takes.
 
-    While Redis is away the readings wait, and their sockets stay open.
+    Args:
+        streams: the commands.
+        clock: for the time between tries.
+        retry_delay: returns the seconds to wait after that many failed tries in a row.
+        at_a_time: how many readings may be under way, so that a slow answer does not hold
+            up all others.
     """
 
     _log = Logger()
@@ -33,99 +38,101 @@ class Replays(Service):
     def __init__(
         self,
         streams: ChannelStreams,
-        clock: Any,
+        clock: IReactorTime,
         retry_delay: Callable[[int], float],
         *,
         at_a_time: int,
     ) -> None:
-        """Take where to read.
-
-        Args:
-            streams: where to read.
-            clock: provides IReactorTime.
-            retry_delay: returns the seconds to wait after that many failed tries in a row.
-            at_a_time: how many readings may be under way, so that a slow answer does
-                not hold up all others.
-        """
         self._streams = streams
         self._clock = clock
         self._retry_delay = retry_delay
         self._at_a_time = at_a_time
-        self._queue: DeferredQueue[Reading] = DeferredQueue()
-        self._is_away = False
-        self._workers: list[Deferred[None]] = []
-
-    def startService(self) -> None:
-        """Begin to read."""
-        super().startService()
-        self._workers = [Deferred.fromCoroutine(self._work()) for _ in range(self._at_a_time)]
+        self._places = DeferredSemaphore(at_a_time)
+        self._failures = 0
+        self._reading: dict[Deferred[ChannelHistory], None] = {}
 
     def stopService(self) -> "Deferred[Any]":
-        """Stop reading; what waits is forgotten."""
+        """Cancels all readings."""
         super().stopService()
-        for worker in self._workers:
-            worker.cancel()
-        return DeferredList(self._workers)
+        # Those that wait for a place come first, or each would be given the one before.
+        reading = list(reversed(self._reading))
+        ended = DeferredList(reading, consumeErrors=True)
+        for one in reading:
+            one.cancel()
+        return ended
 
-    def read(self, reading: Reading) -> None:
-        """Answer the reading when its turn comes."""
-        self._queue.put(reading)
+    def read(
+        self, channel: str, start: StreamId, on_try: Callable[[], None]
+    ) -> "Deferred[ChannelHistory]":
+        """Reads the stream of a channel.
 
-    async def _work(self) -> None:
-        failures = 0
-        with suppress(CancelledError):
-            while True:
-                reading = await self._queue.get()
-                if not reading.wanted:
-                    continue
-                try:
-                    await self._serve(reading)
-                except RedisError as error:
-                    # Others take their turn before it is tried again.
-                    self._queue.put(reading)
-                    self._tell_away(error)
-                    await deferLater(self._clock, self._retry_delay(failures))
-                    failures += 1
-                else:
-                    self._tell_back()
-                    failures = 0
+        While Redis is away this waits. Where Redis answers but refuses to read that stream,
+        the history is empty, and what was trimmed from it is unknown.
 
-    async def _serve(self, reading: Reading) -> None:
-        reading.begin()
+        Args:
+            channel: the channel.
+            start: the first id to read.
+            on_try: called before each try.
+
+        Returns:
+            A Deferred; cancel it when nobody waits for the history any more.
+        """
+        reading = Deferred.fromCoroutine(self._read(channel, start, on_try))
+        if not reading.called:
+            self._reading[reading] = None
+            reading.addBoth(self._done, reading)
+        return reading
+
+    def _done(self, result: Any, reading: "Deferred[ChannelHistory]") -> Any:
+        del self._reading[reading]
+        return result
+
+    async def _read(
+        self, channel: str, start: StreamId, on_try: Callable[[], None]
+    ) -> ChannelHistory:
+        while True:
+            await self._places.acquire()
+            try:
+                on_try()
+                history = await self._history(channel, start)
+                self._note_back()
+                return history
+            except RedisError as error:
+                # The place stays taken, so that all together try no more often than one.
+                self._note_away(error)
+                await deferLater(self._clock, self._next_delay())
+            finally:
+                # Others take their turn before it is tried again.
+                self._places.release()
+
+    async def _history(self, channel: str, start: StreamId) -> ChannelHistory:
         try:
-            entries, trimmed = await self._read(reading)
-            reading.answer(self._events(reading.channel, entries), trimmed)
-        except RedisError:
-            raise
-        except Exception as error:
-            if isinstance(error, CancelledError) and not self.running:
-                raise
-            self._log.failure("a client's missed events could not be read", event="replay_failed")
-            reading.fail()
-
-    async def _read(self, reading: Reading) -> ChannelEntries:
-        try:
-            return await self._streams.of_channel(reading.channel, reading.read_from)
+            entries, trimmed = await self._streams.of_channel(channel, start)
         except RedisRefused as error:
             self._log.error(
                 "a client gets only those of its missed events that are in memory: {error}",
                 event="replay_refused",
                 error=str(error),
             )
-            return ChannelEntries([], None)
+            return ChannelHistory([], None)
+        return ChannelHistory(self._events(channel, entries), trimmed)
 
-    def _tell_away(self, error: RedisError) -> None:
-        if not self._is_away:
-            self._is_away = True
+    def _next_delay(self) -> float:
+        delay_seconds = self._retry_delay(self._failures // self._at_a_time)
+        self._failures += 1
+        return delay_seconds
+
+    def _note_away(self, error: RedisError) -> None:
+        if not self._failures:
             self._log.warn(
                 "clients wait for their missed events: {error}",
                 event="replays_wait",
                 error=str(error),
             )
 
-    def _tell_back(self) -> None:
-        if self._is_away:
-            self._is_away = False
+    def _note_back(self) -> None:
+        if self._failures:
+            self._failures = 0
             self._log.info("clients get their missed events again", event="replays_again")
 
     def _events(self, channel: str, entries: list[Entry]) -> list[Event]:

@@ -25,9 +25,6 @@ _UINT64_MAX = 2**64 - 1
 # How much longer the data are with an id in them: by `"id":"",`.
 _SPLICED_BYTES = 8
 
-PING = b"\x89\x00"
-"""A whole ping without payload (RFC 6455 section 5.5.2)."""
-
 
 class StreamId(NamedTuple):
     """A Redis stream id; ids compare as Redis compares them."""

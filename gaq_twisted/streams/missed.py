@@ -1,23 +1,53 @@
 """What a returning client missed, worked out from its channel's stream and the tail.
 
-The two streams hold the same events in slightly different orders under
-different ids.  Whatever is sent keeps two rules, so that a client may drop
-after any frame and still lose nothing:
+The two streams hold the same events in slightly different orders under different ids.
+Whatever is sent keeps two rules, so that a client may drop after any frame and still
+lose nothing:
 
-- After a frame with an id of the channel stream the client has every entry of
-  that stream up to that id.
-- After a frame with an id of the global stream the client has every event of
-  its channel up to that id.
+- After a frame with an id of the channel stream the client has every entry of that
+  stream up to that id.
+- After a frame with an id of the global stream the client has every event of its
+  channel up to that id.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from gaq_twisted.streams.events import Event, LastId, StreamId
 
 SKEW_MS = 5000
 """How long a publisher may take between its two XADDs without an event being missed."""
+
+
+class ResumePoint(NamedTuple):
+    """Where a client wants to go on."""
+
+    since: LastId
+    """It has what came up to this id."""
+    read_from: StreamId
+    """The first id of its channel's stream that it may not have."""
+    tail_from_ms: int
+    """It has what the tail holds of before that time, in milliseconds since 1970."""
+
+
+class ChannelHistory(NamedTuple):
+    """What the stream of a channel holds from some id on."""
+
+    events: Sequence[Event]
+    """Its events in stream order."""
+    trimmed: int | None
+    """How many older entries Redis has trimmed, if those from that id on can be among
+    them; 0 if none of them is; None if that cannot be known."""
+
+
+class TailSnapshot(NamedTuple):
+    """What the tail held of a channel before the stream of the channel was read."""
+
+    events: Sequence[Event]
+    """All of the channel's events, oldest first."""
+    is_whole: bool
+    """Whether none is missing since the resume point's `tail_from_ms`."""
 
 
 class Gap(NamedTuple):
@@ -26,7 +56,7 @@ class Gap(NamedTuple):
     since: LastId
     """They came after this."""
     at_most: int | None
-    """How many there can be, or None if that cannot be known."""
+    """How many there can be; None if that cannot be known."""
 
 
 class Missed(NamedTuple):
@@ -35,129 +65,56 @@ class Missed(NamedTuple):
     events: list[Event]
     """The events it missed, in the order to send them."""
     early: list[Event]
-    """Those that it has then and that the global stream may still be about to tell."""
+    """Events among these that the global stream may still deliver."""
     gap: Gap | None
     """What it missed besides, as far as that can be known."""
 
 
-class Reading:
-    """A client that waits until its channel's stream has been read.
+def missed(
+    point: ResumePoint, history: ChannelHistory, tail: TailSnapshot, arrived: Sequence[Event]
+) -> Missed:
+    """Returns what a client missed.
 
-    The events that arrive meanwhile are kept here, so that it does not matter
-    how much of the tail is dropped before the answer comes.
+    Args:
+        point: where the client goes on.
+        history: its channel's stream from `point.read_from` on, read after the snapshot.
+        tail: the snapshot of the tail.
+        arrived: the channel's events that the global stream has delivered since then.
     """
-
-    def __init__(
-        self,
-        channel: str,
-        *,
-        since: LastId,
-        read_from: StreamId,
-        tail_from_ms: int,
-        tail_now: Callable[[], list[Event]],
-        tail_covers: Callable[[int], bool],
-        done: "Callable[[Reading, Missed | None], None]",
-    ) -> None:
-        """Describe what is needed.
-
-        Args:
-            channel: whose stream to read.
-            since: the client has what came up to this id.
-            read_from: the first id of the channel stream to read.
-            tail_from_ms: the client has what the tail holds of before that time,
-                in milliseconds since 1970.
-            tail_now: returns the channel's events in the tail.
-            tail_covers: returns whether these are all since a time, in
-                milliseconds since 1970.
-            done: called with this reading and what the client missed; or None
-                if that will never be known.
-        """
-        self.channel = channel
-        self.read_from = read_from
-        self.wanted = True
-        """False once the client is gone."""
-        self._since = since
-        self._tail_from_ms = tail_from_ms
-        self._tail_now = tail_now
-        self._tail_covers = tail_covers
-        self._done = done
-        self._tail: list[Event] = []
-        self._tail_is_whole = False
-        self._arrived: list[Event] = []
-
-    def begin(self) -> None:
-        """Do this before each try to read the channel stream."""
-        self._tail = self._tail_now()
-        self._tail_is_whole = self._tail_covers(self._tail_from_ms)
-        self._arrived = []
-
-    def deliver(self, events: Sequence[Event]) -> None:
-        """Take the channel's next events of the global stream."""
-        self._arrived.extend(events)
-
-    def answer(self, entries: Sequence[Event], trimmed: int | None) -> None:
-        """Tell the client what it missed, unless it is gone.
-
-        Args:
-            entries: as for `missed`.
-            trimmed: as for `missed`.
-        """
-        if self.wanted:
-            self._done(self, self.missed(entries, trimmed))
-
-    def fail(self) -> None:
-        """Tell that there will be no answer."""
-        if self.wanted:
-            self._done(self, None)
-
-    def missed(self, entries: Sequence[Event], trimmed: int | None) -> Missed:
-        """Return what the client missed.
-
-        Args:
-            entries: the channel stream's events from `read_from` on, in stream
-                order, read after `begin`.
-            trimmed: how many entries were trimmed that came before these, if
-                those from `read_from` on can be among them; 0 if none of these
-                was; None if that cannot be known.
-        """
-        had, missed = self._split(entries)
-        lacks = trimmed != 0 and not had and not self._tail_is_whole
-        gap = Gap(self._since, trimmed) if lacks else None
-        tail = [event for event in self._tail if event.stream_id().ms >= self._tail_from_ms]
-        told = tail + self._arrived
-        early = _without(_recent(entries), told)
-        held = _without(told, had)
-        unheld = _without(missed, held)
-        if not unheld:
-            return Missed(held, early, gap)
-        # What is not held is older than the tail, or the global stream does not
-        # tell it yet.  It goes first, with all that precedes it in its own
-        # stream.  What was trimmed from that stream comes even before, under the
-        # id that the client has already.
-        in_stream = {event.data for event in entries}
-        told_only = [event for event in _without(tail, had) if event.data not in in_stream]
-        cut = missed.index(unheld[-1]) + 1
-        first = [event.with_id(bytes(self._since)) for event in told_only] + missed[:cut]
-        return Missed(first + _without(held, first), early, gap)
-
-    def _split(self, entries: Sequence[Event]) -> tuple[list[Event], list[Event]]:
-        # Any other id may be of the global stream, and name another event there.
-        if self._since.of_channel_stream:
-            last = bytes(self._since)
-            for index, event in enumerate(entries, 1):
-                if event.id == last:
-                    return list(entries[:index]), list(entries[index:])
-        return [], list(entries)
+    entries = history.events
+    had, unseen = _split(entries, point.since)
+    lacks = history.trimmed != 0 and not had and not tail.is_whole
+    gap = Gap(point.since, history.trimmed) if lacks else None
+    recent = [event for event in tail.events if event.stream_id().ms >= point.tail_from_ms]
+    delivered = [*recent, *arrived]
+    early = _without(_recent(entries), delivered)
+    held = _without(delivered, had)
+    unheld = _without(unseen, held)
+    if not unheld:
+        return Missed(held, early, gap)
+    # What is not held is older than the tail, or the global stream does not have it yet.
+    # It goes first, with all that precedes it in its own stream.  What was trimmed from
+    # that stream comes even before, under the id that the client has already.
+    in_stream = {event.data for event in entries}
+    only_delivered = [event for event in _without(recent, had) if event.data not in in_stream]
+    cut = unseen.index(unheld[-1]) + 1
+    first = [event.with_id(bytes(point.since)) for event in only_delivered] + unseen[:cut]
+    return Missed(first + _without(held, first), early, gap)
 
 
-class History(Protocol):
-    """Reads channel streams for clients whose last event is not in the tail."""
-
-    def read(self, reading: Reading) -> None:
-        """Answer that reading or let it fail, sooner or later, while it is wanted."""
+def _split(entries: Sequence[Event], since: LastId) -> tuple[list[Event], list[Event]]:
+    """Returns the entries that the client has for certain, and the others."""
+    # Any other id may be of the global stream, and name another event there.
+    if since.of_channel_stream:
+        last = bytes(since)
+        for index, event in enumerate(entries, 1):
+            if event.id == last:
+                return list(entries[:index]), list(entries[index:])
+    return [], list(entries)
 
 
 def _recent(events: Sequence[Event]) -> list[Event]:
+    """Returns the events of the last `SKEW_MS` before the newest."""
     start = len(events)
     oldest_ms = events[-1].stream_id().ms - SKEW_MS if events else 0
     while start and events[start - 1].stream_id().ms >= oldest_ms:
@@ -166,7 +123,7 @@ def _recent(events: Sequence[Event]) -> list[Event]:
 
 
 def _without(events: Iterable[Event], others: Iterable[Event]) -> list[Event]:
-    """Return the events left after each of the others has cancelled one with the same data."""
+    """Returns the events left after each of the others has cancelled one with the same data."""
     left = Counter(event.data for event in others)
     kept: list[Event] = []
     for event in events:

@@ -14,7 +14,7 @@ from twisted.web.server import Request, Site
 from zope.interface import implementer_only
 
 from gaq_twisted.core.hub import Hub
-from gaq_twisted.core.readiness import ReadinessProbe
+from gaq_twisted.core.readiness import Readiness
 
 _PATIENCE_SECONDS = 10.0
 
@@ -119,25 +119,22 @@ class Health(Branch):
 class Ready(Branch):
     """Says whether this server is of use now."""
 
-    def __init__(self, lookout: ReadinessProbe, hub: Hub) -> None:
+    def __init__(self, readiness: Readiness, hub: Hub) -> None:
         """Take who knows it, and whose sockets are counted."""
         super().__init__()
-        self._lookout = lookout
+        self._readiness = readiness
         self._hub = hub
 
     def render_GET(self, request: Request) -> bytes:
         """Answer 200 if it is and 503 if not, with the reasons and facts as JSON."""
-        reasons, progress = self._lookout.readiness()
-        facts = {
+        reasons, facts = self._readiness.now()
+        answer = {
             "ready": not reasons,
             "reasons": reasons,
-            "cursor": progress.cursor,
-            "lagSeconds": round(progress.lag_seconds, 3),
-            "readAgeSeconds": round(progress.read_age_seconds, 3) if progress.cursor else None,
+            **facts,
             "sockets": self._hub.socket_count,
-            "channels": self._hub.channel_count,
         }
-        text = json.dumps(facts).encode() + b"\n"
+        text = json.dumps(answer).encode() + b"\n"
         return _answer(request, 503 if reasons else 200, text, b"application/json")
 
 

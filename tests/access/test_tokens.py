@@ -12,8 +12,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
-from gaq_twisted.access.tokens import Authenticator, Identity, Unauthorized
+from gaq_twisted.access.tokens import Authenticator, Identity
 from gaq_twisted.config.types import ConfigError, SigningSecret, SpareSecret
+from gaq_twisted.core.edition import Unauthorized
 from tests.support.samples import CHANNEL, SECRET, settings, token
 
 # The claims of Superset 6.1's own cookies.

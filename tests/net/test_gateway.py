@@ -49,7 +49,7 @@ class DoorTestCase(SynchronousTestCase):
         """Return whether a client has a WebSocket, on which events arrive."""
         if status(browser) != 101:
             return False
-        finish(self.server.hub.deliver([job_event("1-0")]))
+        finish(self.server.resumption.deliver([job_event("1-0")]))
         browser.pump.flush()
         return browser.received.count(b'{"id":"1-0"') == 1
 

@@ -52,7 +52,7 @@ class ProtocolTestCase(SynchronousTestCase):
 
     def deliver(self, stream_id: str, browser: Browser) -> None:
         """Deliver an event and let it travel."""
-        finish(self.hub.deliver([job_event(stream_id)]))
+        finish(self.server.resumption.deliver([job_event(stream_id)]))
         browser.pump.flush()
 
 
@@ -61,7 +61,7 @@ class UpgradeTests(ProtocolTestCase):
 
     def test_any_path(self) -> None:
         """An upgrade is taken on every path, that of the health check too."""
-        finish(self.hub.deliver([job_event("1-2")]))
+        finish(self.server.resumption.deliver([job_event("1-2")]))
         for target in ("/ws?last_id=1-2", "/", "/ws", "/health", "/a/b/", "/?last_id="):
             browser = self.server.open(target)
             self.deliver("7-0", browser)
@@ -81,14 +81,14 @@ class UpgradeTests(ProtocolTestCase):
     def test_last_id(self) -> None:
         """What came after the query's last_id follows the answer at once."""
         for number in range(1, 5):
-            finish(self.hub.deliver([job_event(f"{number}-0")]))
+            finish(self.server.resumption.deliver([job_event(f"{number}-0")]))
         self.assertEqual(ids(self.server.open("/ws?x=1&last_id=2-0")), [b"3-0", b"4-0"])
 
     def test_frame(self) -> None:
         """An event arrives as one text message: its data with the stream's id as first key."""
         browser = self.server.open()
         event = job_event("1795406438721-3")
-        finish(self.hub.deliver([event]))
+        finish(self.server.resumption.deliver([event]))
         browser.pump.flush()
         self.assertEqual(browser.texts, [b'{"id":"1795406438721-3",' + event.data[1:]])
 
@@ -102,9 +102,9 @@ class UpgradeTests(ProtocolTestCase):
     def test_sweep(self) -> None:
         """A sweep leaves open sockets alone, and finds nothing that has closed."""
         browsers = [self.server.open() for _ in range(3)]
-        self.assertEqual(self.hub.sweep(), (0, 0))
+        self.assertEqual(self.hub.sweep(), 0)
         browsers[1].lose()
-        self.assertEqual(self.hub.sweep(), (0, 0))
+        self.assertEqual(self.hub.sweep(), 0)
         self.assertEqual(self.hub.socket_count, 2)
 
     def test_memory(self) -> None:
@@ -132,7 +132,7 @@ class UpgradeTests(ProtocolTestCase):
                 socket.drop()
                 browser.pump.flush()
             browser.lose()
-            self.assertEqual(self.hub.sockets, [], end)
+            self.assertEqual(list(self.hub.sockets), [], end)
             # The transport in memory, unlike a real one, holds its protocol for ever.
             browser.line.protocol = browser.pump.server = None
             self.server.factory.begin_second()
@@ -162,7 +162,7 @@ class UpgradeTests(ProtocolTestCase):
         def fail(*_: object) -> NoReturn:
             raise RuntimeError("no room")
 
-        self.patch(self.hub, "join", fail)
+        self.patch(self.hub, "enter", fail)
         browser = self.server.connect()
         browser.upgrade(cookie())
         (close,) = browser.frames(Opcode.CLOSE)
@@ -224,7 +224,7 @@ class RefusalTests(ProtocolTestCase):
             def identify(self, cookie_header: str) -> NoReturn:
                 raise RuntimeError("boom")
 
-        self.server.factory.authenticator = Broken()
+        self.server.edition.authenticator = Broken()
         (failure,) = self.refused(500, "internal error", lambda browser: browser.upgrade(cookie()))
         self.assertIs(failure["log_level"], LogLevel.critical)
         self.assertIn(PEER.host, failure["peer"])
@@ -411,7 +411,7 @@ class IncomingTests(ProtocolTestCase):
     def test_close(self) -> None:
         """A close frame is answered by the same one, and nothing follows it."""
         self.send_frame(Opcode.CLOSE, b"\x03\xe9bye")
-        self.assertEqual((self.hub.socket_count, self.hub.channel_count), (0, 0))
+        self.assertEqual((self.hub.socket_count, self.server.resumption.channel_count), (0, 0))
         self.deliver("1-0", self.browser)
         self.assertEqual(self.browser.line.writes[-1], CLOSE + b"\x05\x03\xe9bye")
         self.assertEqual(self.browser.received[-7:], CLOSE + b"\x05\x03\xe9bye")
@@ -491,7 +491,7 @@ class IncomingTests(ProtocolTestCase):
         self.deliver("1-0", other)
         self.assertEqual(ids(other), [b"1-0"])
         other.lose()
-        self.assertEqual((self.hub.socket_count, self.hub.channel_count), (0, 0))
+        self.assertEqual((self.hub.socket_count, self.server.resumption.channel_count), (0, 0))
 
 
 class AdmissionTests(ProtocolTestCase):
@@ -590,7 +590,7 @@ class SlowClientTests(ProtocolTestCase):
     def fill(self, events: int) -> None:
         """Deliver events."""
         for number in range(1000, 1000 + events):
-            finish(self.hub.deliver([job_event(f"{number}-0")]))
+            finish(self.server.resumption.deliver([job_event(f"{number}-0")]))
 
     def test_dropped(self) -> None:
         """A client for which too much waits is dropped, counted, and has others unharmed."""
@@ -632,7 +632,7 @@ class SlowClientTests(ProtocolTestCase):
             self.producer.pauseProducing()
 
         self.patch(socket, "_write", write)
-        finish(self.hub.deliver([job_event("1-0", job="x" * 2 * self.limit)]))
+        finish(self.server.resumption.deliver([job_event("1-0", job="x" * 2 * self.limit)]))
         self.assertFalse(self.browser.line.aborted)
         self.assertEqual(self.hub.socket_count, 1)
 
@@ -659,7 +659,7 @@ class SlowClientTests(ProtocolTestCase):
     def test_large_replay(self) -> None:
         """However much a client missed, it gets it, or it would come back for it for ever."""
         for number in range(1, 100):
-            finish(self.hub.deliver([job_event(f"{number}-0", job="x" * 2000)]))
+            finish(self.server.resumption.deliver([job_event(f"{number}-0", job="x" * 2000)]))
         browser = self.server.open("/?last_id=1-0")
         self.assertEqual(len(browser.texts), 98)
         self.assertFalse(browser.line.aborted)
@@ -709,8 +709,8 @@ class OutgoingTests(ProtocolTestCase):
         """An event reaches the sockets of its channel only."""
         mine, other = self.server.open(), self.server.connect()
         other.upgrade(cookie("another channel"))
-        finish(self.hub.deliver([job_event("1-0", CHANNEL)]))
-        finish(self.hub.deliver([job_event("2-0", "another channel")]))
+        finish(self.server.resumption.deliver([job_event("1-0", CHANNEL)]))
+        finish(self.server.resumption.deliver([job_event("2-0", "another channel")]))
         mine.pump.flush()
         other.pump.flush()
         self.assertEqual((ids(mine), ids(other)), ([b"1-0"], [b"2-0"]))

@@ -10,20 +10,11 @@ from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 from websockets.frames import Opcode
 
-from gaq_twisted.core.readiness import Follower, ReadinessProbe
+from gaq_twisted.core.readiness import Readiness
 from gaq_twisted.ops.drain import Drain
-from gaq_twisted.streams.firehose import Progress
 from tests.support.fakes import finish
 from tests.support.memory import Browser, MemoryServer
 from tests.support.samples import cookie, job_event, settings
-
-
-class Following(Follower):
-    """Follows all the time."""
-
-    def progress(self) -> Progress:
-        """Be where one would be."""
-        return Progress(True, "1-0", 0.0, 0.0)
 
 
 class DrainTests(SynchronousTestCase):
@@ -34,7 +25,7 @@ class DrainTests(SynchronousTestCase):
         self.clock = Clock()
         self.patch(txaio.config, "loop", self.clock)
         self.server = MemoryServer(self.clock)
-        self.lookout = ReadinessProbe(Following(), 10)
+        self.readiness = Readiness([])
         self.listening = Service()
         self.listening.startService()
         self.browsers: list[Browser] = []
@@ -46,7 +37,7 @@ class DrainTests(SynchronousTestCase):
     def begin(self, **values: Any) -> "Deferred[None]":
         """Begin to drain."""
         drain = Drain(
-            *(self.server.hub, self.lookout, [self.listening]),
+            *(self.server.hub, self.readiness, [self.listening]),
             *(self.server.factory.when_all_closed, settings(**values), self.clock),
         )
         return Deferred.fromCoroutine(drain.drain())
@@ -75,9 +66,9 @@ class DrainTests(SynchronousTestCase):
     def test_without_sockets(self) -> None:
         """Where nobody is there, it is over at once, and nobody is let in any more."""
         self.assertIsNone(self.successResultOf(self.begin()))
-        self.assertTrue(self.lookout.is_draining)
+        self.assertTrue(self.readiness.is_draining)
         self.assertFalse(self.listening.running)
-        self.assertEqual(self.lookout.readiness().reasons, ["draining"])
+        self.assertEqual(self.readiness.now().reasons, ["draining"])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_few_sockets(self) -> None:
@@ -95,7 +86,7 @@ class DrainTests(SynchronousTestCase):
         self.answer()
         for tenth in range(10):
             self.assertAlmostEqual(self.closed(), 200 * (tenth + 0.5) / 10, delta=10)
-            finish(self.server.hub.deliver([job_event(f"{tenth + 1}-0")]))
+            finish(self.server.resumption.deliver([job_event(f"{tenth + 1}-0")]))
             self.pass_time(0.1)
         self.assertEqual(self.closed(), 200)
         self.assertIsNone(self.successResultOf(done))
@@ -107,7 +98,7 @@ class DrainTests(SynchronousTestCase):
         """A socket that was told to close is sent no event."""
         self.open(1)
         done = self.begin()
-        finish(self.server.hub.deliver([job_event("1-0")]))
+        finish(self.server.resumption.deliver([job_event("1-0")]))
         self.answer()
         self.assertEqual(self.browsers[0].texts, [])
         self.assertIsNone(self.successResultOf(done))
@@ -118,7 +109,7 @@ class DrainTests(SynchronousTestCase):
         with capturedLogs() as logs:
             done = self.begin(drain_delay_ms=2000)
         self.assertEqual([one["event"] for one in logs], ["drain_delayed"])
-        self.assertTrue(self.lookout.is_draining)
+        self.assertTrue(self.readiness.is_draining)
         self.pass_time(1.9)
         self.assertEqual((self.listening.running, self.closed()), (1, 0))
         self.open(1)

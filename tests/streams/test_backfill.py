@@ -1,17 +1,16 @@
 """The service that reads channel streams, with streams whose replies the test gives."""
 
-from collections.abc import Sequence
-
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from gaq_twisted.redis.connection import RedisError, RedisRefused
-from gaq_twisted.streams.backfill import Replays
+from gaq_twisted.streams.backfill import Backfill
 from gaq_twisted.streams.commands import Entry
-from gaq_twisted.streams.events import Event, LastId, StreamId
-from gaq_twisted.streams.missed import Reading
+from gaq_twisted.streams.events import StreamId
+from gaq_twisted.streams.missed import ChannelHistory
 from tests.support.fakes import FakeStreams
 from tests.support.samples import job_data
 
@@ -24,39 +23,31 @@ def entry(number: int, channel: str = RED) -> Entry:
     return Entry(b"%d-0" % number, job_data(channel, f"job-{number}"))
 
 
-class RecordingReading(Reading):
-    """A reading that keeps its answers, and counts how often it was begun."""
+class Asker:
+    """Somebody who waits for a history, and notes how often it was tried."""
 
-    def __init__(self, channel: str = RED, *, broken: bool = False) -> None:
-        """Want the channel's stream from 7-0 on; be one whose answer raises, or not."""
-        super().__init__(
-            channel,
-            since=LastId(StreamId(7, 0), of_channel_stream=False),
-            read_from=StreamId(7, 0),
-            tail_from_ms=7,
-            tail_now=list,
-            tail_covers=lambda ms: False,
-            done=lambda _, missed: self.failures.append(missed),
-        )
-        self.broken = broken
-        self.failures: list[object] = []
+    def __init__(self, backfill: Backfill, channel: str = RED) -> None:
+        """Ask for the channel's stream from 7-0 on."""
         self.begun = 0
+        self.failures: list[Failure] = []
         self.trimmed: int | None = 0
         self.answers: list[list[tuple[bytes, str, bytes]]] = []
+        self._reading = backfill.read(channel, StreamId(7, 0), self._begin)
+        self._reading.addCallbacks(self._answer, self.failures.append)
 
-    def begin(self) -> None:
-        """Count."""
+    def cancel(self) -> None:
+        """Want it no more."""
+        self._reading.cancel()
+
+    def _begin(self) -> None:
         self.begun += 1
 
-    def answer(self, entries: Sequence[Event], trimmed: int | None) -> None:
-        """Keep the events and what was trimmed, or fail."""
-        if self.broken:
-            raise RuntimeError("bad reading")
-        self.trimmed = trimmed
-        self.answers.append([(event.id, event.channel, event.data) for event in entries])
+    def _answer(self, history: ChannelHistory) -> None:
+        self.trimmed = history.trimmed
+        self.answers.append([(event.id, event.channel, event.data) for event in history.events])
 
 
-class ReplaysTestCase(SynchronousTestCase):
+class BackfillTestCase(SynchronousTestCase):
     """Has the service, started; the waits after failures are 1, 2, 4, … seconds."""
 
     at_a_time = 1
@@ -65,19 +56,17 @@ class ReplaysTestCase(SynchronousTestCase):
         """Start it."""
         self.clock = Clock()
         self.streams = FakeStreams()
-        self.replays = Replays(
+        self.backfill = Backfill(
             self.streams, self.clock, lambda tries: 2.0**tries, at_a_time=self.at_a_time
         )
-        self.replays.startService()
+        self.backfill.startService()
 
-    def read(self, channel: str = RED, *, broken: bool = False) -> RecordingReading:
+    def read(self, channel: str = RED) -> Asker:
         """Ask for a reading."""
-        reading = RecordingReading(channel, broken=broken)
-        self.replays.read(reading)
-        return reading
+        return Asker(self.backfill, channel)
 
 
-class ReadTests(ReplaysTestCase):
+class ReadTests(BackfillTestCase):
     """Readings that Redis answers."""
 
     def test_answer(self) -> None:
@@ -125,35 +114,18 @@ class ReadTests(ReplaysTestCase):
         self.assertEqual(reading.trimmed, 3)
 
     def test_unwanted(self) -> None:
-        """A reading that is no longer wanted when its turn comes is skipped."""
+        """A reading that is cancelled before its turn comes is skipped."""
         self.read()
         unwanted, wanted = self.read("blue"), self.read("green")
-        unwanted.wanted = False
+        unwanted.cancel()
         self.streams.answer()
         self.assertEqual((unwanted.begun, unwanted.answers), (0, []))
         self.assertEqual(self.streams.asked[-1], ("green", StreamId(7, 0)))
         self.streams.answer()
         self.assertEqual(wanted.answers, [[]])
 
-    def test_bad_reading(self) -> None:
-        """A reading whose answer raises is logged, and those after it are read."""
-        self.read(broken=True)
-        good = self.read()
-        self.streams.answer()
-        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
-        self.streams.answer()
-        self.assertEqual(good.answers, [[]])
 
-    def test_before_start(self) -> None:
-        """What was asked before the start is read after it."""
-        replays = Replays(self.streams, self.clock, lambda tries: 1.0, at_a_time=1)
-        replays.read(RecordingReading("early"))
-        self.assertEqual(self.streams.asked, [])
-        replays.startService()
-        self.assertEqual(self.streams.asked, [("early", StreamId(7, 0))])
-
-
-class SeveralAtATimeTests(ReplaysTestCase):
+class SeveralAtATimeTests(BackfillTestCase):
     """A slow answer does not hold up the others."""
 
     at_a_time = 2
@@ -178,7 +150,7 @@ class SeveralAtATimeTests(ReplaysTestCase):
         self.assertEqual([one["log_level"] for one in logs], [LogLevel.warn])
 
 
-class OutageTests(ReplaysTestCase):
+class OutageTests(BackfillTestCase):
     """Readings while Redis is away."""
 
     def fail_once(self, wait: float) -> None:
@@ -216,14 +188,19 @@ class OutageTests(ReplaysTestCase):
         self.assertEqual(other.answers, [[]])
 
     def test_cancelled_by_another(self) -> None:
-        """A cancellation that is not the end of the service does not end it."""
+        """A read that is cancelled by somebody else fails for its asker, and for nobody else."""
         reading, other = self.read(), self.read("blue")
         self.streams.fail(CancelledError())
-        self.assertEqual(
-            (reading.failures, len(self.flushLoggedErrors(CancelledError))), ([None], 1)
-        )
+        self.assertEqual([one.type for one in reading.failures], [CancelledError])
         self.streams.answer()
         self.assertEqual(other.answers, [[]])
+
+    def test_cancelled_under_way(self) -> None:
+        """A client that leaves in mid-reading makes room for the next at once."""
+        reading, other = self.read(), self.read("blue")
+        reading.cancel()
+        self.assertEqual([one.type for one in reading.failures], [CancelledError])
+        self.assertEqual((other.begun, self.streams.asked[-1][0]), (1, "blue"))
 
     def test_others_take_their_turn(self) -> None:
         """Others are served before a failed reading is tried again; the waits begin anew."""
@@ -238,36 +215,35 @@ class OutageTests(ReplaysTestCase):
         """A reading whose client gives up is not tried again."""
         reading, other = self.read(), self.read("blue")
         self.streams.fail(AWAY)
-        reading.wanted = False
+        reading.cancel()
         self.clock.advance(1)
         self.assertEqual(self.streams.asked[1:], [("blue", StreamId(7, 0))])
         self.assertEqual((reading.begun, other.begun), (1, 1))
 
     def test_fault_of_ours(self) -> None:
-        """Any other exception is logged and told, and later readings are served."""
+        """Any other exception reaches who asked, and later readings are served."""
         reading = self.read()
         self.streams.fail(ZeroDivisionError("oops"))
-        self.assertEqual(reading.failures, [None])
-        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual([one.type for one in reading.failures], [ZeroDivisionError])
         later = self.read()
         self.streams.answer()
         self.assertEqual(later.answers, [[]])
 
 
-class StopTests(ReplaysTestCase):
+class StopTests(BackfillTestCase):
     """The end of the service."""
 
     def stop(self) -> None:
         """Stop, and check that this is done at once and for good."""
         waiting = self.read("waiting")
         with capturedLogs() as logs:
-            stopped = self.replays.stopService()
+            stopped = self.backfill.stopService()
             assert isinstance(stopped, Deferred)
             self.successResultOf(stopped)
             self.clock.advance(3600)
         self.assertEqual((self.streams.is_asked, waiting.answers), (False, []))
         self.assertEqual(self.clock.getDelayedCalls(), [])
-        self.assertEqual((list(logs), self.replays.running), ([], 0))
+        self.assertEqual((list(logs), self.backfill.running), ([], 0))
 
     def test_reading(self) -> None:
         """A read under way is cancelled, and what waits behind it is not begun."""
@@ -283,9 +259,7 @@ class StopTests(ReplaysTestCase):
         self.assertEqual(len(self.streams.asked), 1)
 
     def test_idle(self) -> None:
-        """Where nothing is asked the service ends too, and reads nothing later."""
-        stopped = self.replays.stopService()
+        """Where nothing is asked the service ends too."""
+        stopped = self.backfill.stopService()
         assert isinstance(stopped, Deferred)
         self.successResultOf(stopped)
-        self.read()
-        self.assertEqual(self.streams.asked, [])

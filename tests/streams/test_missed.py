@@ -5,36 +5,27 @@ import json
 from twisted.trial.unittest import SynchronousTestCase
 
 from gaq_twisted.streams.events import Event, LastId, StreamId, channel_stream_event
-from gaq_twisted.streams.missed import Missed, Reading
-from tests.support.samples import CHANNEL, job_data, job_event
+from gaq_twisted.streams.missed import ChannelHistory, ResumePoint, TailSnapshot, missed
+from tests.support.samples import job_data, job_event
 
 
-class ReadingTests(SynchronousTestCase):
+class MissedTests(SynchronousTestCase):
     """The two rules, by example."""
 
     def missed(
         self, since: str, *, tail: list[Event], arrived: list[Event], entries: list[Event]
     ) -> tuple[list[tuple[bytes, str]], list[bytes]]:
         """Return what a client is sent, as ids and jobs, and the ids of what it has early."""
-        told: list[Missed | None] = []
         last_id = LastId.parse(since)
         assert last_id is not None
-        reading = Reading(
-            CHANNEL,
-            since=last_id,
-            read_from=StreamId(0, 0),
-            tail_from_ms=last_id.id.ms,
-            tail_now=lambda: tail,
-            tail_covers=lambda ms: False,
-            done=lambda _, missed: told.append(missed),
+        found = missed(
+            ResumePoint(last_id, StreamId(0, 0), last_id.id.ms),
+            ChannelHistory(entries, 0),
+            TailSnapshot(tail, is_whole=False),
+            arrived,
         )
-        reading.begin()
-        reading.deliver(arrived)
-        reading.answer(entries, 0)
-        (missed,) = told
-        assert missed is not None
-        events = [(event.id, json.loads(event.data)["job_id"]) for event in missed.events]
-        return events, [event.id for event in missed.early]
+        events = [(event.id, json.loads(event.data)["job_id"]) for event in found.events]
+        return events, [event.id for event in found.early]
 
     def test_trimmed(self) -> None:
         """What only the tail has still comes first, and leaves the client's place where it was."""

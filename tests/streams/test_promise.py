@@ -208,10 +208,10 @@ class Promise(RuleBasedStateMachine):
         client.socket = FakeSocket(client.channel)
         if last_id is None:
             client.expects = set()
-            client.waited_for = None if server.hub.has_started else server
+            client.waited_for = None if server.resumption.has_started else server
         elif client.expects is not None:
             self._allow_repeats(client, server, last_id, exact=how != 3)
-        server.hub.join(client.socket, last_id)
+        server.resumption.join(client.socket, last_id)
 
     def _allow_repeats(
         self, client: Client, server: ModelServer, last_id: str, *, exact: bool
@@ -225,14 +225,14 @@ class Promise(RuleBasedStateMachine):
         assert position is not None
         if exact and position.of_channel_stream and not self.lost:
             return
-        told = server.hub._tail.after(client.channel, position.id)
+        told = server.resumption._tail.after(client.channel, position.id)
         if not exact or told is None or position.of_channel_stream:
             client.may_see.update(set(client.seen))
             return
         later = {json.loads(event.data)["job_id"] for event in told}
         held = {
             json.loads(event.data)["job_id"]
-            for event in server.hub._tail.of_channel(client.channel)
+            for event in server.resumption._tail.of_channel(client.channel)
         }
         client.may_see.update(set(client.seen) & (later | (set(client.seen) - held)))
 
@@ -274,7 +274,7 @@ class Promise(RuleBasedStateMachine):
     def _check(self, client: Client) -> None:
         expects = client.expects or set()
         if client.waited_for is not None:
-            expects = expects - client.waited_for.hub.before_start
+            expects = expects - client.waited_for.resumption.before_start
         missing = expects - set(client.seen) - self.lost
         if missing:
             assert missing <= self.trimmed, f"lost: {missing}; seen: {client.seen}"

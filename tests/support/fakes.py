@@ -1,17 +1,17 @@
 """Stand-ins for neighbours of what is tested, which note what was asked of them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from gaq_twisted.core.hub import Socket
 from gaq_twisted.core.metrics import ALL, Kind, Metric, Metrics
+from gaq_twisted.core.socket import Socket
 from gaq_twisted.streams.backfill import ChannelStreams
 from gaq_twisted.streams.commands import ChannelEntries, Entry
-from gaq_twisted.streams.events import StreamId
+from gaq_twisted.streams.events import Event, StreamId
 from gaq_twisted.streams.firehose import GlobalStream
-from gaq_twisted.streams.missed import History, Reading
+from gaq_twisted.streams.missed import ChannelHistory
 
 
 def finish(steps: Iterator[object]) -> None:
@@ -23,9 +23,9 @@ def finish(steps: Iterator[object]) -> None:
 class FakeSocket(Socket):
     """A hub.Socket that keeps what it was sent."""
 
-    def __init__(self, channel: str, *, broken: bool = False) -> None:
-        """Take the channel, and whether sending fails."""
-        self.channel = channel
+    def __init__(self, channel: str, *more_routes: str, broken: bool = False) -> None:
+        """Take its routes, and whether sending fails."""
+        self.routes = (channel, *more_routes)
         self.peer = "tcp4:192.0.2.1:1234"
         self.expires_at: float | None = None
         self.broken = broken
@@ -63,17 +63,42 @@ class FakeSocket(Socket):
         self.open = False
 
 
-class FakeHistory(History):
-    """A History whose readings the test answers."""
+class FakeReading:
+    """A reading of a channel's stream that the test answers."""
+
+    def __init__(self, channel: str, read_from: StreamId, on_try: Callable[[], None]) -> None:
+        self.channel = channel
+        self.read_from = read_from
+        self.wanted = True
+        """False once it was cancelled."""
+        self.history: Deferred[ChannelHistory] = Deferred(self._cancelled)
+        on_try()
+
+    def answer(self, events: Sequence[Event], trimmed: int | None) -> None:
+        """Gives what the stream holds, if anybody still wants it."""
+        if self.wanted:
+            self.history.callback(ChannelHistory(events, trimmed))
+
+    def fail(self) -> None:
+        """Fails for good."""
+        self.history.errback(ValueError("broken"))
+
+    def _cancelled(self, _: object) -> None:
+        self.wanted = False
+
+
+class FakeReader:
+    """A resumption.ChannelReader whose readings the test answers."""
 
     def __init__(self) -> None:
-        """Have no readings yet."""
-        self.readings: list[Reading] = []
+        self.readings: list[FakeReading] = []
 
-    def read(self, reading: Reading) -> None:
-        """Keep the reading and begin it, as before a first try."""
-        self.readings.append(reading)
-        reading.begin()
+    def read(
+        self, channel: str, start: StreamId, on_try: Callable[[], None]
+    ) -> "Deferred[ChannelHistory]":
+        """Keeps the reading, and begins its first try."""
+        self.readings.append(FakeReading(channel, start, on_try))
+        return self.readings[-1].history
 
 
 def counted(metrics: Metrics) -> dict[Metric, float]:

@@ -17,14 +17,19 @@ from websockets.http11 import Response
 from websockets.uri import parse_uri
 from zope.interface import implementer
 
+from gaq_twisted.access.tokens import Authenticator
+from gaq_twisted.config.settings import Settings
+from gaq_twisted.core.edition import Ticket, Upgrade
 from gaq_twisted.core.hub import Hub
 from gaq_twisted.core.metrics import Metrics
 from gaq_twisted.core.rejections import Rejections
+from gaq_twisted.core.socket import Socket
 from gaq_twisted.net.gateway import Capacity, Gateway
 from gaq_twisted.net.websocket import EventSocketFactory
+from gaq_twisted.streams.resumption import Resumption
 from gaq_twisted.streams.tail import Tail
 from gaq_twisted.web.site import EventSite, Health, resource_tree
-from tests.support.fakes import FakeHistory
+from tests.support.fakes import FakeReader
 from tests.support.samples import cookie, settings
 
 PEER = IPv4Address("TCP", "192.0.2.7", 4711)
@@ -120,6 +125,26 @@ class Browser(Protocol):
                 yield event
 
 
+class MemoryEdition:
+    """The streams edition without Redis."""
+
+    name = "streams"
+    query_key = "last_id"
+
+    def __init__(self, resumption: Resumption, settings: Settings) -> None:
+        self._resumption = resumption
+        self.authenticator = Authenticator(settings)
+
+    def ticket(self, upgrade: Upgrade) -> Ticket:
+        """As StreamsEdition.ticket."""
+        identity = self.authenticator.identify(upgrade.cookies)
+        return Ticket((identity.channel,), identity.expires_at, upgrade.query.get("last_id"))
+
+    def join(self, socket: Socket, ticket: Ticket) -> None:
+        """As StreamsEdition.join."""
+        self._resumption.join(socket, ticket.resume_from)
+
+
 class MemoryServer:
     """A hub and the real door before it."""
 
@@ -133,12 +158,18 @@ class MemoryServer:
         """
         self.clock = clock
         self.metrics = Metrics()
-        self.history = FakeHistory()
+        self.history = FakeReader()
         chosen = settings(**{"initial_replay_ms": 0, **values})
-        self.hub = Hub(Tail(100, 2**20), self.history, self.metrics, clock.seconds, chosen)
-        self.hub.start([], whole_from=b"0-0")
+        self.hub = Hub(self.metrics, clock.seconds, chosen)
+        self.resumption = Resumption(
+            self.hub, Tail(100, 2**20), self.history, self.metrics, clock.seconds, 0
+        )
+        self.resumption.start([], whole_from=b"0-0")
+        self.edition: Any = MemoryEdition(self.resumption, chosen)
         self.refusals = Rejections(self.metrics, clock.seconds)
-        self.factory = EventSocketFactory(self.hub, chosen, self.refusals, self.metrics, clock)
+        self.factory = EventSocketFactory(
+            [self.edition], self.hub, chosen, self.refusals, self.metrics, clock
+        )
         self.site = EventSite(resource_tree({b"health": Health()}), reactor=clock)
         self.door = Gateway(
             *(self.site, self.factory, self.refusals, clock.seconds),

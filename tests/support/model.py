@@ -11,10 +11,11 @@ from twisted.internet.task import Clock
 from gaq_twisted.core.hub import Hub
 from gaq_twisted.core.metrics import STREAM_GAP, Metrics
 from gaq_twisted.redis.connection import RedisError
-from gaq_twisted.streams.backfill import ChannelStreams, Replays
+from gaq_twisted.streams.backfill import Backfill, ChannelStreams
 from gaq_twisted.streams.commands import BEGINNING, ChannelEntries, Entry
 from gaq_twisted.streams.events import Event, StreamId
 from gaq_twisted.streams.firehose import Firehose, GlobalStream
+from gaq_twisted.streams.resumption import Resumption
 from gaq_twisted.streams.tail import Tail
 from tests.support.samples import job_data, settings
 
@@ -274,8 +275,8 @@ class ModelStreams(GlobalStream, ChannelStreams):
         self._redis.disconnect(self)
 
 
-class RecordingHub(Hub):
-    """A hub that knows what had been published when it began."""
+class RecordingResumption(Resumption):
+    """A resumption that knows what had been published when it began."""
 
     def __init__(self, published: Sequence[str], *arguments: Any) -> None:
         """Take the list that is going to hold all jobs that are published."""
@@ -300,19 +301,15 @@ class ModelServer:
         self.clock = Clock()
         self.metrics = Metrics()
         self.streams = ModelStreams(redis)
-        self.replays = Replays(self.streams, self.clock, lambda tries: RETRY_SECONDS, at_a_time=2)
+        self.backfill = Backfill(self.streams, self.clock, lambda tries: RETRY_SECONDS, at_a_time=2)
         tail = Tail(tail_size, 2**20)
-        self.hub = RecordingHub(
-            published,
-            tail,
-            self.replays,
-            self.metrics,
-            self.clock.seconds,
-            settings(initial_replay_ms=0),
+        self.hub = Hub(self.metrics, self.clock.seconds, settings())
+        self.resumption = RecordingResumption(
+            published, self.hub, tail, self.backfill, self.metrics, self.clock.seconds, 0
         )
         self.firehose = Firehose(
             self.streams,
-            self.hub,
+            self.resumption,
             self.metrics,
             self.clock,
             lambda tries: RETRY_SECONDS,
@@ -321,7 +318,7 @@ class ModelServer:
             recent_bytes=2**20,
         )
         self.firehose.startService()
-        self.replays.startService()
+        self.backfill.startService()
 
     @property
     def gaps(self) -> int:
@@ -331,7 +328,7 @@ class ModelServer:
     def stop(self) -> None:
         """End."""
         self.firehose.stopService()
-        self.replays.stopService()
+        self.backfill.stopService()
         self.streams.end()
 
     def turn(self, seconds: float = 0.0) -> None:

@@ -16,7 +16,7 @@ CHANNEL = "090916f0-2b0e-4920-aacc-45e26bc9a8eb"
 
 def settings(**values: Any) -> Settings:
     """Return settings with the tests' secret and those values."""
-    return Settings(jwt_secret=SigningSecret(SECRET), **values)
+    return Settings(**{"jwt_secret": SigningSecret(SECRET), **values})
 
 
 def job_data(channel: str = CHANNEL, job: str = "job", status: str = "done", **more: Any) -> bytes:

@@ -24,9 +24,8 @@ from websockets.sync.client import connect as connect_websocket
 
 from gaq_twisted.core import metrics as names
 from gaq_twisted.core.metrics import DELIVERY_SECONDS, REACTOR_STALL_SECONDS, Metrics
-from gaq_twisted.core.readiness import Follower, ReadinessProbe
+from gaq_twisted.core.readiness import Progress, Readiness
 from gaq_twisted.core.rejections import Rejections, shortened
-from gaq_twisted.streams.firehose import Progress
 from gaq_twisted.web.site import EventSite, resource_tree
 from gaq_twisted.web.status.feed import StatusFeed
 from gaq_twisted.web.status.incidents import Incidents, Level
@@ -61,12 +60,9 @@ GAUGES = {
 }
 
 
-class Following(Follower):
-    """Follows the stream."""
-
-    def progress(self) -> Progress:
-        """Return where."""
-        return Progress(True, "5-1", 0.0, 0.25)
+def following() -> Progress:
+    """Return the progress of an edition that follows its stream."""
+    return Progress([], {"cursor": "5-1"})
 
 
 def metrics_with(**gauges: float) -> Metrics:
@@ -314,7 +310,7 @@ class FeedTestCase(SynchronousTestCase):
         self.clock.advance(1000)
         self.metrics = metrics_with()
         self.refusals = Rejections(self.metrics, self.clock.seconds)
-        self.lookout = ReadinessProbe(Following(), 10)
+        self.lookout = Readiness([following])
         self.feed = StatusFeed(
             *(self.metrics, self.refusals, self.lookout, {"version": "1.2"}),
             *(self.clock, lambda: 0.0),

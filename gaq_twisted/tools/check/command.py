@@ -21,7 +21,7 @@ from gaq_twisted.config.settings import Settings
 from gaq_twisted.config.types import ConfigError
 from gaq_twisted.redis.connection import Connection, RedisError, RedisRefused, RedisTooOld
 from gaq_twisted.redis.server import RedisServer
-from gaq_twisted.service import make_server
+from gaq_twisted.service import validate
 from gaq_twisted.streams.events import InvalidEvent, StreamId, parse_event
 from gaq_twisted.tools.check.verdicts import (
     Finding,
@@ -145,8 +145,7 @@ async def _report(
     for warning in (*loaded.warnings, *doubts(settings)):
         report.add(Finding(Mark.WARN, "settings", warning))
     try:
-        # It is not started; but this reads all keys and certificates.
-        make_server(settings, reactor)
+        validate(settings, reactor)
         connection = RedisServer(settings, reactor).connection()
     except ConfigError as error:
         for fault in error.faults:

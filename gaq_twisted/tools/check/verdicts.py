@@ -15,11 +15,12 @@ import jwt
 from msgspec.structs import replace
 
 from gaq_twisted.access.origins import OriginRules
-from gaq_twisted.access.tokens import Authenticator, Unauthorized, cookies
+from gaq_twisted.access.tokens import Authenticator, cookies
 from gaq_twisted.config.catalogue import all_settings, values_by_key
 from gaq_twisted.config.load import DEFAULT, Loaded
 from gaq_twisted.config.settings import Settings
 from gaq_twisted.config.types import OriginPattern, Secret, SpareSecret
+from gaq_twisted.core.edition import Unauthorized
 
 _CHANNEL_CHARACTERS = 8
 _NAME_CHARACTERS = 40

@@ -12,8 +12,9 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from gaq_twisted.access.tokens import Authenticator, Unauthorized
+from gaq_twisted.access.tokens import Authenticator
 from gaq_twisted.config.settings import Settings
+from gaq_twisted.core.edition import Unauthorized
 from gaq_twisted.streams.publisher import Publisher
 from gaq_twisted.tools.demo.jobs import publish_job
 

@@ -15,7 +15,7 @@ from gaq_twisted.config.load import load
 from gaq_twisted.config.settings import Settings
 from gaq_twisted.ops.logs import LogOutput
 from gaq_twisted.redis.server import RedisServer
-from gaq_twisted.service import make_server
+from gaq_twisted.service import Additions, Host, make_server
 from gaq_twisted.streams.publisher import COMMANDS, Publisher
 from gaq_twisted.tools.demo.page import DemoPage
 
@@ -76,10 +76,12 @@ def make_demo(twistd: Mapping[str, Any], reactor: Any) -> IService:
     return make_server(
         settings,
         reactor,
-        output=LogOutput(settings, twistd, reactor),
-        first=[Valkey(ValkeyServer, redis_port, f"http://localhost:{port}/demo")],
-        resources={b"demo": make_page(settings, reactor)},
-        endpoint=AdoptedStreamServerEndpoint(reactor, listener.detach(), socket.AF_INET),
+        Host(output=LogOutput(settings, twistd, reactor)),
+        Additions(
+            services=[Valkey(ValkeyServer, redis_port, f"http://localhost:{port}/demo")],
+            resources={b"demo": make_page(settings, reactor)},
+            endpoint=AdoptedStreamServerEndpoint(reactor, listener.detach(), socket.AF_INET),
+        ),
     )
 
 

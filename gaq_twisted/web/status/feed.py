@@ -12,7 +12,7 @@ from twisted.web.server import Request
 from zope.interface import implementer
 
 from gaq_twisted.core.metrics import DELIVERY_SECONDS, Metrics
-from gaq_twisted.core.readiness import ReadinessProbe
+from gaq_twisted.core.readiness import Readiness
 from gaq_twisted.core.rejections import Rejections
 from gaq_twisted.web.status.incidents import Incidents
 from gaq_twisted.web.status.sampler import FIELDS, History, Sample, Sampler
@@ -78,7 +78,7 @@ class StatusFeed(Service):
         self,
         metrics: Metrics,
         refusals: Rejections,
-        lookout: ReadinessProbe,
+        readiness: Readiness,
         facts: Mapping[str, object],
         clock: Any,
         cpu_seconds: Callable[[], float],
@@ -88,14 +88,14 @@ class StatusFeed(Service):
         Args:
             metrics: the numbers.
             refusals: the clients that were turned away.
-            lookout: knows whether the server is ready.
+            readiness: knows whether the server is ready.
             facts: what does not change, under names that the page knows.
             clock: provides IReactorTime.
             cpu_seconds: returns how much CPU time the process has used.
         """
         self._metrics = metrics
         self._refusals = refusals
-        self._lookout = lookout
+        self._readiness = readiness
         self._facts = facts
         self._clock = clock
         self._cpu_seconds = cpu_seconds
@@ -169,8 +169,8 @@ class StatusFeed(Service):
         self._notes.compare(self._last, sample)
         self._last = sample
         self._history.add(msgspec.json.encode(sample))
-        reasons, progress = self._lookout.readiness()
-        self._state = msgspec.json.encode({"reasons": reasons, "cursor": progress.cursor})
+        reasons, facts = self._readiness.now()
+        self._state = msgspec.json.encode({"reasons": reasons, **facts})
         for watcher in list(self._watchers):
             self._update(watcher)
 

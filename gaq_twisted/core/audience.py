@@ -1,0 +1,165 @@
+"""The sockets of one edition by route, and messages sent to them."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from gaq_twisted.core.hub import Hub
+from gaq_twisted.core.metrics import DELIVERY_SECONDS, FRAME_BYTES_SENT, FRAMES_SENT, Metrics
+from gaq_twisted.core.socket import Socket
+
+# Noting when each dispatch is written would cost a tenth of writing it.
+_DISPATCHES_PER_OBSERVATION = 16
+_NOTHING: Mapping[Socket, bytes] = {}
+
+
+class Dispatch(NamedTuple):
+    """Something to send: all that has to be known of what happened."""
+
+    routes: tuple[str, ...] | None
+    """Whom it is for; None for every socket of the edition."""
+    frames: bytes
+    """Whole frames, built once for all sockets."""
+    events: int
+    """How many events they carry."""
+    published_at: float | None
+    """When the last event was published, in seconds since 1970; None if nobody knows."""
+    instead: Mapping[Socket, bytes] = _NOTHING
+    """What to send to sockets that have a part of it already."""
+
+
+class Audience:
+    """The sockets of one edition.
+
+    A socket that has entered is counted; from the moment it is admitted it is sent what
+    is dispatched.  Between the two its edition looks up what it missed.
+
+    Args:
+        hub: the hub, in which all sockets are.
+        metrics: where frames are counted.
+        seconds: returns the time in seconds since 1970.
+        on_leave: called with each socket that leaves.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        metrics: Metrics,
+        seconds: Callable[[], float],
+        on_leave: Callable[[Socket], None] = lambda _: None,
+    ) -> None:
+        self._hub = hub
+        self._metrics = metrics
+        self._seconds = seconds
+        self._on_leave = on_leave
+        self._routes: dict[str, dict[Socket, None]] = {}
+        # Those that have entered and are not admitted yet.
+        self._waiting: set[Socket] = set()
+
+    @property
+    def routes(self) -> Mapping[str, Mapping[Socket, None]]:
+        """The sockets by route, also those that wait to be admitted."""
+        return self._routes
+
+    @property
+    def heard_count(self) -> int:
+        """The number of routes that have a socket which is not waiting."""
+        waiting = {route for socket in self._waiting for route in socket.routes}
+        silent = [route for route in waiting if self._waiting.issuperset(self._routes[route])]
+        return len(self._routes) - len(silent)
+
+    def count(self, principal: str) -> int:
+        """Returns how many sockets have a route."""
+        return len(self._routes.get(principal, ()))
+
+    def sockets(self) -> Iterator[Socket]:
+        """Yields all sockets of this edition."""
+        for socket, membership in self._hub.sockets.items():
+            if membership is self:
+                yield socket
+
+    def enter(self, socket: Socket) -> bool:
+        """Registers a socket that waits for `admit`; arguments, result and errors as of the hub."""
+        if not self._hub.enter(socket, self):
+            return False
+        for route in socket.routes:
+            self._routes.setdefault(route, {})[socket] = None
+        self._waiting.add(socket)
+        return True
+
+    def admit(self, socket: Socket, missed: bytes = b"") -> None:
+        """Sends a socket what it missed; from now on it is sent what is dispatched.
+
+        Args:
+            socket: a socket that has entered and not left.
+            missed: whole frames, or nothing.
+        """
+        self._waiting.discard(socket)
+        if missed:
+            self._send(socket, missed, socket.send_missed)
+
+    def remove(self, socket: Socket) -> None:
+        """Forgets a socket; called by the hub."""
+        for route in socket.routes:
+            sockets = self._routes[route]
+            del sockets[socket]
+            if not sockets:
+                del self._routes[route]
+        self._waiting.discard(socket)
+        self._on_leave(socket)
+
+    def dispatch(self, dispatches: Sequence[Dispatch]) -> tuple[int, Iterator[None]]:
+        """Sends each dispatch to the sockets that its routes have now, one copy a socket.
+
+        Args:
+            dispatches: what to send, in order.
+
+        Returns:
+            How many of the events have a listener, and the steps that send them, one for
+            each socket. A socket that is admitted between two steps is not sent these
+            dispatches; one that has left is sent nothing more.
+        """
+        to_send = []
+        heard = 0
+        for one in dispatches:
+            listeners = self._listeners(one.routes)
+            if listeners:
+                to_send.append((listeners, one))
+                heard += one.events
+        return heard, self._sending(to_send)
+
+    def _listeners(self, routes: tuple[str, ...] | None) -> list[Socket]:
+        if routes is None:
+            found = list(self.sockets())
+        elif len(routes) == 1:
+            found = list(self._routes.get(routes[0], ()))
+        else:
+            once: dict[Socket, None] = {}
+            for route in routes:
+                once.update(self._routes.get(route, {}))
+            found = list(once)
+        if self._waiting:
+            return [socket for socket in found if socket not in self._waiting]
+        return found
+
+    def _sending(self, to_send: Sequence[tuple[list[Socket], Dispatch]]) -> Iterator[None]:
+        open_sockets = self._hub.sockets
+        sent_frames = sent_bytes = 0
+        for number, (listeners, (_, frames, events, published_at, instead)) in enumerate(to_send):
+            for socket in listeners:
+                if socket in open_sockets:
+                    own = instead.get(socket, frames) if instead else frames
+                    if own:
+                        self._send(socket, own, socket.send)
+                yield
+            sent_frames += events * len(listeners)
+            sent_bytes += len(frames) * len(listeners)
+            if published_at is not None and not number % _DISPATCHES_PER_OBSERVATION:
+                self._metrics.observe(DELIVERY_SECONDS, max(0.0, self._seconds() - published_at))
+        self._metrics.increment(FRAMES_SENT, sent_frames)
+        self._metrics.increment(FRAME_BYTES_SENT, sent_bytes)
+
+    def _send(self, socket: Socket, frames: bytes, send: Callable[[bytes], None]) -> None:
+        try:
+            send(frames)
+        except Exception:
+            self._hub.fail(socket)
