@@ -165,10 +165,11 @@ class MemoryServer:
             self.hub, Tail(100, 2**20), self.history, self.metrics, clock.seconds, 0
         )
         self.resumption.start([], whole_from=b"0-0")
-        self.edition: Any = MemoryEdition(self.resumption, chosen)
+        self.edition = MemoryEdition(self.resumption, chosen)
+        editions: Any = [self.edition]
         self.refusals = Rejections(self.metrics, clock.seconds)
         self.factory = EventSocketFactory(
-            [self.edition], self.hub, chosen, self.refusals, self.metrics, clock
+            editions, self.hub, chosen, self.refusals, self.metrics, clock
         )
         self.site = EventSite(resource_tree({b"health": Health()}), reactor=clock)
         self.door = Gateway(
