@@ -1,0 +1,143 @@
+"""Messages from the subscription to the sockets, in order and in slices."""
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Protocol
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from gaq_twisted.core.audience import Audience, Dispatch
+from gaq_twisted.core.metrics import Metrics
+from gaq_twisted.core.throttle import Throttle
+from gaq_twisted.realtime.envelope import InvalidMessage, parse
+from gaq_twisted.realtime.metrics import (
+    MESSAGES_DELIVERED,
+    MESSAGES_DROPPED,
+    MESSAGES_RECEIVED,
+    MESSAGES_WITHOUT_RECEIVER,
+)
+
+# How long messages may be sent before others get a turn of the reactor.
+_SLICE_SECONDS = 0.005
+_STEPS_PER_LOOK = 16
+# Messages that come closer together than this came in one turn of the reactor.
+_BURST_SECONDS = 0.0005
+# Redis has a limit of its own for what it keeps for a subscriber that does not read.
+_MOST_QUEUED_BYTES = 16 * 2**20
+
+
+class Source(Protocol):
+    """Where messages come from."""
+
+    def pause(self) -> None:
+        """Stops messages for a while."""
+
+    def resume(self) -> None:
+        """Lets messages come again."""
+
+
+class Delivery:
+    """Parses messages, and sends each to the sockets of its routes.
+
+    A message for many sockets is sent in slices of 5 ms. Messages that arrive meanwhile
+    wait their turn, so that each socket gets them in the order of their publication.
+
+    Args:
+        audience: the sockets.
+        source: is paused while too much waits.
+        metrics: where messages are counted.
+        clock: for slices.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, audience: Audience, source: Source, metrics: Metrics, clock: IReactorTime
+    ) -> None:
+        self._audience = audience
+        self._source = source
+        self._metrics = metrics
+        self._clock = clock
+        self._queue: deque[bytes] = deque()
+        self._queued_bytes = 0
+        self._is_paused = False
+        self._sending: Iterator[None] | None = None
+        self._call: IDelayedCall | None = None
+        self._step_count = 0
+        self._pause_at = 0.0
+        # When all that had come was sent.
+        self._idle_at = 0.0
+        self._invalid = Throttle(clock.seconds, most=1)
+        self.last_at = clock.seconds()
+        """When the last message came, in seconds since 1970; at first, when this was made."""
+
+    def receive(self, published: bytes) -> None:
+        """Takes a message as it was published."""
+        now = self.last_at = self._clock.seconds()
+        if now > self._idle_at + _BURST_SECONDS:
+            self._pause_at = now + _SLICE_SECONDS
+        self._queue.append(published)
+        self._queued_bytes += len(published)
+        if self._call is None:
+            self._send()
+        if self._queued_bytes > _MOST_QUEUED_BYTES and not self._is_paused:
+            self._is_paused = True
+            self._source.pause()
+
+    def stop(self) -> None:
+        """Sends nothing more."""
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+        self._queue.clear()
+
+    def _send_slice(self) -> None:
+        self._call = None
+        self._pause_at = self._clock.seconds() + _SLICE_SECONDS
+        self._send()
+
+    def _send(self) -> None:
+        """Sends what there is, until the slice is over."""
+        for _ in self._steps():
+            self._step_count += 1
+            if self._step_count % _STEPS_PER_LOOK == 0 and self._clock.seconds() >= self._pause_at:
+                self._call = self._clock.callLater(0, self._send_slice)
+                return
+        self._idle_at = self._clock.seconds()
+        if self._is_paused:
+            self._is_paused = False
+            self._source.resume()
+
+    def _steps(self) -> Iterator[None]:
+        while self._queue or self._sending is not None:
+            if self._sending is None:
+                self._sending = self._next()
+                yield
+            yield from self._sending
+            self._sending = None
+
+    def _next(self) -> Iterator[None]:
+        published = self._queue.popleft()
+        self._queued_bytes -= len(published)
+        self._metrics.increment(MESSAGES_RECEIVED)
+        try:
+            routes, frame = parse(published)
+        except InvalidMessage as error:
+            self._note_dropped(error)
+            return iter(())
+        heard, steps = self._audience.dispatch([Dispatch(routes, frame, 1, None)])
+        self._metrics.increment(MESSAGES_DELIVERED if heard else MESSAGES_WITHOUT_RECEIVER)
+        return steps
+
+    def _note_dropped(self, error: InvalidMessage) -> None:
+        self._metrics.increment(MESSAGES_DROPPED, label=error.reason)
+        if self._invalid.admits():
+            self._log.warn(
+                "dropped {count} messages of the realtime channel, the last because {reason}",
+                event="messages_dropped",
+                count=1 + self._invalid.suppressed(),
+                reason=str(error),
+            )
+
+

@@ -1,0 +1,87 @@
+"""Sockets that were open while messages may have been missed.
+
+Nothing is stored, so a missed message is lost.  A browser of Superset 7 asks Superset
+for the state of its tasks once, whenever its socket opens.  To close the socket is
+therefore the one way to have it ask.
+"""
+
+from collections.abc import Callable
+from math import ceil
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from gaq_twisted.core.close import REALTIME_GAP
+from gaq_twisted.core.hub import Hub
+from gaq_twisted.core.socket import Socket
+
+_GRACE_SECONDS = 2.0
+_SPREAD_SECONDS = 1.9
+_BATCH_SECONDS = 0.05
+# Slower is of no use: so many clients that come back at once are no trouble.
+_LEAST_SOCKETS_PER_SECOND = 1000
+
+
+class GapSockets:
+    """Closes the sockets that lived through a gap, each once.
+
+    They are closed when new sockets are accepted again, as browsers come back at once; or
+    after 2 s, if there is no subscription by then.  The closes are spread, so that neither
+    they nor the reconnects hold up messages.
+
+    Args:
+        hub: the hub.
+        closed: called with the number of sockets that were closed.
+        clock: for grace and spread.
+    """
+
+    def __init__(self, hub: Hub, closed: Callable[[int], None], clock: IReactorTime) -> None:
+        self._hub = hub
+        self._closed = closed
+        self._clock = clock
+        # In the order in which they opened.
+        self._sockets: dict[Socket, None] = {}
+        self._batch = 0
+        self._call: IDelayedCall | None = None
+
+    def __len__(self) -> int:
+        return len(self._sockets)
+
+    def add(self, socket: Socket) -> None:
+        """Notes a socket that may miss messages."""
+        self._sockets[socket] = None
+
+    def discard(self, socket: Socket) -> None:
+        """Forgets a socket, if it is there, because it has left."""
+        self._sockets.pop(socket, None)
+
+    def close_after_grace(self) -> None:
+        """Closes them in 2 s, unless that has begun already."""
+        if self._call is None:
+            self._call = self._clock.callLater(_GRACE_SECONDS, self._close_batch)
+            self._batch = 0
+
+    def close_now(self) -> None:
+        """Begins to close them."""
+        self.stop()
+        self._close_batch()
+
+    def stop(self) -> None:
+        """Closes no more of them."""
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+        self._batch = 0
+
+    def _close_batch(self) -> None:
+        self._call = None
+        if not self._batch:
+            seconds = min(_SPREAD_SECONDS, len(self._sockets) / _LEAST_SOCKETS_PER_SECOND)
+            self._batch = ceil(len(self._sockets) / max(1, ceil(seconds / _BATCH_SECONDS)))
+        batch = list(self._sockets)[: self._batch]
+        for socket in batch:
+            self._hub.close_one(socket, REALTIME_GAP)
+        self._closed(len(batch))
+        if self._sockets:
+            self._call = self._clock.callLater(_BATCH_SECONDS, self._close_batch)
+        else:
+            self._batch = 0

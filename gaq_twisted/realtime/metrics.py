@@ -1,0 +1,4 @@
+"""The metrics of the realtime protocol."""
+
+from gaq_twisted.core.metrics import Kind, Metric
+from gaq_twisted.realtime.envelope import InvalidReason
