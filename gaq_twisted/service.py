@@ -235,6 +235,15 @@ def make_server(
     return server
 
 
+def validate(settings: Settings, reactor: Any) -> None:
+    """Reads all keys, certificates and endpoints that the settings name, and starts nothing.
+
+    Raises:
+        ConfigError: as make_server.
+    """
+    make_server(settings, reactor)
+
+
 def _let_gauges_be_read(
     metrics: Metrics,
     hub: Hub,
