@@ -82,7 +82,7 @@ class Import(NamedTuple):
 
 
 def _files() -> dict[str, Path]:
-    """Return the package's source files by module, without the package's name."""
+    """Returns the package's source files by module, without the package's name."""
     files = {}
     for file in sorted((ROOT / PACKAGE).rglob("*.py")):
         parts = file.relative_to(ROOT / PACKAGE).with_suffix("").parts
@@ -91,7 +91,7 @@ def _files() -> dict[str, Path]:
 
 
 def _pure_modules() -> list[str]:
-    """Return the modules that must be pure."""
+    """Returns the modules that must be pure."""
     in_folders = [
         module
         for module, file in _files().items()
@@ -101,7 +101,7 @@ def _pure_modules() -> list[str]:
 
 
 def _unwanted(modules: Sequence[str], unwanted: Sequence[str]) -> Iterator[str]:
-    """Yield a line per module whose import loads an unwanted module."""
+    """Yields a line per module whose import loads an unwanted module."""
     left = list(modules)
     while left:
         run = subprocess.run(
@@ -156,7 +156,7 @@ class _ImportFinder(ast.NodeVisitor):
 
 
 def _imports() -> list[Import]:
-    """Return all imports between the package's modules, also those in functions."""
+    """Returns all imports between the package's modules, also those in functions."""
     files = _files()
     found: list[Import] = []
     for module, file in files.items():
@@ -174,13 +174,13 @@ class LayerTests(SynchronousTestCase):
     """Imports between folders."""
 
     def setUp(self) -> None:
-        """Read all imports, leaving out those within a folder."""
+        """Reads all imports, leaving out those within a folder."""
         self.all_imports = _imports()
         self.imports = [one for one in self.all_imports if _top(one.importer) != _top(one.imported)]
         self.assertGreater(len(self.imports), 100)
 
     def assert_none(self, wrong: Sequence[Import]) -> None:
-        """Check that there are no such imports."""
+        """Checks that there are no such imports."""
         self.assertEqual(list(map(str, wrong)), [])
 
     def test_all_have_a_layer(self) -> None:
@@ -237,7 +237,7 @@ class PurityTests(SynchronousTestCase):
     """What is loaded by an import, directly or indirectly."""
 
     def assert_loads_none(self, modules: Sequence[str], *unwanted: str) -> None:
-        """Check that importing the modules loads none of the unwanted ones."""
+        """Checks that importing the modules loads none of the unwanted ones."""
         self.assertEqual(list(_unwanted(modules, unwanted)), [])
 
     def test_pure_modules(self) -> None:

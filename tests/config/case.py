@@ -138,7 +138,7 @@ ADDRESSES = "a list of addresses such as redis-1:26379"
 
 
 def nested(values: Mapping[str, object]) -> dict[str, Any]:
-    """Return the document whose dotted keys these are."""
+    """Returns the document whose dotted keys these are."""
     document: dict[str, Any] = {}
     for key, value in values.items():
         section, _, name = key.rpartition(".")
@@ -147,7 +147,7 @@ def nested(values: Mapping[str, object]) -> dict[str, Any]:
 
 
 def flat(settings: Settings) -> dict[str, object]:
-    """Return the settings by dotted key, as JSON has them, secrets in clear."""
+    """Returns the settings by dotted key, as JSON has them, secrets in clear."""
     flat: dict[str, object] = {}
     for key, value in json.loads(msgspec.json.encode(settings, enc_hook=str)).items():
         if isinstance(value, dict):
@@ -161,30 +161,30 @@ class ConfigTestCase(SynchronousTestCase):
     """Loads settings from files that the tests write."""
 
     def setUp(self) -> None:
-        """Choose a place for the file."""
+        """Chooses a place for the file."""
         self.file = Path(self.mktemp())
 
     def load(
         self, values: Mapping[str, object] | None = None, environ: Mapping[str, str] | None = None
     ) -> Loaded:
-        """Load a file with the tests' secret and those values, by dotted key."""
+        """Loads a file with the tests' secret and those values, by dotted key."""
         self.file.write_text(json.dumps(nested({"jwtSecret": SECRET, **(values or {})})))
         return load(self.file, environ or {})
 
     def faults(
         self, values: Mapping[str, object], environ: Mapping[str, str] | None = None
     ) -> list[str]:
-        """Return the faults of such a file."""
+        """Returns the faults of such a file."""
         error: ConfigError = self.assertRaises(ConfigError, self.load, values, environ)
         return error.faults
 
     def fault_of_text(self, content: bytes) -> str:
-        """Return the one fault of a file with that content."""
+        """Returns the one fault of a file with that content."""
         self.file.write_bytes(content)
         return self.fault_of_file(self.file)
 
     def fault_of_file(self, file: Path) -> str:
-        """Return the one fault, a line, that is found with that file."""
+        """Returns the one fault, a line, that is found with that file."""
         error: ConfigError = self.assertRaises(ConfigError, load, file, {"JWT_SECRET": SECRET})
         self.assertEqual(len(error.faults), 1, error.faults)
         self.assertEqual(len(error.faults[0].splitlines()), 1)

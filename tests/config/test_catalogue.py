@@ -7,10 +7,10 @@ from tests.support.samples import settings
 
 
 class SettingTests(ConfigTestCase):
-    """What is known of each setting."""
+    """The properties of each setting."""
 
     def test_documented(self) -> None:
-        """It is said of each setting what it means, and what it can be."""
+        """Each setting has a meaning and a text of what it can be."""
         for setting in all_settings():
             self.assertTrue(setting.meaning and setting.allowed, setting.key)
             self.assertNotIn("None", (setting.meaning, setting.allowed))
@@ -73,7 +73,7 @@ class ContradictionTests(ConfigTestCase):
             self.assertEqual(flat(self.load(values).settings), DEFAULTS | values)
 
     def test_several_contradictions(self) -> None:
-        """Each contradiction is told."""
+        """Each contradiction is reported."""
         faults = self.faults(
             {
                 "redis.unixSocketPath": "/redis.sock",
@@ -89,7 +89,7 @@ class DoubtTests(ConfigTestCase):
     """Settings that work but are probably unintended."""
 
     def test_origins(self) -> None:
-        """Only an empty list of origins is doubtful; that any may connect can be said."""
+        """An empty list of origins is doubtful; an explicit `*` is not."""
         (doubt,) = doubts(settings())
         self.assertIn("allowedOrigins is empty", doubt)
         self.assertEqual(list(doubts(settings(allowed_origins=(OriginPattern("*"),)))), [])

@@ -100,7 +100,7 @@ class FileTests(ConfigTestCase):
             self.assertEqual(self.fault_of_file(file), f"cannot read {file}: {reason}")
 
     def test_content(self) -> None:
-        """What is wrong with a file's text is told, with its place where it has one."""
+        """The fault in a file's text is reported, with its position if it has one."""
         for content, reason in (
             (b'{"port": "\xff"}', "it is not UTF-8 (byte 10)"),
             (b"", "in line 1, column 1"),
@@ -134,7 +134,7 @@ class SecretFileTests(ConfigTestCase):
     """Secrets in files of their own."""
 
     def secret_file(self, content: bytes) -> str:
-        """Return the path of a new file with that content."""
+        """Returns the path of a new file with that content."""
         file = Path(self.mktemp()).resolve()
         file.write_bytes(content)
         return str(file)

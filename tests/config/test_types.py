@@ -70,17 +70,22 @@ WRONG_IN_FILE = [
     *(
         ("allowedOrigins", [origin], ORIGINS)
         for origin in (
-            *("bi.example.com", "https://", "https://*", "https://a.*.example.com", "https://*a.b"),
-            *(
-                "https://a/",
-                "https://a?b",
-                "https://a:b",
-                "https://a:65536",
-                "https://u@a",
-                "",
-                "**",
-            ),
-            *("https://a b", "https://\u00e4.example.com", "https://a\\b", "https://[::1"),
+            "bi.example.com",
+            "https://",
+            "https://*",
+            "https://a.*.example.com",
+            "https://*a.b",
+            "https://a/",
+            "https://a?b",
+            "https://a:b",
+            "https://a:65536",
+            "https://u@a",
+            "",
+            "**",
+            "https://a b",
+            "https://\u00e4.example.com",
+            "https://a\\b",
+            "https://[::1",
         )
     ),
     ("allowedOrigins", "https://bi.example.com", ORIGINS),

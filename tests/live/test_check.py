@@ -49,7 +49,7 @@ class Outcome(NamedTuple):
     text: str
 
     def findings(self, mark: Mark) -> list[str]:
-        """Return the lines with that mark."""
+        """Returns the lines with that mark."""
         return [line for line in self.text.splitlines() if line.startswith(f"{mark}  ")]
 
 
@@ -57,14 +57,14 @@ class OutcomeTestCase(DiscreetTestCase):
     """Checks what a check printed."""
 
     def assert_well(self, outcome: Outcome, *parts: str) -> None:
-        """Check that nothing failed, and that some texts are there."""
+        """Checks that nothing failed, and that some texts are there."""
         self.assertEqual(outcome.findings(Mark.FAIL), [], outcome.text)
         self.assertEqual(outcome.code, 0, outcome.text)
         for part in parts:
             self.assertIn(part, outcome.text)
 
     def assert_fails(self, outcome: Outcome, *parts: str) -> None:
-        """Check that one thing failed, with a remedy, and what its line tells."""
+        """Checks that one thing failed, with a remedy, and parts of its line."""
         self.assertEqual(outcome.code, 1, outcome.text)
         (failure,) = outcome.findings(Mark.FAIL)
         for part in (*parts, ". Remedy: "):
@@ -75,7 +75,7 @@ class CheckTestCase(TestCase, OutcomeTestCase):
     """Runs the check in this process, with a Redis."""
 
     def setUp(self) -> None:
-        """Start a Redis."""
+        """Starts a Redis."""
         self.redis = RedisProcess(self)
         self.environ = environment(self.redis.port)
 
@@ -87,7 +87,7 @@ class CheckTestCase(TestCase, OutcomeTestCase):
         cookie: str | None = None,
         origin: str | None = None,
     ) -> Outcome:
-        """Run a check to its end.
+        """Runs a check to its end.
 
         Args:
             environ: the environment variables.
@@ -107,7 +107,7 @@ class CheckTests(CheckTestCase):
     """What is found about settings, ports, cookies and origins."""
 
     def setUp(self) -> None:
-        """Start a Redis with two events."""
+        """Starts a Redis with two events."""
         super().setUp()
         self.redis.publish("1", "2")
 
@@ -119,8 +119,12 @@ class CheckTests(CheckTestCase):
         )
         self.assert_well(
             outcome,
-            *("they can be used", f"port: {self.environ['PORT']} is free", "redis: "),
-            *("clock: Redis's is 0.", "this machine's", "accepted, as channel 090916f0..."),
+            "they can be used",
+            f"port: {self.environ['PORT']} is free",
+            "redis: ",
+            "clock: Redis's is 0.",
+            "this machine's",
+            "accepted, as channel 090916f0...",
             f'origin: "{page}" is accepted',
             f"stream {PREFIX}full: it can be read; 2 entries; the newest entry is ",
             f"stream {PREFIX}090916f0...: it can be read; 2 entries; the newest entry is ",
@@ -175,14 +179,14 @@ class RedisTests(CheckTestCase):
     """What is found about Redis."""
 
     def setUp(self) -> None:
-        """Start a Redis with an event."""
+        """Starts a Redis with an event."""
         super().setUp()
         self.redis.publish("1")
 
     async def check_user(self, *rules: str, **environ: str) -> Outcome:
-        """Run a check as a user who may do that and nothing else."""
+        """Runs a check as a user who may do that and nothing else."""
         self.redis.client.execute_command(
-            *("ACL", "SETUSER", USER, "reset", "on", f">{PASSWORD}"), *rules
+            "ACL", "SETUSER", USER, "reset", "on", f">{PASSWORD}", *rules
         )
         login = {"REDIS_USERNAME": USER, "REDIS_PASSWORD": PASSWORD}
         return await self.run_check({**self.environ, **login, **environ}, cookie=cookie())
@@ -257,7 +261,7 @@ class RedisTests(CheckTestCase):
         self.assertIn("GLOBAL_ASYNC_QUERIES_REDIS_STREAM_PREFIX", outcome.text)
 
     async def test_trimmed(self) -> None:
-        """It is told how many entries are gone, by a Redis that knows."""
+        """The number of trimmed entries is reported if Redis knows it."""
         for job in "23456":
             data: Any = {"data": job_data(job=job)}
             self.redis.client.xadd(f"{PREFIX}full", data, maxlen=2, approximate=False)
@@ -267,19 +271,19 @@ class RedisTests(CheckTestCase):
         self.assert_well(outcome, "2 entries, 4 older ones are trimmed" if knows else "2 entries;")
 
     async def test_other_entries(self) -> None:
-        """A newest entry that is no event is told."""
+        """A newest entry that is no event is reported."""
         self.redis.client.xadd(f"{PREFIX}full", {"data": "x"})
         self.assert_well(await self.run_check(self.environ), "its newest entry is not an event: ")
 
     async def test_from_the_future(self) -> None:
-        """An entry that is newer than now tells that the clocks differ."""
+        """An entry from the future shows that the clocks differ."""
         future_ms = int(time.time() * 1000) + 7_300_000
         data: Any = {"data": job_data()}
         self.redis.client.xadd(f"{PREFIX}full", data, id=f"{future_ms}-0")
         self.assert_well(await self.run_check(self.environ), "2 h in the future")
 
     async def test_eviction(self) -> None:
-        """A Redis that may throw streams away is told."""
+        """A Redis that may evict streams is reported."""
         self.redis.client.config_set("maxmemory-policy", "allkeys-lru")
         outcome = await self.run_check(self.environ)
         self.assertNotIn("maxmemory-policy", outcome.text)
@@ -287,7 +291,7 @@ class RedisTests(CheckTestCase):
         self.assert_well(await self.run_check(self.environ), "maxmemory-policy is allkeys-lru")
 
     async def test_replica(self) -> None:
-        """A replica is told."""
+        """A replica is reported."""
         replica = RedisProcess(self, "--replicaof", "127.0.0.1", str(self.redis.port))
         wait_until(lambda: bool(replica.client.exists(f"{PREFIX}full")), lambda: "not replicated")
         self.assert_well(await self.run_check(environment(replica.port)), "this is a replica")
@@ -306,7 +310,7 @@ class ClockTests(TestCase):
     """This machine's time and that of Redis."""
 
     async def test_difference(self) -> None:
-        """A difference of seconds is told, in either direction; of less, it is well."""
+        """A difference of seconds is reported, in either direction; a smaller one is fine."""
         redis = RedisProcess(self)
         where = settings(redis=Redis(port=redis.port))
         for ahead_seconds, mark, words in (
@@ -326,7 +330,7 @@ def _time(ahead_seconds: float) -> float:
 
 
 def _obey_permissions() -> None:
-    """Let a program that is started next obey the permissions of files, even if root runs it."""
+    """Lets a program that is started next obey the permissions of files, even if root runs it."""
     ctypes.CDLL(None).prctl(_PR_CAPBSET_DROP, _CAP_DAC_OVERRIDE, 0, 0, 0)
 
 
@@ -341,7 +345,7 @@ class ProcessTestCase(OutcomeTestCase):
         directory: Path | None = None,
         standard_input: str = "",
     ) -> Outcome:
-        """Run a check to its end.
+        """Runs a check to its end.
 
         Args:
             environ: the environment variables for it, beside PATH.
@@ -381,7 +385,7 @@ class CommandTests(ProcessTestCase):
     """The command, as a process of its own."""
 
     def setUp(self) -> None:
-        """Start a Redis."""
+        """Starts a Redis."""
         self.redis = RedisProcess(self)
         self.redis.publish("1", "2")
         self.environ = environment(self.redis.port)

@@ -31,7 +31,7 @@ class CommandTestCase(SynchronousTestCase):
     """A test that runs `gaq-ws-load`."""
 
     def run_command(self, *arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
-        """Run it to its end, in an empty directory."""
+        """Runs it to its end, in an empty directory."""
         directory = Path(self.mktemp())
         directory.mkdir()
         return subprocess.run(
@@ -49,24 +49,24 @@ class ServerTests(CommandTestCase):
     """Load on a real server with a real Redis."""
 
     def setUp(self) -> None:
-        """Start both."""
+        """Starts both."""
         self.redis = RedisProcess(self)
         self.environ = environment(self.redis.port, ALLOWED_ORIGINS="https://bi.example.com")
         self.server = Server(self, self.environ)
         self.server.wait_until_ready()
 
     def load(self, *arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
-        """Run the command with a small load, with the server's settings and some others."""
+        """Runs the command with a small load, with the server's settings and some others."""
         url = f"ws://127.0.0.1:{self.server.port}/ws?a=b"
         return self.run_command("--url", url, *SMALL, *arguments, **{**self.environ, **environ})
 
     def keys(self) -> set[str]:
-        """Return the names of all keys in Redis."""
+        """Returns the names of all keys in Redis."""
         keys: Any = self.redis.client.keys()
         return {key.decode() for key in keys}
 
     def test_nothing_is_lost(self) -> None:
-        """With connections that break, nothing is lost; it says so, and leaves no streams."""
+        """With connections that break, nothing is lost, as reported, and no streams are left."""
         done = self.load("--drops", "40", "--json")
         self.assertEqual(done.returncode, 0, done.stderr)
         report = json.loads(done.stdout)
@@ -89,7 +89,7 @@ class ServerTests(CommandTestCase):
         self.assertEqual(self.redis.client.xlen(f"{PREFIX}full"), EVENTS + 1)
 
     def test_loss(self) -> None:
-        """With a server that follows another stream, all is lost; it says so, and why perhaps."""
+        """With a server that follows another stream, all is lost, as reported, with a possible reason."""
         done = self.load("--settle", "0.5", REDIS_STREAM_PREFIX="other-")
         self.assertEqual(done.returncode, 1, done.stderr)
         rows = dict(line.split("  ", 1) for line in done.stdout.splitlines())
@@ -147,10 +147,18 @@ class ServerTests(CommandTestCase):
         self.assertIn("SSL_CERT_FILE", done.stderr)
 
     def test_may_not_publish(self) -> None:
-        """A user of Redis who only reads is told the rule that is missing; no client connects."""
+        """For a user of Redis who only reads, the missing rule is reported; no client connects."""
         self.redis.client.execute_command(
-            *("ACL", "SETUSER", "gaq", "on", ">password"),
-            *("+xread", "+xrange", "+xrevrange", "+xinfo", f"~{PREFIX}*"),
+            "ACL",
+            "SETUSER",
+            "gaq",
+            "on",
+            ">password",
+            "+xread",
+            "+xrange",
+            "+xrevrange",
+            "+xinfo",
+            f"~{PREFIX}*",
         )
         user = {"REDIS_USERNAME": "gaq", "REDIS_PASSWORD": "password"}
         done = self.load(**user)

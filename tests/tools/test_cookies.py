@@ -21,7 +21,8 @@ class SignerTests(SynchronousTestCase):
         """A cookie is signed by the settings, and the server takes it."""
         ours = settings_with(
             "long enough for HS512. " * 3,
-            *("HS512", "HS256"),
+            "HS512",
+            "HS256",
             jwt_cookie_name="c",
             jwt_channel_id_key="k",
         )
@@ -64,5 +65,5 @@ class SignerTests(SynchronousTestCase):
 
 
 def settings_with(secret: str, *algorithms: Any, **values: Any) -> Settings:
-    """Return settings with that secret and those algorithms, and other values."""
+    """Returns settings with that secret and those algorithms, and other values."""
     return Settings(jwt_secret=SigningSecret(secret), jwt_algorithms=algorithms, **values)

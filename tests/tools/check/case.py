@@ -11,7 +11,7 @@ PASSWORD = "open sesame"
 
 
 def loaded(**environ: str) -> Loaded:
-    """Return the settings that an environment makes."""
+    """Returns the settings that an environment makes."""
     return load(None, {"JWT_SECRET": SECRET, **environ})
 
 
@@ -19,7 +19,7 @@ class DiscreetTestCase(SynchronousTestCase):
     """Checks that a report keeps secrets."""
 
     def assert_discreet(self, text: str, *secrets: str) -> None:
-        """Check that a text shows no secret, token or channel id."""
+        """Checks that a text shows no secret, token or channel id."""
         for secret in (SECRET, OTHER_SECRET, PASSWORD, CHANNEL, *secrets):
             self.assertNotIn(secret, text)
         self.assertNotIn("eyJ", text)
@@ -29,7 +29,7 @@ class FindingTestCase(DiscreetTestCase):
     """Checks findings."""
 
     def assert_advice(self, finding: Finding, mark: Mark, *parts: str) -> None:
-        """Check a finding's mark and parts of its one line; no failure is without a remedy."""
+        """Checks a finding's mark and parts of its one line; no failure is without a remedy."""
         line = str(finding)
         self.assertEqual(finding.mark, mark, line)
         self.assertEqual(len(line.splitlines()), 1, line)

@@ -18,7 +18,7 @@ class CookieHeaderTests(SynchronousTestCase):
     """What operators paste."""
 
     def test_forms(self) -> None:
-        """A whole header, with or without its name, a cookie, and a token alone will do."""
+        """A whole header, with or without its name, a cookie, and a token alone are understood."""
         signed = token()
         for given, header in (
             (signed, f"async-token={signed}"),
@@ -35,7 +35,7 @@ class CookieVerdictTests(FindingTestCase):
     """Whether a cookie is accepted, and why not."""
 
     def judge(self, header: str, *, at: float | None = None, **environ: str) -> list[Finding]:
-        """Return what is found about a header at a time, or now."""
+        """Returns what is found about a header at a time, or now."""
         verdict = judge_cookie(loaded(**environ), header, time.time() if at is None else at)
         accepted = verdict.findings[0].mark is Mark.OK
         self.assertEqual(verdict.channel, CHANNEL if accepted else None)
@@ -50,7 +50,7 @@ class CookieVerdictTests(FindingTestCase):
         self.assert_advice(finding, Mark.OK, "accepted", "60 min from now", " UTC")
 
     def test_no_cookie(self) -> None:
-        """Without our cookie, the names of those that are there are told."""
+        """Without our cookie, the names of the others are reported."""
         (finding,) = self.judge("session=secret1; \x1b[31m=secret2")
         self.assert_advice(
             finding, Mark.FAIL, "no cookie named async-token", "session, '\\x1b[31m'"
@@ -60,19 +60,21 @@ class CookieVerdictTests(FindingTestCase):
         self.assert_advice(finding, Mark.FAIL, "there is none at all", "GLOBAL_ASYNC_QUERIES")
 
     def test_another_name(self) -> None:
-        """A cookie of another name that would do is named, whatever ours holds."""
+        """An acceptable cookie of another name is reported, whatever ours holds."""
         for ours in ("session=1", f"async-token={token(secret=OTHER_SECRET)}"):
             findings = self.judge(f"{ours}; gaq={token()}; x={token(secret=OTHER_SECRET)}")
             self.assertEqual(len(findings), 2)
             self.assert_advice(findings[1], Mark.FAIL, "the cookie gaq", "set jwtCookieName to gaq")
 
     def test_wrong_secret(self) -> None:
-        """A token of another secret is told, with where ours is from."""
+        """A token of another secret is reported, with the source of ours."""
         (finding,) = self.judge(f"async-token={token(secret=OTHER_SECRET)}")
         self.assert_advice(
             finding,
             Mark.FAIL,
-            *("bad signature", "JWT_SECRET in the environment", "GLOBAL_ASYNC_QUERIES_JWT_SECRET"),
+            "bad signature",
+            "JWT_SECRET in the environment",
+            "GLOBAL_ASYNC_QUERIES_JWT_SECRET",
         )
 
     def test_nearly_the_secret(self) -> None:
@@ -123,30 +125,30 @@ class CookieVerdictTests(FindingTestCase):
         self.assertNotIn("jwtAlgorithms to", str(finding))
 
     def test_expired(self) -> None:
-        """It is told since when."""
+        """The time of the expiry is reported."""
         now = int(time.time())
         (finding,) = self.judge(f"async-token={token(exp=now - 7300)}", at=now)
         since = f"{datetime.fromtimestamp(now - 7300, UTC):%Y-%m-%d %H:%M:%S} UTC, 2 h ago"
         self.assert_advice(finding, Mark.FAIL, "has expired", since, "clocks right")
 
     def test_not_yet_valid(self) -> None:
-        """It is told from when on."""
+        """The beginning of its validity is reported."""
         now = int(time.time())
         (finding,) = self.judge(f"async-token={token(nbf=now + 7200)}", at=now)
         self.assert_advice(finding, Mark.FAIL, "not valid yet", "in 2 h", "clocks")
 
     def test_no_channel(self) -> None:
-        """The names of the claims are told, not what they hold."""
+        """The names of the claims are reported, not their values."""
         (finding,) = self.judge(f"async-token={token()}", JWT_CHANNEL_ID_KEY="room")
         self.assert_advice(
-            *(finding, Mark.FAIL, "no channel", "claims are: channel, sub", "jwtChannelIdKey")
+            finding, Mark.FAIL, "no channel", "claims are: channel, sub", "jwtChannelIdKey"
         )
         for channel in (None, "", 1):
             (finding,) = self.judge(f"async-token={token(channel)}")
             self.assert_advice(finding, Mark.FAIL, "its claim channel is no text")
 
     def test_no_jwt(self) -> None:
-        """What is no token at all is told."""
+        """A value that is no token is reported."""
         for value in ("x", "", token()[:40], "a.b.c", f"{token()}x.y"):
             (finding,) = self.judge(f"async-token={value}")
             self.assert_advice(finding, Mark.FAIL, "async-token is not a valid JWT")

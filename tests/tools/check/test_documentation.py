@@ -30,7 +30,7 @@ class DocumentationTests(SynchronousTestCase):
     """The lines of logs and checks on the page."""
 
     def setUp(self) -> None:
-        """Collect the texts of the source, and the lines of the page."""
+        """Collects the texts of the source, and the lines of the page."""
         self.templates = set(_templates())
         page = (ROOT / "docs" / "troubleshooting.md").read_text()
         blocks = re.findall(r"^```(log|check)\n(.+?)^```$", page, re.DOTALL | re.MULTILINE)
@@ -61,7 +61,7 @@ class DocumentationTests(SynchronousTestCase):
                     self.assertTrue(self.is_written(part), part)
 
     def judgements(self) -> Iterator[Finding]:
-        """Yield what is found about the cookies and the origin of the page."""
+        """Yields what is found about the cookies and the origin of the page."""
         end = 1_760_000_000
         for header, at, environ in (
             ("session=1; locale=en", 0.0, {}),
@@ -79,7 +79,7 @@ class DocumentationTests(SynchronousTestCase):
         yield judge_origin(allowed, "http://bi.example.com", None)
 
     def is_written(self, line: str) -> bool:
-        """Return whether the source has a text of that form; so for a text within the text."""
+        """Returns whether the source has a text of that form; so for a text within the text."""
         for template in self.templates:
             match = template.fullmatch(line)
             if match is None:
@@ -93,7 +93,7 @@ class DocumentationTests(SynchronousTestCase):
 
 
 def _templates() -> Iterator[re.Pattern[str]]:
-    """Yield a pattern for each text in the source that is long enough to be told from others."""
+    """Yields a pattern for each text in the source that is long enough to be recognised."""
     for file in (ROOT / "gaq_twisted").rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):

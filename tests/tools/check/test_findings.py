@@ -14,13 +14,18 @@ from tests.support.samples import CHANNEL
 
 
 class WordsTests(SynchronousTestCase):
-    """How things are said."""
+    """The wording of findings."""
 
     def test_duration(self) -> None:
         """Time spans are in the largest unit of which there are two."""
         for seconds, text in (
-            *((0, "0 s"), (119, "119 s"), (120, "2 min"), (7199, "120 min")),
-            *((7200, "2 h"), (172_800, "2 days"), (-7200, "-2 h")),
+            (0, "0 s"),
+            (119, "119 s"),
+            (120, "2 min"),
+            (7199, "120 min"),
+            (7200, "2 h"),
+            (172_800, "2 days"),
+            (-7200, "-2 h"),
         ):
             self.assertEqual(duration(seconds), text)
 

@@ -12,13 +12,13 @@ class OriginVerdictTests(FindingTestCase):
     def check(
         self, mark: Mark, *parts: str, origin: str, allowed: str = "", host: str | None = None
     ) -> None:
-        """Check what is found about an origin."""
+        """Checks what is found about an origin."""
         patterns = tuple(OriginPattern(one) for one in allowed.split())
         finding = judge_origin(patterns, origin, host)
         self.assert_advice(finding, mark, *parts)
 
     def test_accepted(self) -> None:
-        """Whoever the rules let in is accepted."""
+        """A page that the rules allow is accepted."""
         page = "https://bi.example.com"
         self.check(Mark.OK, "allowedOrigins is empty", origin=page)
         for allowed in (page, "*", "https://*.example.com"):
@@ -27,10 +27,12 @@ class OriginVerdictTests(FindingTestCase):
         self.check(Mark.OK, origin="null", allowed="null")
 
     def test_refused(self) -> None:
-        """What to add is said, and what there is."""
+        """The rule that is missing is reported, and those that exist."""
         self.check(
             Mark.FAIL,
-            *("403", "which is https://bi.example.com", 'add "http://bi.example.com" to'),
+            "403",
+            "which is https://bi.example.com",
+            'add "http://bi.example.com" to',
             origin="http://bi.example.com",
             allowed="https://bi.example.com",
         )
@@ -41,7 +43,8 @@ class OriginVerdictTests(FindingTestCase):
         for given in ("https://bi.example.com/superset/", "bi.example.com/x"):
             self.check(
                 Mark.FAIL,
-                *("is no origin", "as https://bi.example.com"),
+                "is no origin",
+                "as https://bi.example.com",
                 origin=given,
                 allowed="https://bi.example.com",
             )
@@ -52,6 +55,4 @@ class OriginVerdictTests(FindingTestCase):
             (None, Mark.WARN, "add --host"),
             ("ws.example.com", Mark.FAIL, 'for the host "ws.example.com"'),
         ):
-            self.check(
-                *(mark, part), origin="https://bi.example.com", allowed="same-host", host=host
-            )
+            self.check(mark, part, origin="https://bi.example.com", allowed="same-host", host=host)

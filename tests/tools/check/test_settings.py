@@ -32,7 +32,7 @@ class SettingsTableTests(DiscreetTestCase):
         self.assertEqual(len(lines) - 2, len(loaded().sources))
 
     def test_secrets(self) -> None:
-        """Secrets are said to be set or empty, no more."""
+        """Secrets are only shown as set or empty."""
         text = "\n".join(settings_table(loaded(REDIS_PASSWORD=PASSWORD)))
         self.assert_discreet(text)
         rows = {row[0]: row[1] for line in text.splitlines() if len(row := line.split()) > 1}

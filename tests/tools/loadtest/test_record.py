@@ -21,7 +21,7 @@ from gaq_twisted.tools.loadtest.record import (
 
 
 def event(channel: Channel, number: int, published_ns: int = 0) -> NumberedEvent:
-    """Return an event as a frame tells it."""
+    """Returns an event as a frame holds it."""
     return NumberedEvent("1-0", channel.name, number, published_ns)
 
 
@@ -35,13 +35,13 @@ class RecordTests(SynchronousTestCase):
         self.client = self.record.add_listener(self.channel)
 
     def publish(self, count: int) -> None:
-        """Publish to both channels."""
+        """Publishes to both channels."""
         for _ in range(count):
             self.channel.next_number()
             self.other.next_number()
 
     def take(self, *numbers: int, **times: int) -> None:
-        """Let the client get events of its channel."""
+        """Lets the client get events of its channel."""
         for number in numbers:
             self.record.take(
                 self.client,
@@ -51,11 +51,11 @@ class RecordTests(SynchronousTestCase):
             )
 
     def report(self) -> Report:
-        """Return the result."""
+        """Returns the result."""
         return self.record.report()
 
     def test_counts(self) -> None:
-        """What is lost, comes twice or late is told apart; nobody listens to the other channel."""
+        """Lost, duplicated and late events are counted apart; the other channel has no listener."""
         self.publish(6)
         self.take(1, 2, 2, 4, 3, 3)
         report = self.report()
