@@ -74,7 +74,7 @@ class DemoTests(SynchronousTestCase):
             self.assertNotIn("Set-Cookie", answer.headers)
 
     def test_buttons(self) -> None:
-        """Each button's jobs arrive, as announced, with the keys that Superset writes, in its order."""
+        """Each button's jobs arrive, with the keys that Superset writes, in its order."""
         with connect(f"ws://{self.host}/", additional_headers={"Cookie": self.cookie}) as socket:
 
             def next_event() -> dict[str, Any]:

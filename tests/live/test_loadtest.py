@@ -89,7 +89,7 @@ class ServerTests(CommandTestCase):
         self.assertEqual(self.redis.client.xlen(f"{PREFIX}full"), EVENTS + 1)
 
     def test_loss(self) -> None:
-        """With a server that follows another stream, all is lost, as reported, with a possible reason."""
+        """With a server that follows another stream, all is reported as lost, with a reason."""
         done = self.load("--settle", "0.5", REDIS_STREAM_PREFIX="other-")
         self.assertEqual(done.returncode, 1, done.stderr)
         rows = dict(line.split("  ", 1) for line in done.stdout.splitlines())
