@@ -11,7 +11,7 @@ ALONE := tests.live.test_stress
 # These look at what is in deploy/ with programs of Debian.
 DEPLOY := tests.deploy
 DEPLOY_PACKAGES := haproxy nginx prometheus systemd
-TESTS := $(filter-out $(ALONE) tests.deploy.%,$(subst /,.,$(basename $(wildcard tests/test_*.py tests/*/test_*.py))))
+TESTS := $(filter-out $(ALONE) tests.deploy.%,$(subst /,.,$(basename $(wildcard tests/test_*.py tests/*/test_*.py tests/*/*/test_*.py))))
 TRIAL := -m twisted.trial $(TRIAL_ARGS)
 
 # The tests with a client of Node.js skip where there is none.

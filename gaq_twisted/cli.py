@@ -9,11 +9,10 @@ _END_OF_TWISTD_OPTIONS = "--"
 
 
 def twistd_arguments(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments of the same as a twistd command.
+    """Returns the arguments of twistd for those of `gaq-ws`.
 
     Args:
-        arguments: the options of `gaq-ws`; before them there may be options of twistd
-            and a `--`.
+        arguments: the options of `gaq-ws`, perhaps preceded by options of twistd and `--`.
     """
     twistd_options: Sequence[str] = ()
     if _END_OF_TWISTD_OPTIONS in arguments:
@@ -23,6 +22,6 @@ def twistd_arguments(arguments: Sequence[str]) -> list[str]:
 
 
 def main() -> None:
-    """Be that twistd command."""
+    """Runs `twistd gaq-ws` with these arguments."""
     sys.argv[:] = ["twistd", *twistd_arguments(sys.argv[1:])]
     run()

@@ -1,10 +1,10 @@
-"""The `twistd gaq-ws` command: its options, and the service they make.
+"""The `twistd gaq-ws` command: its options and its service.
 
-The one place that imports the reactor.
+The only module of the server that imports the reactor.
 """
 
 import atexit
-import encodings.idna  # noqa: F401 - looking up a host name wants it, perhaps after a chroot
+import encodings.idna  # noqa: F401 - resolving a host name imports it, perhaps after a chroot
 import os
 import sys
 from collections.abc import Mapping
@@ -58,13 +58,13 @@ class Options(usage.Options):
     ]
 
     def postOptions(self) -> None:
-        """Run the check, if that is asked for, and end the process.
+        """Runs the check and exits, if the options ask for it.
 
-        At this moment twistd has not looked for a pid file, opened a log or forked.
+        By now, twistd has not checked for a pid file, opened a log or forked.
 
         Raises:
-            SystemExit: with the check's exit code, or a line if options do not go together; for
-                twistd's own error for that, older versions of Twisted report success.
+            SystemExit: with the check's exit code, or with a line if options contradict each
+                other; after a UsageError, older versions of Twisted report success.
         """
         details = {name: self[name] for name in ("cookie", "origin", "host")}
         if not self["check"]:
@@ -74,30 +74,30 @@ class Options(usage.Options):
         elif self["demo"]:
             raise SystemExit("gaq-ws: --check and --demo do not go together")
         else:
-            # It imports the reactor.
+            # This imports the reactor.
             from gaq_twisted.tools.check.command import run
 
             run(self.config_file(), os.environ, **details)
 
     def opt_version(self) -> None:
-        """Show the version of gaq-ws and exit."""
+        """Shows the version of gaq-ws and exits."""
         print(f"gaq-ws {version('gaq-twisted')}")
         sys.exit(0)
 
     def config_file(self) -> Path | None:
-        """Return the file that holds the settings, or None if there is none."""
+        """Returns the configuration file, or None if there is none."""
         return file_to_read(self["config"])
 
 
 def makeService(options: Options) -> IService:
-    """Return the service that the options and the environment describe.
+    """Returns the service that the options and the environment describe.
 
     Raises:
         SystemExit: with a line per fault, if the options or settings cannot be used.
     """
     from twisted.internet import reactor
 
-    # The rest imports parts of Autobahn and txredisapi that want a reactor installed.
+    # The imports below load parts of Autobahn and txredisapi that need an installed reactor.
     twistd: Mapping[str, Any] = options.parent or {}
     if options["demo"]:
         if options["config"]:
@@ -114,7 +114,7 @@ def makeService(options: Options) -> IService:
     reactor.callWhenRunning(tune_gc, reactor)
 
     def give_up() -> None:
-        # twistd itself would report success.
+        # twistd itself would exit with success.
         atexit.register(os._exit, os.EX_UNAVAILABLE)
         reactor.stop()
 

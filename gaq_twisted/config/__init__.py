@@ -1,1 +1,1 @@
-"""What can be set, and loading it."""
+"""The settings, and how they are loaded."""

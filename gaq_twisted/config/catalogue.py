@@ -1,8 +1,8 @@
-"""Every setting with what is known of it, and which settings do not go together."""
+"""The list of settings with their properties, and which settings contradict each other."""
 
 import re
 from collections.abc import Iterator
-from typing import Any, NamedTuple, get_args, get_origin
+from typing import Any, NamedTuple, TypeGuard, get_args, get_origin
 
 import msgspec
 from msgspec import Struct
@@ -13,31 +13,33 @@ from gaq_twisted.config.types import Secret
 
 
 class Setting(NamedTuple):
-    """One setting, by its dotted key in the JSON file."""
+    """A setting."""
 
     key: str
+    """Its dotted key in the JSON file."""
     type: Any
+    """Its annotated type."""
     default: Any
-    """Its default; msgspec.NODEFAULT if there is none, so that it must be set."""
+    """Its default; msgspec.NODEFAULT if it is required."""
 
     @property
     def environment_name(self) -> str:
-        """The variable that overrides it."""
+        """The environment variable that overrides it."""
         return re.sub(r"([A-Z])", r"_\1", self.key).replace(".", "_").upper()
 
     @property
     def base_type(self) -> Any:
-        """Its Python type."""
+        """Its Python type, without annotations."""
         return get_args(self.type)[0]
 
     @property
     def is_list(self) -> bool:
-        """Whether it holds several texts."""
+        """Whether it holds a list of texts."""
         return get_origin(self.base_type) is tuple
 
     @property
     def is_required(self) -> bool:
-        """Whether there is no start without it."""
+        """Whether it has no default."""
         return self.default is msgspec.NODEFAULT
 
     @property
@@ -47,12 +49,12 @@ class Setting(NamedTuple):
 
     @property
     def allowed(self) -> str:
-        """What it can be, for messages."""
+        """The allowed values, for messages."""
         return str(get_args(self.type)[1].description)
 
     @property
     def meaning(self) -> str:
-        """What it does, as Markdown."""
+        """Its meaning, as Markdown."""
         return str(get_args(self.type)[-1].extra_json_schema["description"])
 
     @property
@@ -62,7 +64,7 @@ class Setting(NamedTuple):
 
 
 def all_settings(section: type[Struct] = Settings, prefix: str = "") -> Iterator[Setting]:
-    """Yield every setting, in the order of the documentation."""
+    """Yields every setting, in the order of the documentation."""
     for field in fields(section):
         key = prefix + field.encode_name
         if is_section(field.type):
@@ -72,7 +74,7 @@ def all_settings(section: type[Struct] = Settings, prefix: str = "") -> Iterator
 
 
 def values_by_key(settings: Settings) -> dict[str, Any]:
-    """Return the value of every setting."""
+    """Returns the value of every setting by key."""
     values: dict[str, Any] = {}
     for setting in all_settings():
         value: Any = settings
@@ -83,13 +85,13 @@ def values_by_key(settings: Settings) -> dict[str, Any]:
     return values
 
 
-def is_section(type_: Any) -> bool:
-    """Return whether that is the type of a group of settings."""
+def is_section(type_: object) -> TypeGuard[type[Struct]]:
+    """Returns whether a type is a group of settings."""
     return isinstance(type_, type) and issubclass(type_, Struct)
 
 
 def contradictions(settings: Settings) -> Iterator[str]:
-    """Yield a line for each pair of settings that do not go together."""
+    """Yields a line per pair of settings that contradict each other."""
     redis = settings.redis
     if redis.unix_socket_path and (redis.sentinels or redis.ssl):
         other = "redis.sentinels" if redis.sentinels else "redis.ssl"
@@ -113,7 +115,7 @@ def contradictions(settings: Settings) -> Iterator[str]:
 
 
 def doubts(settings: Settings) -> Iterator[str]:
-    """Yield a line for each setting that works but is hardly meant."""
+    """Yields a line per setting that works but is probably unintended."""
     if not settings.allowed_origins:
         yield (
             "allowedOrigins is empty: pages of any site can read the events of their visitors;"

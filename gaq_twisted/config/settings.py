@@ -1,6 +1,6 @@
-"""Everything that an operator can set: names, defaults, what is allowed, what it means.
+"""All settings: names, defaults, allowed values and meanings.
 
-Keys and defaults are those of Superset's Node.js server where that has them.
+Keys and defaults are those of Superset's Node.js server where it has them.
 """
 
 from typing import Annotated
@@ -39,7 +39,7 @@ from gaq_twisted.config.types import (
 
 
 class Statsd(Struct, frozen=True, kw_only=True, rename="camel"):
-    """Where metrics go."""
+    """The StatsD server that receives metrics."""
 
     host: Annotated[Text, about("where metrics go, by UDP")] = "127.0.0.1"
     port: Annotated[Port, about("where metrics go, by UDP")] = 8125
@@ -47,7 +47,7 @@ class Statsd(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Redis(Struct, frozen=True, kw_only=True, rename="camel"):
-    """Where events come from."""
+    """The Redis server that events come from."""
 
     host: Annotated[Text, about("where Redis (5.0 or newer) or Valkey is")] = "127.0.0.1"
     port: Annotated[Port, about("where Redis (5.0 or newer) or Valkey is")] = 6379
@@ -93,7 +93,7 @@ class Redis(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Settings(Struct, frozen=True, kw_only=True, rename="camel"):
-    """Everything that an operator can set."""
+    """All settings."""
 
     port: Annotated[Port, about("the one port for everything, unless `listen` is set")] = 8080
     listen: Annotated[

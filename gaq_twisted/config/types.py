@@ -1,4 +1,4 @@
-"""The types of settings: what a value may be, and how messages say so."""
+"""The types of settings: which values are allowed, and how messages describe them."""
 
 import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -9,60 +9,74 @@ from msgspec import Meta
 _MIN_JWT_SECRET_BYTES = 32
 _ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:\[\]/@,]+))(?::([0-9]{1,5}))?")
 _SENTINEL_PORT = 26379
-# Twisted tells that a client does not read once so much waits for it.
 LEAST_SOCKET_BUFFER_BYTES = 64 * 1024
+"""Twisted reports a client that does not read once this much waits for it."""
 ANY_ORIGIN = "*"
 SAME_HOST = "same-host"
 NULL_ORIGIN = "null"
-# Browsers write international names in ASCII.
 HOST_NAME = r"(\[[0-9a-f:.]+\]|[a-z0-9*._-]+)"
-"""A pattern for the host part of a URL, without its port."""
+"""A pattern for the host part of a URL, without its port, as browsers write it: in ASCII."""
 _ORIGIN = re.compile(rf"([a-z][a-z0-9+.-]*)://{HOST_NAME}(?::([0-9]{{1,5}}))?")
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
 class ConfigError(Exception):
-    """The settings cannot be used."""
+    """Raised for settings that cannot be used.
+
+    Args:
+        faults: one line per fault, with the key, what is wrong and what is allowed.
+    """
 
     def __init__(self, faults: list[str]) -> None:
-        """Keep the faults, each a line that names the key, what is wrong and what is allowed."""
         super().__init__("\n".join(faults))
         self.faults = faults
 
 
 class Secret(str):
-    """A text that does not show itself in a repr."""
+    """A text whose repr does not reveal it."""
 
     def __repr__(self) -> str:
         return "'***'" if self else "''"
 
 
 class SigningSecret(Secret):
-    """A secret long enough to sign with (RFC 7518 section 3.2), or a key as PEM."""
+    """A secret long enough for signatures (RFC 7518 section 3.2), or a key as PEM."""
 
     def __new__(cls, text: str) -> "SigningSecret":
-        """Raises ValueError if the text is too short."""
+        """Checks the length.
+
+        Raises:
+            ValueError: if the text is too short.
+        """
         if len(text.encode()) < _MIN_JWT_SECRET_BYTES:
             raise ValueError("too short")
         return super().__new__(cls, text)
 
 
 class SpareSecret(Secret):
-    """As SigningSecret, or empty if there is none."""
+    """A SigningSecret, or empty for none."""
 
     def __new__(cls, text: str = "") -> "SpareSecret":
-        """Raises ValueError if the text is too short, but not empty."""
+        """Checks the length.
+
+        Raises:
+            ValueError: if the text is too short, but not empty.
+        """
         return super().__new__(cls, text and SigningSecret(text))
 
 
 class SentinelAddress(str):
-    """Where a Sentinel is, as `host`, `host:port` or `[IPv6 address]:port`."""
+    """The address of a Sentinel: `host`, `host:port` or `[IPv6 address]:port`."""
 
     host: str
     port: int
 
     def __new__(cls, text: str) -> "SentinelAddress":
-        """Raises ValueError if the text is not an address."""
+        """Parses the address.
+
+        Raises:
+            ValueError: if the text is not an address.
+        """
         match = _ADDRESS.fullmatch(text)
         port = int(match[3] or _SENTINEL_PORT) if match else 0
         if not match or not 1 <= port <= 65535:
@@ -73,19 +87,23 @@ class SentinelAddress(str):
 
 
 class Network(str):
-    """An IP address, or a network as `10.0.0.0/8`."""
+    """An IP address, or a network such as `10.0.0.0/8`."""
 
     network: IPv4Network | IPv6Network
 
     def __new__(cls, text: str) -> "Network":
-        """Raises ValueError if the text is neither."""
+        """Parses the network.
+
+        Raises:
+            ValueError: if the text is neither.
+        """
         network = super().__new__(cls, text)
         network.network = ip_network(text)
         return network
 
 
 class OriginParts(NamedTuple):
-    """An origin, taken apart."""
+    """The parts of an origin."""
 
     scheme: str
     host: str
@@ -96,7 +114,11 @@ class OriginPattern(str):
     """One entry of `allowedOrigins`: an origin, one with `*.` before its host, or a keyword."""
 
     def __new__(cls, text: str) -> "OriginPattern":
-        """Raises ValueError if the text is none of these."""
+        """Checks the form.
+
+        Raises:
+            ValueError: if the text is none of these.
+        """
         if text not in (ANY_ORIGIN, SAME_HOST, NULL_ORIGIN):
             parts = origin_parts(text)
             if parts is None or "*" in parts.host.removeprefix("*."):
@@ -105,7 +127,7 @@ class OriginPattern(str):
 
 
 def origin_parts(origin: str) -> OriginParts | None:
-    """Return the parts of an origin, or None if it is none."""
+    """Returns the parts of an origin, or None if the text is not an origin."""
     match = _ORIGIN.fullmatch(origin.lower())
     if match is None or int(match[3] or 0) > 65535:
         return None
@@ -114,29 +136,29 @@ def origin_parts(origin: str) -> OriginParts | None:
 
 
 def host_without_root(host: str) -> str:
-    """Return a host name without the dot that makes it absolute."""
+    """Returns a host name without the dot that makes it absolute."""
     return host.removesuffix(".")
 
 
 def whole_number(low: int, high: int) -> Meta:
-    """Describe a whole number between two bounds, which are allowed."""
+    """Returns the constraint to whole numbers between two bounds, inclusively."""
     return Meta(ge=low, le=high, description=f"a whole number from {low} to {high}")
 
 
 def about(meaning: str) -> Meta:
-    """Describe a setting that changes only with a restart."""
+    """Returns the meaning of a setting that changes only with a restart."""
     return Meta(extra_json_schema={"description": meaning})
 
 
 def live(meaning: str) -> Meta:
-    """Describe a setting that can change without a restart."""
+    """Returns the meaning of a setting that can change without a restart."""
     return Meta(extra_json_schema={"description": meaning, "x-live": True})
 
 
 Flag = Annotated[bool, Meta(description="true or false")]
 Text = Annotated[str, Meta(min_length=1, description="a text that is not empty")]
 AnyText = Annotated[str, Meta(description="a text")]
-# What fits into Linux's sockaddr_un.
+# The limit of Linux's sockaddr_un.
 SocketPath = Annotated[str, Meta(max_length=107, description="a path of 107 characters at most")]
 Texts = Annotated[tuple[str, ...], Meta(description="a list of texts")]
 Sentinels = Annotated[

@@ -21,6 +21,7 @@ from gaq_twisted.core.hub import Hub, NoRoom
 from gaq_twisted.core.metrics import CLOSED, Metrics
 from gaq_twisted.core.rejections import Rejections
 from gaq_twisted.net import direct_write, request_head
+from gaq_twisted.text import printable, shortened
 
 # How long a closing connection may take to send what was written and to be closed by the client.
 _LINGER_SECONDS = 5.0
@@ -117,7 +118,7 @@ class EventSocket(WebSocketServerProtocol):  # type: ignore[misc]
         responseHeaders: list[tuple[str, str]] | None = None,
     ) -> None:
         """Refuse the upgrade with the reason as the answer's one line of text."""
-        reason = _shown(reason)
+        reason = shortened(printable(reason), _SHOWN_CHARACTERS)
         status = HTTPStatus(code)
         if responseHeaders:
             # Autobahn gives headers only where they name the versions of the protocol that
@@ -429,9 +430,3 @@ class EventSocketFactory(WebSocketServerFactory):  # type: ignore[misc]
 
 def _first(params: Mapping[str, Sequence[str]]) -> dict[str, str]:
     return {name: values[0] for name, values in params.items()}
-
-
-def _shown(text: str) -> str:
-    """Return a text that a client may have made, fit for a line of a log."""
-    shown = text.encode("unicode_escape").decode() if not text.isprintable() else text
-    return shown if len(shown) <= _SHOWN_CHARACTERS else shown[: _SHOWN_CHARACTERS - 3] + "..."

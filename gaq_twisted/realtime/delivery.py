@@ -139,5 +139,3 @@ class Delivery:
                 count=1 + self._invalid.suppressed(),
                 reason=str(error),
             )
-
-

@@ -215,7 +215,7 @@ async def _trimmed(connection: Connection, key: str) -> int | None:
     except (RedisRefused, RedisTooOld):
         # All else works without this command.
         return None
-    facts = dict(zip(reply[::2], reply[1::2], strict=True))
+    facts = as_mapping(reply)
     if b"entries-added" in facts:
         return int(facts[b"entries-added"] - facts[b"length"])
     # Redis before 7.0 does not count them.
@@ -231,4 +231,9 @@ def _entries(reply: Sequence[Any]) -> list[Entry]:
 
 
 def _data(fields: Sequence[bytes]) -> bytes | None:
-    return dict(zip(fields[::2], fields[1::2], strict=True)).get(b"data")
+    return as_mapping(fields).get(b"data")
+
+
+def as_mapping(reply: Sequence[Any]) -> dict[bytes, Any]:
+    """Returns a reply of names and values in turn as a mapping."""
+    return dict(zip(reply[::2], reply[1::2], strict=True))

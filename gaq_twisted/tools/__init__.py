@@ -1,1 +1,1 @@
-"""Commands beside the server; nothing imports them."""
+"""Commands beside the server, which no other folder imports."""

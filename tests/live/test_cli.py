@@ -24,8 +24,13 @@ class ArgumentTests(SynchronousTestCase):
             (
                 ["--pidfile=ws.pid", "--syslog", "--", "--config", "x"],
                 [
-                    *("--nodaemon", "--pidfile=", "--pidfile=ws.pid", "--syslog"),
-                    *("gaq-ws", "--config", "x"),
+                    "--nodaemon",
+                    "--pidfile=",
+                    "--pidfile=ws.pid",
+                    "--syslog",
+                    "gaq-ws",
+                    "--config",
+                    "x",
                 ],
             ),
             (["--syslog", "--"], ["--nodaemon", "--pidfile=", "--syslog", "gaq-ws"]),
@@ -37,7 +42,7 @@ class CommandTests(SynchronousTestCase):
     """The installed command."""
 
     def output(self, *arguments: str) -> str:
-        """Return what it prints."""
+        """Returns what it prints."""
         ended = subprocess.run(
             [COMMAND, *arguments], capture_output=True, text=True, check=True, timeout=20
         )
@@ -52,7 +57,7 @@ class CommandTests(SynchronousTestCase):
         self.assertEqual(self.output("--version"), f"gaq-ws {version('gaq-twisted')}\n")
 
     def test_life(self) -> None:
-        """It serves in the foreground, leaves no pidfile, and stops when it is told to."""
+        """It serves in the foreground, leaves no pidfile, and stops on SIGTERM."""
         redis = RedisProcess(self)
         directory = Path(self.mktemp())
         directory.mkdir()

@@ -27,7 +27,7 @@ class DemoTests(SynchronousTestCase):
     """`twistd --nodaemon gaq-ws --demo`."""
 
     def setUp(self) -> None:
-        """Start the demo and open its page."""
+        """Starts the demo and open its page."""
         self.temporary = Path(self.mktemp()).resolve()
         self.temporary.mkdir()
         self.server = Server(self, {"TMPDIR": str(self.temporary)}, command=("gaq-ws", "--demo"))
@@ -53,14 +53,14 @@ class DemoTests(SynchronousTestCase):
                 return error.code, error.read(), ""
 
     def publish(self, kind: str) -> list[dict[str, str]]:
-        """Press a button; return the jobs that were published."""
+        """Presses a button; return the jobs that were published."""
         status, body, _ = self.ask("POST", f"publish?kind={kind}", self.cookie)
         self.assertEqual(status, 200)
         jobs: list[dict[str, str]] = json.loads(body)["jobs"]
         return jobs
 
     def refusal(self, cookie: str) -> str | None:
-        """Return why that cookie is refused."""
+        """Returns why that cookie is refused."""
         status, body, _ = self.ask("GET", "cookie", cookie)
         self.assertEqual(status, 200)
         refusal: str | None = json.loads(body)["refusal"]
@@ -74,7 +74,7 @@ class DemoTests(SynchronousTestCase):
             self.assertNotIn("Set-Cookie", answer.headers)
 
     def test_buttons(self) -> None:
-        """Each button's jobs arrive, as told, with the keys that Superset writes, in its order."""
+        """Each button's jobs arrive, with the keys that Superset writes, in its order."""
         with connect(f"ws://{self.host}/", additional_headers={"Cookie": self.cookie}) as socket:
 
             def next_event() -> dict[str, Any]:
@@ -137,7 +137,7 @@ class DemoTests(SynchronousTestCase):
         self.assert_nothing_is_left()
 
     def assert_nothing_is_left(self) -> None:
-        """Check that neither Valkey nor files are there."""
+        """Checks that neither Valkey nor files are there."""
         found = re.search(r"Valkey runs on port (\d+)", self.server.text())
         assert found is not None
         with self.assertRaises(OSError):
@@ -150,7 +150,7 @@ class CookieTests(SynchronousTestCase):
     """Cookies for browsers that have a bad one."""
 
     def new_channel(self, old_token: str) -> object:
-        """Return the channel that a browser with that token is given."""
+        """Returns the channel that a browser with that token is given."""
         client: Any = StubTreq(resource_tree({b"demo": make_page(settings(), Clock())}))
         response = self.successResultOf(
             client.post("http://gaq.test/demo/cookie", cookies={"async-token": old_token})

@@ -1,1 +1,1 @@
-"""The command `--check`."""
+"""The command `--check`: whether the server would work, and what to do if not."""

@@ -1,4 +1,4 @@
-"""The demo: the real server on a Valkey of its own, with a page to watch events arrive."""
+"""The demo: the real server with a Valkey of its own, and a page that shows events arrive."""
 
 from gaq_twisted.tools.demo.service import make_demo, make_page
 

@@ -14,23 +14,23 @@ _ERROR = {
 
 
 class Published(NamedTuple):
-    """What a page needs to tell whether an event is late or lost."""
+    """A published job: with this, a page notices that its event is late or lost."""
 
     job_id: str
     id: str
-    """Of the event in the global stream."""
+    """The id of the event in the global stream."""
 
 
 async def publish_job(publisher: Publisher, channel: str, *, failed: bool) -> Published:
-    """Publish the end of one job.
+    """Publishes the end of one job.
 
     Args:
-        publisher: what writes it to Redis.
+        publisher: writes it to Redis.
         channel: the channel of the browser that waits for it.
         failed: whether the job ended with an error.
 
     Raises:
-        RedisError: if Redis does not take it.
+        RedisError: if Redis does not accept it.
     """
     job = _ended_job(channel, [_ERROR] if failed else [])
     stream_id = await publisher.publish(channel, json.dumps(job))

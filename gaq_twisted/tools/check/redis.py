@@ -1,0 +1,150 @@
+"""What is asked of Redis whatever the protocol: which server it is, and its clock.
+
+Import this module only where a reactor is installed.
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+
+from gaq_twisted.config.settings import Redis
+from gaq_twisted.redis.connection import Connection, RedisError, RedisRefused, RedisTooOld
+from gaq_twisted.tools.check.findings import CLOCK_TOLERANCE_SECONDS, Finding, Mark
+
+ProtocolCheck = Callable[[Sequence[str]], AsyncIterator[Finding]]
+"""Yields what is found about the keys of one protocol.
+
+It takes the names of the databases that hold keys, as far as they are known, and raises
+RedisError if the connection fails.
+"""
+
+
+class RedisCheck:
+    """Checks a Redis server.
+
+    Args:
+        redis: the settings that lead to it.
+        connection: a connection to it; closed at the end.
+        seconds: returns the time in seconds.
+    """
+
+    def __init__(self, redis: Redis, connection: Connection, seconds: Callable[[], float]) -> None:
+        self._redis = redis
+        self._connection = connection
+        self._seconds = seconds
+
+    async def findings(self, *protocols: ProtocolCheck) -> AsyncIterator[Finding]:
+        """Yields findings until the first failure of the server or the connection.
+
+        Args:
+            protocols: what to check once the server is found to be usable.
+        """
+        try:
+            async for finding in self._findings(protocols):
+                yield finding
+        except RedisError as error:
+            yield Finding(Mark.FAIL, "redis", error.fact, error.remedy or self._remedy())
+        finally:
+            self._connection.close()
+
+    async def _findings(self, protocols: Sequence[ProtocolCheck]) -> AsyncIterator[Finding]:
+        facts = await self._facts()
+        for finding in about_server(facts):
+            yield finding
+            if finding.mark is Mark.FAIL:
+                return
+        yield await self._clock()
+        databases = sorted(name for name in facts if name[:2] == "db" and name[2:].isdigit())
+        for protocol in protocols:
+            async for finding in protocol(databases):
+                yield finding
+
+    def _remedy(self) -> str:
+        keys = "redis.host and redis.port"
+        if self._redis.sentinels:
+            keys = "redis.sentinels"
+        elif self._redis.unix_socket_path:
+            keys = "redis.unixSocketPath"
+        return (
+            f"see that Redis runs, that redis-cli gets answers of it from here, and that {keys}"
+            " lead to the one of Superset's GLOBAL_ASYNC_QUERIES_CACHE_BACKEND"
+        )
+
+    async def _facts(self) -> dict[str, str]:
+        """Returns the answer to INFO by name; nothing if this user may not ask."""
+        try:
+            text = await self._connection.ask("INFO")
+        except (RedisRefused, RedisTooOld):
+            if not self._connection.times_opened:
+                # The login was refused, not this command.
+                raise
+            return {}
+        pairs = (line.partition(":") for line in text.decode("utf-8", "replace").splitlines())
+        return {name: value.strip() for name, found, value in pairs if found}
+
+    async def _clock(self) -> Finding:
+        """Returns the difference of the clocks, as far as the round trip allows to know it."""
+        asked_at = self._seconds()
+        try:
+            seconds, microseconds = await self._connection.ask("TIME")
+        except (RedisRefused, RedisTooOld):
+            return Finding(
+                Mark.NOTE, "clock", "cannot be compared: this user may not ask TIME, nor needs to"
+            )
+        answered_at = self._seconds()
+        difference = int(seconds) + int(microseconds) / 1e6 - (asked_at + answered_at) / 2
+        certain = abs(difference) - (answered_at - asked_at) / 2
+        text = f"Redis's is {abs(difference):.2f} s {'ahead of' if difference > 0 else 'behind'}"
+        if certain <= CLOCK_TOLERANCE_SECONDS:
+            return Finding(Mark.OK, "clock", f"{text} this machine's")
+        return Finding(
+            Mark.WARN,
+            "clock",
+            f"{text} this machine's, so initialReplayMs covers another time than it says",
+            "set the clocks right",
+        )
+
+
+def about_server(facts: Mapping[str, str]) -> Iterator[Finding]:
+    """Yields what INFO says about a server.
+
+    Args:
+        facts: the answer to INFO by name; empty if it was refused.
+    """
+    if not facts:
+        yield Finding(
+            Mark.OK,
+            "redis",
+            "it answers; which it is cannot be told: this user may not ask INFO, nor needs to",
+        )
+        return
+    yield _about_kind(facts)
+    if facts.get("role") == "slave":
+        yield Finding(
+            Mark.WARN,
+            "redis",
+            "this is a replica, which may lag behind or lose its master",
+            "let redis.host lead to the master, or set redis.sentinels",
+        )
+    policy = facts.get("maxmemory_policy", "")
+    if policy.startswith("allkeys") and facts.get("maxmemory", "0") != "0":
+        yield Finding(
+            Mark.WARN,
+            "redis",
+            f"streams are thrown away when memory is short (maxmemory-policy is {policy})",
+            "set maxmemory-policy to one that begins with volatile, or give the streams a Redis of"
+            " their own",
+        )
+
+
+def _about_kind(facts: Mapping[str, str]) -> Finding:
+    name, version = "Redis", facts.get("redis_version", "of unknown version")
+    if "valkey_version" in facts:
+        name, version = "Valkey", facts["valkey_version"]
+    mode = facts.get("redis_mode") or facts.get("server_mode", "of unknown mode")
+    if mode == "sentinel":
+        return Finding(
+            Mark.FAIL,
+            "redis",
+            f"this is a Sentinel ({version}), which has no streams",
+            "put its address into redis.sentinels, and the master's name into redis.sentinelMaster",
+        )
+    return Finding(Mark.OK, "redis", f"{name} {version}, {mode}")

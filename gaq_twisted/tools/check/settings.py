@@ -1,0 +1,30 @@
+"""The table of settings at the top of the report."""
+
+import json
+from collections.abc import Iterator
+
+from gaq_twisted.config.catalogue import all_settings, values_by_key
+from gaq_twisted.config.load import DEFAULT, Loaded
+
+
+def settings_table(loaded: Loaded) -> Iterator[str]:
+    """Yields a line per setting with key, value and source; first those that were set."""
+    values = values_by_key(loaded.settings)
+    rows = [
+        (one.key, _shown_value(values[one.key], one.is_secret), loaded.sources[one.key])
+        for one in all_settings()
+    ]
+    key_width = max(len(key) for key, _, _ in rows)
+    value_width = max(len(value) for _, value, _ in rows)
+    for title, is_default in (("Set:", False), ("As by default:", True)):
+        yield title
+        for key, value, source in rows:
+            if (source == DEFAULT) is is_default:
+                where = "" if is_default else f"  {source}"
+                yield f"  {key:<{key_width}}  {value:<{value_width}}{where}".rstrip()
+
+
+def _shown_value(value: object, is_secret: bool) -> str:
+    if is_secret:
+        return "set" if value else "empty"
+    return json.dumps(value)

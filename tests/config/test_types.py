@@ -1,0 +1,257 @@
+"""Which values each type of setting allows, and how messages say so."""
+
+import json
+import os
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from gaq_twisted.config.types import OriginParts, host_without_root, origin_parts
+from tests.config.case import ADDRESSES, SAMPLES, ConfigTestCase
+
+PORT = "a whole number from 1 to 65535"
+FLAG = "true or false"
+TEXT = "a text that is not empty"
+BASE_PATH = "empty, or a path such as /ws, without a slash behind it"
+LEVEL = "one of debug, info, warn, warning, error"
+ALGORITHMS = (
+    "a list of one or more of HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512,"
+    " ES256, ES384, ES512, EdDSA"
+)
+ORIGINS = (
+    "a list of origins such as https://bi.example.com or https://*.example.com, without a path,"
+    " or same-host, null or *"
+)
+NETWORKS = "a list of IP addresses and networks such as 10.0.0.0/8"
+SPARE = "empty, or a text of 32 bytes or more"
+
+WRONG_IN_FILE = [
+    ("port", 0, PORT),
+    ("port", 65536, PORT),
+    ("port", -1, PORT),
+    ("port", 10**30, PORT),
+    ("port", 1.5, PORT),
+    ("port", True, PORT),
+    ("port", "8080", PORT),
+    ("port", None, PORT),
+    ("port", [], PORT),
+    ("redis.port", {}, PORT),
+    ("redis.db", -1, "a whole number from 0 to 2147483647"),
+    ("redisStreamReadCount", 1_000_001, "a whole number from 1 to 1000000"),
+    ("redisStreamReadBlockMs", 0, "a whole number from 1 to 2147483647"),
+    ("initialReplayMs", -1, "a whole number from 0 to 2147483647"),
+    ("tailMaxBytes", 2**40 + 1, f"a whole number from 1 to {2**40}"),
+    ("logToFile", 1, FLAG),
+    ("redis.ssl", "true", FLAG),
+    ("logLevel", "INFO", LEVEL),
+    ("logFormat", "xml", "text or json"),
+    *(
+        ("basePath", text, BASE_PATH)
+        for text in ("/", "ws", "/ws/", "/a//b", "/a b", "/\u00e4", "/a\n")
+    ),
+    ("logLevel", 1, LEVEL),
+    ("logFilename", "", TEXT),
+    ("statsd.host", 5, TEXT),
+    ("redis.username", None, "a text"),
+    ("redis.unixSocketPath", 5, "a path of 107 characters at most"),
+    ("redis.sslCaCerts", ["ca.pem"], "a text"),
+    ("redis.sentinels", "redis-1:26379", ADDRESSES),
+    ("redis.sentinels", {"host": "redis-1", "port": 26379}, ADDRESSES),
+    ("redis.sentinels", [{"host": "redis-1", "port": 26379}], ADDRESSES),
+    ("redis.sentinels", [["redis-1", 26379]], ADDRESSES),
+    ("redis.sentinels", ["redis-1", None], ADDRESSES),
+    ("redis.sentinelMaster", "", TEXT),
+    ("redis.sentinelSsl", "true", FLAG),
+    ("redisStreamPrefix", False, "a text"),
+    ("statsd.globalTags", "a:b", "a list of texts"),
+    ("statsd.globalTags", ["a:b", 1], "a list of texts"),
+    ("jwtAlgorithms", "HS256", ALGORITHMS),
+    ("jwtAlgorithms", [], ALGORITHMS),
+    ("jwtAlgorithms", ["HS256", "HS1"], ALGORITHMS),
+    *(
+        ("allowedOrigins", [origin], ORIGINS)
+        for origin in (
+            "bi.example.com",
+            "https://",
+            "https://*",
+            "https://a.*.example.com",
+            "https://*a.b",
+            "https://a/",
+            "https://a?b",
+            "https://a:b",
+            "https://a:65536",
+            "https://u@a",
+            "",
+            "**",
+            "https://a b",
+            "https://\u00e4.example.com",
+            "https://a\\b",
+            "https://[::1",
+        )
+    ),
+    ("allowedOrigins", "https://bi.example.com", ORIGINS),
+    *(("trustedProxies", [text], NETWORKS) for text in ("", "proxy", "10.0.0.1/8", "10.0.0.0/33")),
+    ("maxSocketBufferBytes", 65535, f"a whole number from 65536 to {2**40}"),
+    ("jwtAlgorithms", ["none"], ALGORITHMS),
+]
+WRONG_IN_ENVIRONMENT = [
+    ("port", "PORT", "80a", '"80a"', PORT),
+    ("port", "PORT", "0", '"0"', PORT),
+    ("port", "PORT", "\uff18\uff10", '"\\uff18\\uff10"', PORT),
+    ("port", "PORT", "a\nb", '"a\\nb"', PORT),
+    ("redis.ssl", "REDIS_SSL", "yes", '"yes"', FLAG),
+    ("redis.sentinels", "REDIS_SENTINELS", "a:1,b:0", '"a:1,b:0"', ADDRESSES),
+    ("redis.sentinels", "REDIS_SENTINELS", "a b:1", '"a b:1"', ADDRESSES),
+    ("redis.sentinelSsl", "REDIS_SENTINEL_SSL", "on", '"on"', FLAG),
+    ("logLevel", "LOG_LEVEL", "loud", '"loud"', LEVEL),
+    ("jwtAlgorithms", "JWT_ALGORITHMS", "HS256,none", '"HS256,none"', ALGORITHMS),
+    ("jwtAlgorithms", "JWT_ALGORITHMS", " , ", '","', ALGORITHMS),
+]
+
+
+class ValueTests(ConfigTestCase):
+    """Values that are not allowed."""
+
+    def test_wrong_in_file(self) -> None:
+        """A wrong value of the file is one line: key, file, value and what is allowed."""
+        for key, value, allowed in WRONG_IN_FILE:
+            self.assertEqual(
+                self.faults({key: value}),
+                [
+                    f"{key} (in {self.file}): {json.dumps(value)} is not allowed:"
+                    f" it must be {allowed}"
+                ],
+            )
+
+    def test_wrong_in_environment(self) -> None:
+        """A wrong value of the environment is one line: key, variable, value, what is allowed."""
+        for key, name, text, shown, allowed in WRONG_IN_ENVIRONMENT:
+            self.assertEqual(
+                self.faults({}, {name: text}),
+                [
+                    f"{key} ({name} in the environment): {shown} is not allowed:"
+                    f" it must be {allowed}"
+                ],
+            )
+
+    def test_not_text(self) -> None:
+        """Bytes that are not UTF-8, and half surrogate pairs, are shown escaped and refused."""
+        for key in ("redis.host", "redis.username", "port", "logLevel", "reusePort"):
+            name = {sample.key: sample.environment_name for sample in SAMPLES}[key]
+            for text in (os.fsdecode(b"a\xff"), "\ud800"):
+                for faults in (self.faults({}, {name: text}), self.faults({key: text})):
+                    self.assertEqual(len(faults), 1)
+                    self.assertIn(f"{json.dumps(text)} is not allowed", faults[0])
+        self.assertEqual(len(self.faults({"statsd.globalTags": ["a", "\udcff"]})), 1)
+        self.assertEqual(len(self.faults({}, {"REDIS_PASSWORD": os.fsdecode(b"\xff")})), 1)
+
+
+class SentinelAddressTests(ConfigTestCase):
+    """Where Sentinels are."""
+
+    def test_good(self) -> None:
+        """Names and IP addresses, with a port or without, are understood."""
+        for text, host, port in (
+            ("redis-1", "redis-1", 26379),
+            ("redis-1:26380", "redis-1", 26380),
+            ("redis_1.example.com:1", "redis_1.example.com", 1),
+            ("10.0.0.1", "10.0.0.1", 26379),
+            ("10.0.0.1:65535", "10.0.0.1", 65535),
+            ("[::1]", "::1", 26379),
+            ("[::1]:26380", "::1", 26380),
+            ("[fe80::1:2]:007", "fe80::1:2", 7),
+            ("[::ffff:10.0.0.1]:1", "::ffff:10.0.0.1", 1),
+            ("b\u00fccher.example:1", "b\u00fccher.example", 1),
+        ):
+            for settings in (
+                self.load({"redis.sentinels": [text]}).settings,
+                self.load({}, {"REDIS_SENTINELS": text}).settings,
+            ):
+                (address,) = settings.redis.sentinels
+                self.assertEqual((address.host, address.port, str(address)), (host, port, text))
+
+    def test_bad(self) -> None:
+        """What is no address, wherever it stands in the list, is a fault that shows it."""
+        for text in (
+            "",
+            " ",
+            ":26379",
+            "redis-1:",
+            "redis-1:0",
+            "redis-1:65536",
+            "redis-1:70000",
+            "redis-1:-1",
+            "redis-1:1:2",
+            "redis-1:port",
+            "redis-1:\u0661",
+            "redis-1 :1",
+            " redis-1",
+            "redis-1\n",
+            "redis 1",
+            "user@redis-1:1",
+            ":secret@redis-1",
+            "redis://redis-1:1",
+            "redis-1/0",
+            "::1",
+            "::1:26379",
+            "[::1",
+            "::1]",
+            "[::1]26379",
+            "[]",
+            "[redis-1]:1",
+            "redis-1,redis-2",
+        ):
+            for values in ([text], ["good:1", text]):
+                self.assertEqual(
+                    self.faults({"redis.sentinels": values}),
+                    [
+                        f"redis.sentinels (in {self.file}): {json.dumps(values)} is not allowed:"
+                        f" it must be {ADDRESSES}"
+                    ],
+                )
+
+
+class SecretTests(ConfigTestCase):
+    """Secrets to sign with."""
+
+    def test_length(self) -> None:
+        """32 bytes are enough, counted in UTF-8, and 31 are not."""
+        for secret in ("x" * 32, "é" * 16, "😀" * 8):
+            self.assertEqual(self.load({"jwtSecret": secret}).settings.jwt_secret, secret)
+            self.assertEqual(self.load({}, {"JWT_SECRET": secret}).settings.jwt_secret, secret)
+        for secret in ("", "x" * 31, "é" * 15 + "x"):
+            self.assertEqual(len(self.faults({"jwtSecret": secret})), 1, secret)
+        self.assertEqual(len(self.faults({}, {"JWT_SECRET": "x" * 31})), 1)
+
+    def test_previous(self) -> None:
+        """The previous secret is none, or as long as the secret must be."""
+        for secret, count in (("", 0), ("x" * 31, 1), ("x" * 32, 0), ("x", 1)):
+            document = {"previousJwtSecret": secret}
+            if count:
+                self.assertEqual(len(self.faults(document)), count, secret)
+            else:
+                self.assertEqual(self.load(document).settings.previous_jwt_secret, secret)
+
+    def test_not_encodable(self) -> None:
+        """A secret with half a surrogate pair cannot sign anything."""
+        self.assertEqual(len(self.faults({"jwtSecret": "\ud800" * 40})), 1)
+
+
+class OriginTests(SynchronousTestCase):
+    """Origins and their parts."""
+
+    def test_parts(self) -> None:
+        """The port of the scheme is added, and names are compared in lower case."""
+        for origin, parts in (
+            ("https://BI.example.com", ("https", "bi.example.com", 443)),
+            ("http://bi.example.com.:8088", ("http", "bi.example.com", 8088)),
+            ("http://[::1]", ("http", "[::1]", 80)),
+            ("app://x", ("app", "x", 0)),
+        ):
+            self.assertEqual(origin_parts(origin), OriginParts(*parts))
+        for text in ("", "null", "bi.example.com", "https://bi.example.com/", "https://a:65536"):
+            self.assertIsNone(origin_parts(text), text)
+
+    def test_root(self) -> None:
+        """An absolute host name is the same as the usual one."""
+        self.assertEqual(host_without_root("a.example."), "a.example")
+        self.assertEqual(host_without_root("a.example"), "a.example")

@@ -1,0 +1,40 @@
+"""The table of settings at the top of the report."""
+
+import json
+from pathlib import Path
+
+from gaq_twisted.config.load import load
+from gaq_twisted.tools.check.settings import settings_table
+from tests.support.samples import SECRET
+from tests.tools.check.case import PASSWORD, DiscreetTestCase, loaded
+
+
+class SettingsTableTests(DiscreetTestCase):
+    """The list of settings."""
+
+    def test_order_and_sources(self) -> None:
+        """What was set comes first, with where it was set; the rest is there too."""
+        file = Path(self.mktemp())
+        file.write_text(json.dumps({"redis": {"db": 2}, "logLevel": "info"}))
+        lines = list(settings_table(load(file, {"JWT_SECRET": SECRET, "PORT": "81"})))
+        divided = lines.index("As by default:")
+        self.assertEqual(lines[0], "Set:")
+        self.assertEqual(
+            [line.split() for line in lines[1:divided]],
+            [
+                ["port", "81", "PORT", "in", "the", "environment"],
+                ["logLevel", '"info"', "in", str(file)],
+                ["redis.db", "2", "in", str(file)],
+                ["jwtSecret", "set", "JWT_SECRET", "in", "the", "environment"],
+            ],
+        )
+        self.assertIn(["redis.port", "6379"], [line.split() for line in lines[divided:]])
+        self.assertEqual(len(lines) - 2, len(loaded().sources))
+
+    def test_secrets(self) -> None:
+        """Secrets are only shown as set or empty."""
+        text = "\n".join(settings_table(loaded(REDIS_PASSWORD=PASSWORD)))
+        self.assert_discreet(text)
+        rows = {row[0]: row[1] for line in text.splitlines() if len(row := line.split()) > 1}
+        self.assertEqual(rows["redis.password"], "set")
+        self.assertEqual(rows["redis.sentinelPassword"], "empty")
