@@ -144,16 +144,7 @@ def make_server(
     replays = Replays(streams, reactor, retry_delay, at_a_time=_READINGS_AT_A_TIME)
     tail = Tail(settings.tail_max_events, settings.tail_max_bytes)
     hub = Hub(tail, replays, metrics, reactor.seconds, settings)
-    firehose = Firehose(
-        streams,
-        hub,
-        metrics,
-        reactor,
-        retry_delay,
-        give_up,
-        recent_count=settings.tail_max_events,
-        recent_bytes=settings.tail_max_bytes,
-    )
+    firehose = Firehose(streams, hub, metrics, reactor, retry_delay, give_up)
     lookout = ReadinessProbe(
         firehose,
         settings.redis_stream_read_block_ms / 1000 + ANSWER_SECONDS + _MORE_PATIENCE_SECONDS,

@@ -29,7 +29,7 @@ from gaq_twisted.core.metrics import (
     Metrics,
 )
 from gaq_twisted.core.throttle import Throttle
-from gaq_twisted.streams.events import Event, LastId, StreamId
+from gaq_twisted.streams.events import Event, LastId, StreamId, Wanted
 from gaq_twisted.streams.missed import SKEW_MS, Gap, History, Missed, Reading
 from gaq_twisted.streams.tail import Tail
 
@@ -295,6 +295,11 @@ class Hub:
         return Swept(len(closed), len(empty))
 
     # What the source of events tells (EventSink)
+
+    @property
+    def wanted(self) -> Wanted:
+        """As much as the tail can hold."""
+        return Wanted(self._tail.max_events, self._tail.max_bytes)
 
     def start(self, recent: Sequence[Event], *, whole_from: bytes) -> None:
         """Fill the tail and answer the sockets that waited for it."""

@@ -19,13 +19,13 @@ from typing import Any, NamedTuple
 import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from twisted.internet import reactor
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from gaq_twisted.config.load import Loaded, load
 from gaq_twisted.config.settings import Redis
 from gaq_twisted.config.types import OriginPattern
 from gaq_twisted.redis.server import RedisServer
+from gaq_twisted.streams.commands import stream_usage
 from gaq_twisted.tools.check.command import RedisCheck
 from gaq_twisted.tools.check.verdicts import (
     Finding,
@@ -37,6 +37,7 @@ from gaq_twisted.tools.check.verdicts import (
     judge_origin,
     settings_table,
 )
+from tests.live.test_connection import REACTOR
 from tests.live.test_sentinel import MASTER, Sentinels
 from tests.support.processes import (
     DEADLINE_SECONDS,
@@ -764,7 +765,8 @@ class ClockTests(TestCase):
             (30.0, Mark.WARN, "behind this machine's"),
         ):
             clock = partial(_time, ahead_seconds)
-            check = RedisCheck(where, RedisServer(where, reactor).connection(), clock)
+            server = RedisServer(where.redis, REACTOR, stream_usage(where.redis_stream_prefix))
+            check = RedisCheck(where, server.connection(), clock)
             found = [one async for one in check.findings(None) if one.topic == "clock"]
             self.assertEqual([one.mark for one in found], [mark])
             self.assertIn(words, found[0].text)

@@ -4,7 +4,7 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
@@ -16,25 +16,21 @@ from twisted.trial.unittest import TestCase
 
 from gaq_twisted.config.settings import Redis
 from gaq_twisted.config.types import Secret
-from gaq_twisted.redis.connection import (
-    Connection,
-    Credentials,
-    RedisError,
-    RedisRefused,
-    ServerAddress,
-)
-from gaq_twisted.redis.server import RedisServer
+from gaq_twisted.redis.connection import Connection, Credentials, ServerAddress
+from gaq_twisted.redis.errors import RedisError, RedisRefused
+from gaq_twisted.redis.remedies import Remedies
+from gaq_twisted.redis.server import IClientReactor, RedisServer
+from gaq_twisted.streams.commands import stream_usage
 from tests.support.processes import DEADLINE_SECONDS, PREFIX, RedisProcess
-from tests.support.samples import settings
 
+REACTOR = cast(IClientReactor, reactor)
+USAGE = stream_usage(PREFIX)
+REMEDIES = Remedies("redis", "default", "password", USAGE)
 NOBODY = Credentials(
     username="default",
     password="",
     db=0,
     must_be_master=False,
-    acl_rule="",
-    password_key="",
-    without_command="",
 )
 
 
@@ -43,9 +39,9 @@ class ReachingTestCase(TestCase):
 
     timeout = 3 * DEADLINE_SECONDS
 
-    def connection(self, redis: Redis, **values: Any) -> Connection:
+    def connection(self, redis: Redis) -> Connection:
         """Return a connection as those settings want it, which the test closes."""
-        made = RedisServer(settings(redis=redis, **values), reactor).connection()
+        made = RedisServer(redis, REACTOR, USAGE).connection()
         self.addCleanup(made.close)
         return made
 
@@ -254,7 +250,7 @@ class DeadlineTests(ConnectionTestCase):
                 self.addCleanup(one.close)
                 one.setblocking(False)
                 one.connect_ex(("127.0.0.1", port))
-            connection = Connection(at(port), NOBODY, reactor, connect_seconds=0.2)
+            connection = Connection(at(port), NOBODY, REMEDIES, reactor, connect_seconds=0.2)
             self.assertEqual(
                 await self.failure_of(connection.ask("PING")),
                 f"cannot connect to port {port} within 0.2 s",
@@ -264,7 +260,7 @@ class DeadlineTests(ConnectionTestCase):
         """A server that accepts but leaves the password unanswered is given up in time."""
         listener = Listener(self)
         clock = Clock()
-        connection = Connection(at(listener.port), NOBODY._replace(password="x"), clock)
+        connection = Connection(at(listener.port), NOBODY._replace(password="x"), REMEDIES, clock)
         asked = Deferred.fromCoroutine(connection.ask("PING"))
         await self.eventually(lambda: b"AUTH" in listener.received)
         clock.advance(4.9)
@@ -315,7 +311,7 @@ class CancelTests(ConnectionTestCase):
     async def test_at_login(self) -> None:
         """A connection on which nobody is logged in yet is not left behind."""
         listener = Listener(self)
-        connection = Connection(at(listener.port), NOBODY._replace(password="x"), reactor)
+        connection = Connection(at(listener.port), NOBODY._replace(password="x"), REMEDIES, reactor)
         asked = Deferred.fromCoroutine(connection.ask("PING"))
         await self.eventually(lambda: b"AUTH" in listener.received)
         await self.assert_cancelled(asked)
@@ -348,7 +344,7 @@ class CloseTests(ConnectionTestCase):
         """A connection that is just being made is closed as well, and whoever waits is told."""
         listener = Listener(self)
         clock = Clock()
-        connection = Connection(at(listener.port), NOBODY._replace(password="x"), clock)
+        connection = Connection(at(listener.port), NOBODY._replace(password="x"), REMEDIES, clock)
         asked = Deferred.fromCoroutine(connection.ask("PING"))
         # Where closing does not help, the deadline shall end it.
         self.addCleanup(clock.advance, DEADLINE_SECONDS)
@@ -374,7 +370,7 @@ class MovingTests(ReachingTestCase):
         self.current = 0
         self.is_known = True
         self.lookups = 0
-        self.moving = Connection(self.locate, NOBODY, self.clock)
+        self.moving = Connection(self.locate, NOBODY, REMEDIES, self.clock)
         self.addCleanup(self.moving.close)
 
     async def locate(self) -> ServerAddress:
@@ -441,7 +437,7 @@ class MovingTests(ReachingTestCase):
             self.lookups += 1
             return await (at(self.ports[0])() if self.lookups == 1 else answer)
 
-        connection = Connection(slowly, NOBODY, self.clock)
+        connection = Connection(slowly, NOBODY, REMEDIES, self.clock)
         self.addCleanup(connection.close)
         await connection.ask("PING")
         self.clock.advance(4)

@@ -14,10 +14,10 @@ from twisted.internet.task import deferLater
 
 from gaq_twisted.config.settings import Redis
 from gaq_twisted.config.types import Secret
-from gaq_twisted.redis.connection import RedisError, RedisRefused, RedisTooOld
-from gaq_twisted.streams.commands import BEGINNING, Entry, Streams
-from gaq_twisted.streams.events import StreamId
-from tests.live.test_connection import ReachingTestCase
+from gaq_twisted.redis.errors import RedisError, RedisRefused, RedisTooOld
+from gaq_twisted.streams.commands import Streams
+from gaq_twisted.streams.events import BEGINNING, Entry, StreamId
+from tests.live.test_connection import REACTOR, ReachingTestCase
 from tests.support.processes import PREFIX, RedisProcess, free_port, wait_until
 from tests.support.samples import settings
 
@@ -30,7 +30,7 @@ class EndpointTestCase(ReachingTestCase):
 
     def streams(self, redis: Redis, **values: Any) -> Streams:
         """Return streams there, which the test closes."""
-        made = Streams(settings(redis=redis, **values), reactor)
+        made = Streams(settings(redis=redis, **values), REACTOR)
         self.addCleanup(made.stopService)
         return made
 

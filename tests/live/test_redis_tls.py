@@ -32,9 +32,8 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from gaq_twisted.config.settings import Redis
 from gaq_twisted.config.types import ConfigError
 from gaq_twisted.redis.server import RedisServer
-from tests.live.test_connection import Listener, ReachingTestCase
+from tests.live.test_connection import REACTOR, USAGE, Listener, ReachingTestCase
 from tests.support.processes import DEADLINE_SECONDS, RedisProcess, Server, environment
-from tests.support.samples import settings
 
 PAST = datetime.datetime(2020, 1, 1)
 
@@ -369,9 +368,7 @@ class FileTests(SynchronousTestCase):
     def fault(self, **values: Any) -> str:
         """Return the one fault of such settings, which is a line."""
         redis = Redis(ssl=True, **values)
-        error: ConfigError = self.assertRaises(
-            ConfigError, RedisServer, settings(redis=redis), reactor
-        )
+        error: ConfigError = self.assertRaises(ConfigError, RedisServer, redis, REACTOR, USAGE)
         self.assertEqual(len(error.faults), 1, error.faults)
         self.assertEqual(len(error.faults[0].splitlines()), 1, error.faults)
         return error.faults[0]
@@ -394,7 +391,7 @@ class FileTests(SynchronousTestCase):
                 ssl_certfile=self.certificate,
                 ssl_keyfile=file,
             )
-            RedisServer(settings(redis=redis), reactor)
+            RedisServer(redis, REACTOR, USAGE)
 
     def test_cannot_be_read(self) -> None:
         """A file that is missing, or is a directory, is named with its key and the reason."""
@@ -466,7 +463,7 @@ class FileTests(SynchronousTestCase):
     def test_sentinel(self) -> None:
         """The files are read as well where only the Sentinels speak TLS."""
         redis = Redis(sentinel_ssl=True, ssl_ca_certs="missing")
-        self.assertRaises(ConfigError, RedisServer, settings(redis=redis), reactor)
+        self.assertRaises(ConfigError, RedisServer, redis, REACTOR, USAGE)
 
     def keys_with_passphrase(self) -> Iterator[str]:
         """Yield files with the key, encrypted in each way there is."""

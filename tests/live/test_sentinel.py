@@ -14,14 +14,13 @@ import trustme
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from redis.sentinel import Sentinel as SentinelClient
-from twisted.internet import reactor
 from twisted.trial.unittest import SynchronousTestCase
 
 from gaq_twisted.config.settings import Redis
 from gaq_twisted.config.types import Secret, SentinelAddress
-from gaq_twisted.redis.connection import RedisRefused
+from gaq_twisted.redis.errors import RedisRefused
 from gaq_twisted.redis.server import RedisServer
-from tests.live.test_connection import Listener, ReachingTestCase
+from tests.live.test_connection import REACTOR, USAGE, Listener, ReachingTestCase
 from tests.live.test_redis_tls import pem_file, tls_front
 from tests.support.processes import (
     PREFIX,
@@ -33,7 +32,7 @@ from tests.support.processes import (
     redis_program,
     wait_until,
 )
-from tests.support.samples import CHANNEL, job_data, settings
+from tests.support.samples import CHANNEL, job_data
 
 MASTER = "mymaster"
 PASSWORD = Secret("open sesame")
@@ -202,7 +201,7 @@ class LocatingTests(ReachingTestCase):
         """Who answered once is asked first from then on."""
         silent = Listener(self)
         (port,) = Sentinels(self, self.redis).ports
-        server = RedisServer(settings(redis=self.behind(silent.port, port)), reactor)
+        server = RedisServer(self.behind(silent.port, port), REACTOR, USAGE)
         asked = []
         for _ in range(2):
             connection = server.connection()

@@ -2,15 +2,15 @@
 
 from typing import Any
 
-from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
 from gaq_twisted.config.settings import Redis
 from gaq_twisted.config.types import Secret
-from gaq_twisted.redis.connection import RedisError, RedisRefused
-from gaq_twisted.streams.commands import BEGINNING, ChannelEntries, Entry, Streams
-from gaq_twisted.streams.events import StreamId
+from gaq_twisted.redis.errors import RedisError, RedisRefused
+from gaq_twisted.streams.commands import Streams
+from gaq_twisted.streams.events import BEGINNING, ChannelEntries, Entry, StreamId
+from tests.live.test_connection import REACTOR
 from tests.support.processes import PREFIX, RedisProcess
 from tests.support.samples import job_data, settings
 
@@ -32,7 +32,7 @@ class StreamsTestCase(TestCase):
     def streams(self, redis: Redis | None = None, **values: Any) -> Streams:
         """Return streams on the Redis, which the test closes."""
         redis = redis or Redis(port=self.redis.port)
-        made = Streams(settings(redis=redis, **values), reactor)
+        made = Streams(settings(redis=redis, **values), REACTOR)
         self.addCleanup(made.stopService)
         return made
 

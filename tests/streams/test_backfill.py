@@ -7,10 +7,9 @@ from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from gaq_twisted.redis.connection import RedisError, RedisRefused
+from gaq_twisted.redis.errors import RedisError, RedisRefused
 from gaq_twisted.streams.backfill import Replays
-from gaq_twisted.streams.commands import Entry
-from gaq_twisted.streams.events import Event, LastId, StreamId
+from gaq_twisted.streams.events import Entry, Event, LastId, StreamId
 from gaq_twisted.streams.missed import Reading
 from tests.support.fakes import FakeStreams
 from tests.support.samples import job_data

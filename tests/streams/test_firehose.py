@@ -9,9 +9,8 @@ from twisted.logger import LogEvent, LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from gaq_twisted.core.metrics import INVALID_EVENT, STREAM_GAP, Metrics
-from gaq_twisted.redis.connection import RedisError, RedisTooOld
-from gaq_twisted.streams.commands import Entry
-from gaq_twisted.streams.events import Event, EventSink
+from gaq_twisted.redis.errors import RedisError, RedisTooOld
+from gaq_twisted.streams.events import Entry, Event, EventSink, Wanted
 from gaq_twisted.streams.firehose import Firehose
 from tests.support.fakes import LOST, FakeStreams, counted
 from tests.support.samples import job_data
@@ -41,6 +40,11 @@ class RecordingSink(EventSink):
         self.delivered: list[bytes] = []
         self.gaps = 0
         self.refused: tuple[bytes, ...] = ()
+
+    @property
+    def wanted(self) -> Wanted:
+        """A few."""
+        return Wanted(RECENT, 1000)
 
     def start(self, recent: Sequence[Event], *, whole_from: bytes) -> None:
         """Keep the ids."""
@@ -77,8 +81,6 @@ class FirehoseTestCase(SynchronousTestCase):
             self.clock,
             lambda tries: 2.0**tries,
             self.give_up,
-            recent_count=RECENT,
-            recent_bytes=1000,
         )
         self.firehose.startService()
 
@@ -450,14 +452,7 @@ class LostDataTests(FirehoseTestCase):
         """A stream that was empty at the start has not begun anew when it has entries."""
         streams = self.streams = FakeStreams()
         Firehose(
-            streams,
-            self.sink,
-            self.metrics,
-            self.clock,
-            lambda tries: 1.0,
-            self.give_up,
-            recent_count=RECENT,
-            recent_bytes=1000,
+            streams, self.sink, self.metrics, self.clock, lambda tries: 1.0, self.give_up
         ).startService()
         self.answer()
         self.answer(entry(1))

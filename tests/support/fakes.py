@@ -8,8 +8,7 @@ from twisted.internet.defer import Deferred
 from gaq_twisted.core.hub import Socket
 from gaq_twisted.core.metrics import ALL, Kind, Metric, Metrics
 from gaq_twisted.streams.backfill import ChannelStreams
-from gaq_twisted.streams.commands import ChannelEntries, Entry
-from gaq_twisted.streams.events import StreamId
+from gaq_twisted.streams.events import ChannelEntries, Entry, StreamId
 from gaq_twisted.streams.firehose import GlobalStream
 from gaq_twisted.streams.missed import History, Reading
 

@@ -19,9 +19,11 @@ from gaq_twisted.config.catalogue import doubts
 from gaq_twisted.config.load import load
 from gaq_twisted.config.settings import Settings
 from gaq_twisted.config.types import ConfigError
-from gaq_twisted.redis.connection import Connection, RedisError, RedisRefused, RedisTooOld
+from gaq_twisted.redis.connection import Connection
+from gaq_twisted.redis.errors import RedisError, RedisRefused, RedisTooOld
 from gaq_twisted.redis.server import RedisServer
 from gaq_twisted.service import make_server
+from gaq_twisted.streams.commands import stream_usage
 from gaq_twisted.streams.events import InvalidEvent, StreamId, parse_event
 from gaq_twisted.tools.check.verdicts import (
     Finding,
@@ -147,7 +149,8 @@ async def _report(
     try:
         # It is not started; but this reads all keys and certificates.
         make_server(settings, reactor)
-        connection = RedisServer(settings, reactor).connection()
+        usage = stream_usage(settings.redis_stream_prefix)
+        connection = RedisServer(settings.redis, reactor, usage).connection()
     except ConfigError as error:
         for fault in error.faults:
             report.add(Finding(Mark.FAIL, "settings", fault))

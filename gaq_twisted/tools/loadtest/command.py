@@ -65,7 +65,7 @@ def _give_up(faults: Sequence[str]) -> NoReturn:
 
 async def _run(options: Any, settings: Any, reactor: Any) -> None:
     # These import parts of Autobahn and txredisapi that want a reactor installed.
-    from gaq_twisted.redis.connection import RedisError
+    from gaq_twisted.redis.errors import RedisError
     from gaq_twisted.tools.loadtest.clients import CannotConnect, Target
     from gaq_twisted.tools.loadtest.runner import CannotPublish, LoadTest, Plan
 
