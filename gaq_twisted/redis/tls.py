@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 from OpenSSL import SSL, crypto
 from service_identity.hazmat import DNS_ID, IPAddress_ID, verify_service_identity
@@ -16,6 +16,7 @@ from twisted.internet.ssl import (
     platformTrust,
     trustRootFromCertificates,
 )
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -82,6 +83,12 @@ class WrongHostName(Exception):
         super().__init__("its certificate is not for this host name")
 
 
+class _KeepsReason(Protocol):
+    """A protocol that keeps the reason why its connection was lost."""
+
+    lost: Failure | None
+
+
 @implementer(IOpenSSLClientConnectionCreator)
 class _Creator:
     """Makes TLS connections to a host, and asks for its certificate by name (RFC 6066).
@@ -96,15 +103,18 @@ class _Creator:
         self._validate = validate
         self._is_address = isIPAddress(host) or isIPv6Address(host)
 
-    def clientConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
+    def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         connection = SSL.Connection(self._context, None)
         if not self._is_address:
             connection.set_tlsext_host_name(self._host.encode("idna"))
         if self._validate:
 
-            def verify(_: object, certificate: Any, error: int, depth: int, ok: int) -> bool:
+            def verify(
+                _: object, certificate: crypto.X509, error: int, depth: int, ok: int
+            ) -> bool:
                 if ok and depth == 0 and not self._is_for_host(certificate):
-                    tlsProtocol.wrappedProtocol.lost = Failure(WrongHostName())
+                    client = cast(_KeepsReason, tlsProtocol.wrappedProtocol)
+                    client.lost = Failure(WrongHostName())
                     return False
                 return bool(ok)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from math import inf
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -92,7 +92,7 @@ class Firehose(Service):
         self._loop = LoopingCall(self._begin_turn)
         self._loop.clock = clock
         self._turn: Deferred[None] | None = None
-        self._stopped: Deferred[Any] | None = None
+        self._stopped: Deferred[LoopingCall] | None = None
 
     def progress(self) -> Progress:
         """Returns how far the stream has been read."""
@@ -114,7 +114,7 @@ class Firehose(Service):
             )
         )
 
-    def stopService(self) -> "Deferred[Any] | None":
+    def stopService(self) -> "Deferred[LoopingCall] | None":
         """Stops reading, at once even if a read is under way."""
         super().stopService()
         if self._loop.running:

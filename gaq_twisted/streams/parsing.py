@@ -40,7 +40,7 @@ class EntryParser:
             yield
 
     def report_skipped(self) -> None:
-        """Counts and logs the entries that were skipped since the last report."""
+        """Counts the entries skipped since the last report; logs them, but not too often."""
         for reason, count in Counter(reason for _, reason in self._skipped).items():
             self._metrics.increment(INVALID_EVENT, count, reason)
         if self._skipped and self._throttle.admits():
@@ -48,7 +48,7 @@ class EntryParser:
             self._log.warn(
                 "skipped {count} entries that are not events; the first is {id}: {reason}",
                 event="entries_skipped",
-                count=len(self._skipped) + self._throttle.suppressed(),
+                count=len(self._skipped),
                 id=first_id.decode(),
                 reason=reason,
             )

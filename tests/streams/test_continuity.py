@@ -52,6 +52,7 @@ class DueTests(ContinuityTestCase):
 
     def test_time(self) -> None:
         """It is due when the last verification, or the begin, is five seconds ago."""
+        replies: tuple[object, ...]
         for replies in (([], True), ([],)):
             self.clock.advance(CHECK_SECONDS - 0.1)
             self.assertFalse(self.continuity.due())
