@@ -1,8 +1,8 @@
-"""TLS to Redis: whom to trust, who to be, and whose certificate to accept."""
+"""TLS to Redis: trusted CAs, the client's certificate, and the check of the server's one."""
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 from OpenSSL import SSL, crypto
 from service_identity.hazmat import DNS_ID, IPAddress_ID, verify_service_identity
@@ -16,6 +16,7 @@ from twisted.internet.ssl import (
     platformTrust,
     trustRootFromCertificates,
 )
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -26,44 +27,50 @@ _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-
 
 
 class ClientTls:
-    """What every TLS connection to Redis or a Sentinel has in common."""
+    """What all TLS connections to Redis and its Sentinels have in common.
 
-    def __init__(self, settings: Redis) -> None:
-        """Read the files that the settings name.
+    Args:
+        settings: name the files, which are read at once.
+        section: the name of the section of these settings, for messages.
 
-        Raises:
-            ConfigError: if one of them cannot be used.
-        """
+    Raises:
+        ConfigError: if a file cannot be used.
+    """
+
+    def __init__(self, settings: Redis, section: str) -> None:
         self._validate_hostname = settings.validate_hostname
         self._options: dict[str, Any] = {}
         self._trust_root = platformTrust()
         if settings.ssl_ca_certs:
             self._trust_root = trustRootFromCertificates(
-                [Certificate(one) for one in _certificates("sslCaCerts", settings.ssl_ca_certs)]
+                [
+                    Certificate(one)
+                    for one in _certificates(f"{section}.sslCaCerts", settings.ssl_ca_certs)
+                ]
             )
         if settings.ssl_certfile:
-            own, *chain = _certificates("sslCertfile", settings.ssl_certfile)
+            own, *chain = _certificates(f"{section}.sslCertfile", settings.ssl_certfile)
             # One file may hold both, as with Python's ssl module.
-            key_file = settings.ssl_keyfile or settings.ssl_certfile
+            key, key_file = f"{section}.sslKeyfile", settings.ssl_keyfile or settings.ssl_certfile
             self._options = {
                 "certificate": own,
                 "extraCertChain": chain,
-                "privateKey": _private_key("sslKeyfile", key_file),
+                "privateKey": _private_key(key, key_file),
             }
             try:
                 CertificateOptions(**self._options).getContext()
             except SSL.Error:
                 raise ConfigError(
-                    [f"redis.sslKeyfile: {key_file} has not the key of {settings.ssl_certfile}"]
+                    [f"{key}: {key_file} has not the key of {settings.ssl_certfile}"]
                 ) from None
 
     def wrap(self, endpoint: IStreamClientEndpoint, host: str) -> IStreamClientEndpoint:
-        """Return an endpoint that speaks TLS over another one.
+        """Returns an endpoint that uses TLS over another one.
 
         Args:
             endpoint: the other one.
-            host: the name or IP address that the certificate must be for, where
-                that is looked at (RFC 6125, by service-identity).
+            host: the name or IP address that the certificate must be for, unless
+                the settings say not to check it (RFC 6125, by service-identity).
         """
         context = CertificateOptions(trustRoot=self._trust_root, **self._options).getContext()
         return wrapClientTLS(_Creator(context, host, self._validate_hostname), endpoint)
@@ -73,19 +80,21 @@ class WrongHostName(Exception):
     """A certificate is not for the host that was connected to."""
 
     def __init__(self) -> None:
-        """Say so, and what to do."""
-        super().__init__(
-            "its certificate is not for this host name"
-            " (connect by a name that it has, or set redis.validateHostname to false)"
-        )
+        super().__init__("its certificate is not for this host name")
+
+
+class _KeepsReason(Protocol):
+    """A protocol that keeps the reason why its connection was lost."""
+
+    lost: Failure | None
 
 
 @implementer(IOpenSSLClientConnectionCreator)
 class _Creator:
-    """Makes TLS connections to a host, which asks for its certificate by name (RFC 6066).
+    """Makes TLS connections to a host, and asks for its certificate by name (RFC 6066).
 
-    Twisted's own, optionsForClientTLS, accepts a certificate without any name
-    for every host, and has no way to ask for a name without comparing it.
+    Twisted's optionsForClientTLS accepts a certificate without any name for
+    every host, and cannot ask for a name without comparing it.
     """
 
     def __init__(self, context: SSL.Context, host: str, validate: bool) -> None:
@@ -94,15 +103,18 @@ class _Creator:
         self._validate = validate
         self._is_address = isIPAddress(host) or isIPv6Address(host)
 
-    def clientConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
+    def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         connection = SSL.Connection(self._context, None)
         if not self._is_address:
             connection.set_tlsext_host_name(self._host.encode("idna"))
         if self._validate:
 
-            def verify(_: object, certificate: Any, error: int, depth: int, ok: int) -> bool:
+            def verify(
+                _: object, certificate: crypto.X509, error: int, depth: int, ok: int
+            ) -> bool:
                 if ok and depth == 0 and not self._is_for_host(certificate):
-                    tlsProtocol.wrappedProtocol.lost = Failure(WrongHostName())
+                    client = cast(_KeepsReason, tlsProtocol.wrappedProtocol)
+                    client.lost = Failure(WrongHostName())
                     return False
                 return bool(ok)
 
@@ -114,7 +126,7 @@ class _Creator:
         try:
             verify_service_identity(extract_patterns(certificate), [wanted], [])
         except Exception:
-            # Also what service-identity cannot make out, such as a certificate without names.
+            # This includes what service-identity cannot read, such as a certificate without names.
             return False
         return True
 
@@ -122,11 +134,11 @@ class _Creator:
 def _certificates(key: str, file: str) -> list[crypto.X509]:
     blocks = _CERTIFICATE.findall(_content(key, file))
     if not blocks:
-        raise ConfigError([f"redis.{key}: {file} holds no certificate in PEM form"])
+        raise ConfigError([f"{key}: {file} holds no certificate in PEM form"])
     try:
         return [crypto.load_certificate(crypto.FILETYPE_PEM, block) for block in blocks]
     except crypto.Error:
-        raise ConfigError([f"redis.{key}: {file} holds a broken certificate"]) from None
+        raise ConfigError([f"{key}: {file} holds a broken certificate"]) from None
 
 
 def _private_key(key: str, file: str) -> crypto.PKey:
@@ -136,7 +148,7 @@ def _private_key(key: str, file: str) -> crypto.PKey:
         return crypto.load_privatekey(crypto.FILETYPE_PEM, content, b"")
     except (crypto.Error, ValueError):
         raise ConfigError(
-            [f"redis.{key}: {file} holds no private key in PEM form without a passphrase"]
+            [f"{key}: {file} holds no private key in PEM form without a passphrase"]
         ) from None
 
 
@@ -144,4 +156,4 @@ def _content(key: str, file: str) -> bytes:
     try:
         return Path(file).read_bytes()
     except OSError as error:
-        raise ConfigError([f"redis.{key}: cannot read {file}: {error.strerror}"]) from None
+        raise ConfigError([f"{key}: cannot read {file}: {error.strerror}"]) from None

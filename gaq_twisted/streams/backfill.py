@@ -9,9 +9,15 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from gaq_twisted.redis.connection import RedisError, RedisRefused
-from gaq_twisted.streams.commands import ChannelEntries, Entry
-from gaq_twisted.streams.events import Event, InvalidEvent, StreamId, channel_stream_event
+from gaq_twisted.redis.errors import RedisError, RedisRefused
+from gaq_twisted.streams.events import (
+    ChannelEntries,
+    Entry,
+    Event,
+    InvalidEvent,
+    StreamId,
+    channel_stream_event,
+)
 from gaq_twisted.streams.missed import ChannelHistory
 
 

@@ -1,68 +1,66 @@
 """The commands that read the event streams."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-import msgspec
 from twisted.application.service import Service
 
 from gaq_twisted.config.settings import Settings
-from gaq_twisted.redis.connection import ANSWER_SECONDS, Connection, RedisRefused, RedisTooOld
-from gaq_twisted.redis.server import RedisServer
-from gaq_twisted.streams.events import StreamId
+from gaq_twisted.redis.connection import ANSWER_SECONDS, Connection, as_dict
+from gaq_twisted.redis.errors import RedisRefused, RedisTooOld
+from gaq_twisted.redis.remedies import Usage
+from gaq_twisted.redis.server import IClientReactor, RedisServer
+from gaq_twisted.streams.events import BEGINNING, ChannelEntries, Entry, StreamId
+
+READING_COMMANDS = ("+xread", "+xrange", "+xrevrange", "+xinfo")
+"""What a user who only reads the streams needs, as ACL SETUSER takes it."""
 
 _PAGE_ENTRIES = 100
 # Each read costs as much CPU as some 50 events, so a backlog is read in larger pieces.
 _BEHIND_ENTRIES = 1000
-# How many entries Superset leaves in a channel's stream at least, if not told otherwise
+# The least number of entries that Superset leaves in a channel's stream by default
 # (GLOBAL_ASYNC_QUERIES_REDIS_STREAM_LIMIT).
 _UNTRIMMED_ENTRIES = 1000
 
 
-class Entry(msgspec.Struct, frozen=True, gc=False):
-    """An entry of a stream; a Struct, since one is made for each, and a tuple costs four times."""
+def stream_usage(prefix: str, commands: Sequence[str] = READING_COMMANDS) -> Usage:
+    """Returns what a client of the streams needs.
 
-    id: bytes
-    data: bytes | None
-    """The value of the field `data`, or None if it has no such field."""
-
-
-BEGINNING = Entry(b"0-0", None)
-"""Stands for what comes before all entries of a stream."""
-
-
-class ChannelEntries(NamedTuple):
-    """The entries of a channel's stream from some id on."""
-
-    entries: list[Entry]
-    """What Redis holds, oldest first."""
-    trimmed: int | None
-    """How many older entries Redis has trimmed, if those from that id on can be among
-    them; 0 if none of them is; None if that cannot be known."""
+    Args:
+        prefix: what the names of the streams begin with.
+        commands: the commands that it uses, as ACL SETUSER takes them.
+    """
+    return Usage(
+        commands=tuple(commands),
+        patterns=(f"~{prefix}*",),
+        unknown_command="Redis 5.0 or newer is needed, with this command neither renamed"
+        " nor disabled",
+        wrong_type="the key holds something else than a stream: delete it",
+        cluster="this is a Redis Cluster: put a hash tag into redisStreamPrefix,"
+        " and let redis.host be the node that has its slot",
+    )
 
 
 class Streams(Service):
     """The event streams of one Superset; a service, so that its connections are closed.
 
     The global stream is followed on a connection of its own, because a blocking
-    read holds up whatever comes after it.
+    read holds up all commands that come after it.
+
+    Args:
+        settings: the Redis server, the streams' prefix, and count and block time of a read.
+        reactor: connects, and is the source of time.
+
+    Raises:
+        ConfigError: if a file for TLS cannot be used.
     """
 
-    def __init__(self, settings: Settings, reactor: Any) -> None:
-        """Take where the streams are; nothing is connected yet.
-
-        Args:
-            settings: the Redis server, the streams' prefix, and count and block time of a read.
-            reactor: provides IReactorTime and what client endpoints need.
-
-        Raises:
-            ConfigError: if a file for TLS cannot be used.
-        """
-        server = RedisServer(settings, reactor)
+    def __init__(self, settings: Settings, reactor: IClientReactor) -> None:
+        self._prefix = settings.redis_stream_prefix
+        server = RedisServer(settings.redis, reactor, stream_usage(self._prefix))
         self._following = server.connection()
         self._reading = server.connection()
-        self._prefix = settings.redis_stream_prefix
-        self._global = f"{settings.redis_stream_prefix}full"
+        self._global = f"{self._prefix}full"
         self.read_count = settings.redis_stream_read_count
         """How many entries a read that waits for them returns at most."""
         self._behind_count = max(self.read_count, _BEHIND_ENTRIES)
@@ -74,20 +72,20 @@ class Streams(Service):
         return self._following.times_opened
 
     def stopService(self) -> None:
-        """Close the connections; reads under way fail."""
+        """Closes the connections; reads under way fail."""
         super().stopService()
         self._following.close()
         self._reading.close()
 
     async def newest(self, *, count: int, max_bytes: int) -> list[Entry]:
-        """Return the newest entries of the global stream, oldest first.
+        """Returns the newest entries of the global stream, oldest first.
 
         Args:
             count: how many at most.
-            max_bytes: no more pages are read once their data are so large together.
+            max_bytes: reading ends with the page that makes the data this large.
 
         Raises:
-            RedisError: if Redis does not give them.
+            RedisError: if they cannot be read.
         """
         newest_first: list[Entry] = []
         end = "+"
@@ -106,87 +104,88 @@ class Streams(Service):
         return newest_first
 
     async def after(self, last: Entry) -> list[Entry]:
-        """Return the next entries of the global stream; wait for one for at most the block time.
+        """Returns the next entries of the global stream; waits for one up to the block time.
 
         Args:
-            last: the last entry that was read; Redis looks at its id only.
+            last: the last entry that was read; Redis uses only its id.
 
         Raises:
-            RedisError: if Redis does not give them.
+            RedisError: if they cannot be read.
         """
+        limits = ("COUNT", self.read_count, "BLOCK", self._block_ms)
         reply = await self._following.ask(
-            *("XREAD", "COUNT", self.read_count, "BLOCK", self._block_ms),
-            *("STREAMS", self._global, last.id),
+            "XREAD",
+            *limits,
+            "STREAMS",
+            self._global,
+            last.id,
             within_seconds=self._block_ms / 1000 + ANSWER_SECONDS,
         )
         return _entries(reply[0][1]) if reply else []
 
     async def following(self, last: Entry) -> list[Entry] | None:
-        """Return the next entries of the global stream that are there already.
+        """Returns the next entries of the global stream that exist already.
 
-        They can be more than read_count, as whoever asks is behind.
+        They can be more than read_count, because the reader may be behind.
 
         Args:
             last: the last entry that was read.
 
         Returns:
-            The entries, or None if the stream does not hold that last one, so that
-            others between it and the next may be missing.
+            The entries, or None if the stream does not hold the last one, so that
+            entries between it and the next may be missing.
 
         Raises:
-            RedisError: if Redis does not give them.
+            RedisError: if they cannot be read.
         """
+        count = self._behind_count + 1
         entries = _entries(
-            await self._following.ask(
-                *("XRANGE", self._global, last.id, "+", "COUNT", self._behind_count + 1)
-            )
+            await self._following.ask("XRANGE", self._global, last.id, "+", "COUNT", count)
         )
         if last == BEGINNING:
             return entries[: self._behind_count]
         return entries[1:] if entries and entries[0] == last else None
 
     async def holds(self, entry: Entry) -> bool:
-        """Return whether the global stream holds that entry.
+        """Returns whether the global stream holds an entry.
 
         Raises:
-            RedisError: if Redis does not tell.
+            RedisError: if it cannot be read.
         """
         return entry in _entries(
             await self._following.ask("XRANGE", self._global, entry.id, entry.id)
         )
 
     async def up_to(self, last: StreamId) -> list[Entry]:
-        """Return a page of the global stream's entries, newest first.
+        """Returns a page of the global stream's entries, newest first.
 
         Args:
             last: the greatest id to return.
 
         Raises:
-            RedisError: if Redis does not give them.
+            RedisError: if they cannot be read.
         """
         return _entries(
-            await self._following.ask(
-                *("XREVRANGE", self._global, last, "-", "COUNT", _PAGE_ENTRIES)
-            )
+            await self._following.ask("XREVRANGE", self._global, last, "-", "COUNT", _PAGE_ENTRIES)
         )
 
     async def is_untrimmed(self) -> bool:
-        """Return whether it is certain that the global stream has all entries since its first.
+        """Returns whether it is certain that the global stream has all entries since its first.
 
         Raises:
-            RedisError: if Redis does not tell, or there is no such stream.
+            RedisError: if it cannot be read, or does not exist.
         """
         return await _trimmed(self._following, self._global) == 0
 
     async def of_channel(self, channel: str, start: StreamId) -> ChannelEntries:
-        """Return the entries of a channel's stream.
+        """Returns the entries of a channel's stream.
 
         Args:
             channel: the channel's id.
             start: the first id to return.
 
         Raises:
-            RedisError: if Redis does not give them.
+            RedisError: if they cannot be read.
         """
         key = f"{self._prefix}{channel}"
         entries: list[Entry] = []
@@ -202,20 +201,20 @@ class Streams(Service):
         return ChannelEntries(entries, await _trimmed(self._reading, key))
 
     async def _holds_older(self, key: str, start: StreamId) -> bool:
-        # Trimming removes the oldest first: what is left proves that all after it was left.
+        # Trimming removes the oldest entries first: if an older one is left, so are all later ones.
         if start == StreamId(0, 0):
             return False
         return bool(await self._reading.ask("XREVRANGE", key, start.before(), "-", "COUNT", 1))
 
 
 async def _trimmed(connection: Connection, key: str) -> int | None:
-    """Return how many entries were trimmed from a stream that exists, or None if unknown."""
+    """Returns how many entries were trimmed from a stream that exists, or None if unknown."""
     try:
         reply = await connection.ask("XINFO", "STREAM", key)
     except (RedisRefused, RedisTooOld):
-        # All else works without this command.
+        # Everything else works without this command.
         return None
-    facts = as_mapping(reply)
+    facts = as_dict(reply)
     if b"entries-added" in facts:
         return int(facts[b"entries-added"] - facts[b"length"])
     # Redis before 7.0 does not count them.
@@ -224,16 +223,7 @@ async def _trimmed(connection: Connection, key: str) -> int | None:
 
 def _entries(reply: Sequence[Any]) -> list[Entry]:
     return [
-        # Nearly always the one field that there is.
-        Entry(entry_id, fields[1] if fields[0] == b"data" else _data(fields))
+        # Nearly always it is the only field.
+        Entry(entry_id, fields[1] if fields[0] == b"data" else as_dict(fields).get(b"data"))
         for entry_id, fields in reply
     ]
-
-
-def _data(fields: Sequence[bytes]) -> bytes | None:
-    return as_mapping(fields).get(b"data")
-
-
-def as_mapping(reply: Sequence[Any]) -> dict[bytes, Any]:
-    """Returns a reply of names and values in turn as a mapping."""
-    return dict(zip(reply[::2], reply[1::2], strict=True))

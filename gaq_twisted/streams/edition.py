@@ -70,8 +70,6 @@ class StreamsEdition:
             reactor,
             retry_delay,
             give_up,
-            recent_count=settings.tail_max_events,
-            recent_bytes=settings.tail_max_bytes,
         )
         self._patience_seconds = (
             settings.redis_stream_read_block_ms / 1000 + ANSWER_SECONDS + _PATIENCE_SECONDS

@@ -1,8 +1,8 @@
-"""Stream ids, and stream entries turned into events and WebSocket frames.
+"""Stream ids and entries, and entries turned into events and WebSocket frames.
 
-Two streams carry each event, and their ids differ.  An event is known by its
-data, which is the same text in both.  The ids that clients hand back as
-`last_id` are told apart by their spelling:
+Two streams carry each event, and their ids differ.  An event is identified by
+its data, which is the same text in both.  The spelling of an id that a client
+returns as `last_id` shows which stream it is from:
 
     1795406438721-3     an id of the global stream (or one that some other
                         server handed out)
@@ -15,6 +15,7 @@ server, so clients can move freely between all of them.
 import json
 import re
 from collections.abc import Iterator, Sequence
+from enum import StrEnum
 from typing import NamedTuple, NoReturn, Protocol
 
 import msgspec
@@ -22,7 +23,7 @@ import msgspec
 _LAST_ID = re.compile(r"([0-9]{1,20})-(0?[0-9]{1,20})")
 _UINT64_MAX = 2**64 - 1
 
-# How much longer the data are with an id in them: by `"id":"",`.
+# How many bytes `"id":"",` adds to the data, without the id.
 _SPLICED_BYTES = 8
 
 
@@ -34,18 +35,18 @@ class StreamId(NamedTuple):
 
     @classmethod
     def parse(cls, text: bytes) -> "StreamId":
-        """Return the id that Redis wrote as `<ms>-<seq>`."""
+        """Returns the id that Redis wrote as `<ms>-<seq>`."""
         ms, _, seq = text.partition(b"-")
         return cls(int(ms), int(seq))
 
     def before(self) -> "StreamId":
-        """Return the greatest id below this one, which must not be 0-0."""
+        """Returns the greatest id below this one, which must not be 0-0."""
         if self.seq:
             return StreamId(self.ms, self.seq - 1)
         return StreamId(self.ms - 1, _UINT64_MAX)
 
     def after(self) -> "StreamId":
-        """Return the least id above this one."""
+        """Returns the least id above this one."""
         if self.seq < _UINT64_MAX:
             return StreamId(self.ms, self.seq + 1)
         return StreamId(self.ms + 1, 0)
@@ -58,15 +59,15 @@ class StreamId(NamedTuple):
 
 
 class LastId(NamedTuple):
-    """The id of the last event that a client received, as the client said it."""
+    """The id of the last event that a client received, as the client gave it."""
 
     id: StreamId
     of_channel_stream: bool
-    """True when this server wrote the id for an entry of a channel stream."""
+    """Whether this server wrote the id, for an entry of a channel stream."""
 
     @classmethod
     def parse(cls, text: str) -> "LastId | None":
-        """Return the id, or None unless text is `<ms>-<seq>`, both unsigned 64-bit numbers."""
+        """Returns the id, or None unless text is `<ms>-<seq>`, both unsigned 64-bit numbers."""
         match = _LAST_ID.fullmatch(text)
         if match is None:
             return None
@@ -80,8 +81,30 @@ class LastId(NamedTuple):
         return _spelt_for_channel_stream(text) if self.of_channel_stream else text
 
 
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """An entry of a stream; a Struct, because many are made, and a tuple costs four times."""
+
+    id: bytes
+    data: bytes | None
+    """The value of the field `data`, or None if it has no such field."""
+
+
+BEGINNING = Entry(b"0-0", None)
+"""Stands for the position before all entries of a stream."""
+
+
+class ChannelEntries(NamedTuple):
+    """The entries of a channel's stream from some id on."""
+
+    entries: list[Entry]
+    """What Redis holds, oldest first."""
+    trimmed: int | None
+    """How many older entries Redis has trimmed, if those from that id on can be among
+    them; 0 if none of them is; None if that cannot be known."""
+
+
 class Event(msgspec.Struct, frozen=True, gc=False, eq=False):
-    """One step of one background job, as a stream entry told it."""
+    """One step of one background job, from a stream entry."""
 
     id: bytes
     """The id to show to clients, ASCII."""
@@ -90,15 +113,15 @@ class Event(msgspec.Struct, frozen=True, gc=False, eq=False):
     """A JSON object, UTF-8, without white space around it; the same bytes in both streams."""
 
     def stream_id(self) -> StreamId:
-        """Return the id as numbers."""
+        """Returns the id as numbers."""
         return StreamId.parse(self.id)
 
     def with_id(self, shown: bytes) -> "Event":
-        """Return the same event under another id."""
+        """Returns the same event with another id."""
         return Event(shown, self.channel, self.data)
 
     def frame(self) -> bytes:
-        """Return the whole WebSocket text frame: the data with its stream id as first key.
+        """Returns the whole WebSocket text frame: the data with its stream id as first key.
 
         RFC 6455 section 5.2: FIN with opcode 1, a length of 7, 16 or 64 bits, no mask.
         The id is spliced into the text, so a key `id` of the data comes later
@@ -113,11 +136,23 @@ class Event(msgspec.Struct, frozen=True, gc=False, eq=False):
         return b'\x81\x7f%b{"id":"%b",%b' % (length.to_bytes(8, "big"), stream_id, data[1:])
 
 
+class Wanted(NamedTuple):
+    """How many of the newest events a sink wants before the first `deliver`."""
+
+    max_events: int
+    max_bytes: int
+    """About how large their data may be together."""
+
+
 class EventSink(Protocol):
-    """Takes events from whatever their source is: a stream or, one day, a subscription."""
+    """Takes the events of the global stream."""
+
+    @property
+    def wanted(self) -> Wanted:
+        """How much to pass to `start`."""
 
     def start(self, recent: Sequence[Event], *, whole_from: bytes) -> None:
-        """Take the events that came before the first `deliver`, oldest first.
+        """Takes the events that came before the first `deliver`, oldest first.
 
         Args:
             recent: the newest events that exist.
@@ -125,28 +160,47 @@ class EventSink(Protocol):
         """
 
     def deliver(self, events: Sequence[Event]) -> Iterator[None]:
-        """Take the next events.
+        """Takes the next events.
 
         Returns:
-            What sends them: a step for each socket. They are taken when this
-            method returns, and all sent when the steps are done; the next ones
-            must wait for that.
+            The steps that send them, one for each socket. The events are taken
+            when this method returns, and sent when all steps are done; only then
+            may the next ones be delivered.
         """
 
     def gap(self) -> int:
-        """Note that events may be missing here; the next ids may be lower than the last.
+        """Notes that events may be missing here; the next ids may be lower than the last.
 
         Returns:
             How many channels have listeners that may miss them.
         """
 
 
+class InvalidReason(StrEnum):
+    """Why a stream entry is not an event; the values are labels of a metric."""
+
+    NO_DATA = "no field data"
+    INVALID_UTF_8 = "invalid UTF-8"
+    NOT_JSON = "not JSON"
+    NESTED_TOO_DEEPLY = "nested too deeply"
+    NO_CHANNEL = "no text channel_id"
+    EMPTY_CHANNEL = "empty channel_id"
+
+
 class InvalidEvent(Exception):
-    """A stream entry is not a good event; its text is a short reason without any of the data."""
+    """A stream entry is not a good event; the text is the reason, without any of the data.
+
+    Args:
+        reason: why it is not.
+    """
+
+    def __init__(self, reason: InvalidReason) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class _ChannelOf(msgspec.Struct):
-    """The one key of an event that this server needs."""
+    """The only key of an event that this server needs."""
 
     channel_id: str
 
@@ -155,39 +209,39 @@ _decode_channel = msgspec.json.Decoder(_ChannelOf).decode
 
 
 def parse_event(entry_id: bytes, data: bytes | None) -> Event:
-    """Return the event that a stream entry carries.
+    """Returns the event that a stream entry carries.
 
-    The data is checked to be what every browser can parse: one JSON object
-    (RFC 8259) in valid UTF-8.
+    The data must be what every browser can parse: one JSON object (RFC 8259)
+    in valid UTF-8.
 
     Args:
-        entry_id: the entry's stream id, as it is to be shown to clients.
+        entry_id: the stream id to show to clients.
         data: the entry's field `data`, or None if it has no such field.
 
     Raises:
-        InvalidEvent: if a browser could not use it.
+        InvalidEvent: if a browser could not parse it.
     """
     if data is None:
-        raise InvalidEvent("no field data")
+        raise InvalidEvent(InvalidReason.NO_DATA)
     try:
         if not data.isascii():
             data.decode()
         channel = _decode_channel(data).channel_id
     except UnicodeDecodeError:
-        raise InvalidEvent("invalid UTF-8") from None
+        raise InvalidEvent(InvalidReason.INVALID_UTF_8) from None
     except msgspec.ValidationError:
-        raise InvalidEvent("no text channel_id") from None
+        raise InvalidEvent(InvalidReason.NO_CHANNEL) from None
     except msgspec.DecodeError:
         channel = _channel_by_the_slow_parser(data)
     except RecursionError:
-        raise InvalidEvent("nested too deeply") from None
+        raise InvalidEvent(InvalidReason.NESTED_TOO_DEEPLY) from None
     if not channel:
-        raise InvalidEvent("empty channel_id")
+        raise InvalidEvent(InvalidReason.EMPTY_CHANNEL)
     return Event(entry_id, channel, data.strip())
 
 
 def channel_stream_event(entry_id: bytes, data: bytes | None) -> Event:
-    """Return the event of a channel stream's entry, its id spelt as one of a channel stream.
+    """Returns the event of a channel stream's entry, its id spelt as one of a channel stream.
 
     Args and Raises: as parse_event, but for entry_id, which is as Redis wrote it.
     """
@@ -199,20 +253,20 @@ def _spelt_for_channel_stream(stream_id: bytes) -> bytes:
 
 
 def _channel_by_the_slow_parser(data: bytes) -> str:
-    # msgspec refuses escaped lone surrogates, which Python's json writes and
-    # browsers read; the standard parser takes them, but also takes NaN, and no int
-    # of very many digits.
+    # msgspec rejects escaped lone surrogates, which Python's json writes and
+    # browsers read. The standard parser accepts them, but also accepts NaN, and
+    # rejects an int of very many digits.
     try:
-        document = json.loads(data.decode(), parse_constant=_refuse_constant, parse_int=float)
+        document = json.loads(data.decode(), parse_constant=_reject_constant, parse_int=float)
     except RecursionError:
-        raise InvalidEvent("nested too deeply") from None
+        raise InvalidEvent(InvalidReason.NESTED_TOO_DEEPLY) from None
     except ValueError:
-        raise InvalidEvent("not JSON") from None
+        raise InvalidEvent(InvalidReason.NOT_JSON) from None
     channel = document.get("channel_id") if isinstance(document, dict) else None
     if not isinstance(channel, str):
-        raise InvalidEvent("no text channel_id")
+        raise InvalidEvent(InvalidReason.NO_CHANNEL)
     return channel
 
 
-def _refuse_constant(name: str) -> NoReturn:
+def _reject_constant(name: str) -> NoReturn:
     raise ValueError(name)

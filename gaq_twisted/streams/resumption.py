@@ -24,7 +24,7 @@ from gaq_twisted.core.metrics import (
 from gaq_twisted.core.socket import Socket
 from gaq_twisted.core.throttle import Throttle
 from gaq_twisted.streams.early import EarlyEvents
-from gaq_twisted.streams.events import Event, LastId, StreamId
+from gaq_twisted.streams.events import Event, LastId, StreamId, Wanted
 from gaq_twisted.streams.missed import (
     SKEW_MS,
     ChannelHistory,
@@ -103,6 +103,11 @@ class Resumption:
         # Clients can cause such lines as often as they connect; metrics count them all.
         self._warnings = Throttle(seconds)
         self._gaps = Throttle(seconds)
+
+    @property
+    def wanted(self) -> Wanted:
+        """As much as the tail can hold."""
+        return Wanted(self._tail.max_events, self._tail.max_bytes)
 
     @property
     def channel_count(self) -> int:

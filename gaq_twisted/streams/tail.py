@@ -5,29 +5,28 @@ from collections.abc import Sequence
 
 from gaq_twisted.streams.events import Event, StreamId
 
-# What an event costs beside its data: the Event, its bytes and str objects, and
-# its places in the deque and in its channel's list.  By tracemalloc on CPython
-# 3.11 that is 223 bytes where channels have many events, and 380 where each
+# The memory of an event without its data: the Event, its bytes and str objects,
+# and its places in the deque and in its channel's list.  By tracemalloc on
+# CPython 3.11 that is 223 bytes if channels have many events, and 380 if each
 # event is the only one of its channel.
 _EVENT_OVERHEAD_BYTES = 380
 
 
 class Tail:
-    """The last events in stream order, bounded in number and bytes, indexed by channel."""
+    """The last events in stream order, bounded in number and bytes, indexed by channel.
+
+    Args:
+        max_events: the most events to keep.
+        max_bytes: about how much memory the events may take.
+    """
 
     def __init__(self, max_events: int, max_bytes: int) -> None:
-        """Make an empty tail.
-
-        Args:
-            max_events: how many events to keep at most.
-            max_bytes: how much memory the events may take at most, about.
-        """
-        self._max_events = max_events
-        self._max_bytes = max_bytes
+        self.max_events = max_events
+        self.max_bytes = max_bytes
         self._bytes = 0
         self._events: deque[Event] = deque()
         self._channels: dict[str, list[Event]] = {}
-        # Events up to these two ids, if there are such ids, may exist without being held.
+        # Events up to these two ids, if they are set, may exist without being held.
         self._missing_until: StreamId | None = None
         self._dropped_until: bytes | None = None
 
@@ -45,7 +44,7 @@ class Tail:
         return self._events[-1].stream_id() if self._events else StreamId(0, 0)
 
     def extend(self, events: Sequence[Event]) -> None:
-        """Add the next events; the oldest go when there is no room."""
+        """Adds the next events; drops the oldest when there is no room."""
         self._events.extend(events)
         channels = self._channels
         added_bytes = 0
@@ -53,15 +52,15 @@ class Tail:
             channels.setdefault(event.channel, []).append(event)
             added_bytes += len(event.data)
         self._bytes += added_bytes + len(events) * _EVENT_OVERHEAD_BYTES
-        while len(self._events) > self._max_events or self._bytes > self._max_bytes:
+        while len(self._events) > self.max_events or self._bytes > self.max_bytes:
             self._drop_oldest()
 
     def mark_incomplete(self, until: StreamId) -> None:
-        """Note that there may be events up to that id which the tail never saw."""
+        """Notes that events up to an id may exist that the tail never saw."""
         self._missing_until = max(self._missing_until or until, until)
 
     def covers(self, ms: int) -> bool:
-        """Return whether every event that was published at or after that time is held.
+        """Returns whether every event published at or after a time is held.
 
         Args:
             ms: milliseconds since 1970 by the clock of Redis.
@@ -71,15 +70,15 @@ class Tail:
         return self._dropped_until is None or StreamId.parse(self._dropped_until).ms < ms
 
     def of_channel(self, channel: str) -> list[Event]:
-        """Return the channel's events, oldest first."""
+        """Returns the channel's events, oldest first."""
         return list(self._channels.get(channel, ()))
 
     def after(self, channel: str, last_id: StreamId) -> list[Event] | None:
-        """Return the channel's events that came after the one with that id.
+        """Returns the channel's events that came after the one with an id.
 
         Returns:
-            The events, oldest first, or None if the channel has no event with
-            that id here.
+            The events, oldest first, or None if no event of the channel with that
+            id is held.
         """
         wanted = bytes(last_id)
         newer: list[Event] = []
@@ -91,7 +90,7 @@ class Tail:
         return None
 
     def since(self, channel: str, ms: int) -> list[Event]:
-        """Return the channel's events that were published at or after that time, oldest first.
+        """Returns the channel's events published at or after a time, oldest first.
 
         Args:
             channel: the channel's id.

@@ -21,6 +21,7 @@ from gaq_twisted.redis.server import RedisServer
 from gaq_twisted.tools.check.command import Questions, Report, check
 from gaq_twisted.tools.check.findings import Mark
 from gaq_twisted.tools.check.redis import RedisCheck
+from tests.live.test_connection import REACTOR
 from tests.live.test_sentinel import MASTER, Sentinels
 from tests.support.processes import (
     DEADLINE_SECONDS,
@@ -32,7 +33,7 @@ from tests.support.processes import (
     free_port,
     wait_until,
 )
-from tests.support.samples import CHANNEL, SECRET, cookie, job_data, settings, token
+from tests.support.samples import CHANNEL, SECRET, cookie, job_data, token
 from tests.tools.check.case import OTHER_SECRET, PASSWORD, DiscreetTestCase
 
 USER = "gaq"
@@ -312,14 +313,15 @@ class ClockTests(TestCase):
     async def test_difference(self) -> None:
         """A difference of seconds is reported, in either direction; a smaller one is fine."""
         redis = RedisProcess(self)
-        where = settings(redis=Redis(port=redis.port))
+        where = Redis(port=redis.port)
         for ahead_seconds, mark, words in (
             (0.0, Mark.OK, "0."),
             (-30.0, Mark.WARN, "30.0"),
             (30.0, Mark.WARN, "behind this machine's"),
         ):
             clock = partial(_time, ahead_seconds)
-            checking = RedisCheck(where.redis, RedisServer(where, reactor).connection(), clock)
+            server = RedisServer(where, REACTOR, stream_usage(PREFIX))
+            checking = RedisCheck(where, server.connection(), clock)
             found = [one async for one in checking.findings() if one.topic == "clock"]
             self.assertEqual([one.mark for one in found], [mark])
             self.assertIn(words, found[0].text)

@@ -1,10 +1,10 @@
-"""A connection to Redis: opened, shared, lost, replaced, given up in time."""
+"""A connection to Redis: opened, shared, lost, replaced, aborted in time."""
 
 import signal
 import socket
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
@@ -16,25 +16,21 @@ from twisted.trial.unittest import TestCase
 
 from gaq_twisted.config.settings import Redis
 from gaq_twisted.config.types import Secret
-from gaq_twisted.redis.connection import (
-    Connection,
-    Credentials,
-    RedisError,
-    RedisRefused,
-    ServerAddress,
-)
-from gaq_twisted.redis.server import RedisServer
+from gaq_twisted.redis.connection import Connection, Credentials, ServerAddress
+from gaq_twisted.redis.errors import RedisError, RedisRefused
+from gaq_twisted.redis.remedies import Remedies
+from gaq_twisted.redis.server import IClientReactor, RedisServer
+from gaq_twisted.streams.commands import stream_usage
 from tests.support.processes import DEADLINE_SECONDS, PREFIX, RedisProcess
-from tests.support.samples import settings
 
+REACTOR = cast(IClientReactor, reactor)
+USAGE = stream_usage(PREFIX)
+REMEDIES = Remedies("redis", "default", "password", USAGE)
 NOBODY = Credentials(
     username="default",
     password="",
     db=0,
     must_be_master=False,
-    acl_rule="",
-    password_key="",
-    without_command="",
 )
 
 
@@ -43,9 +39,9 @@ class ReachingTestCase(TestCase):
 
     timeout = 3 * DEADLINE_SECONDS
 
-    def connection(self, redis: Redis, **values: Any) -> Connection:
-        """Return a connection as those settings want it, which the test closes."""
-        made = RedisServer(settings(redis=redis, **values), reactor).connection()
+    def connection(self, redis: Redis) -> Connection:
+        """Return a connection for those settings, which the test closes."""
+        made = RedisServer(redis, REACTOR, USAGE).connection()
         self.addCleanup(made.close)
         return made
 
@@ -89,10 +85,10 @@ class ConnectionTestCase(ReachingTestCase):
 
 
 class SharingTests(ConnectionTestCase):
-    """One connection for all who ask."""
+    """One connection for all commands."""
 
     async def test_opened_when_needed(self) -> None:
-        """Nothing is connected before the first command, and then it is once."""
+        """The first command opens the connection, once."""
         before = self.client_ids()
         connection = self.to_redis()
         await deferLater(reactor, 0)
@@ -104,10 +100,10 @@ class SharingTests(ConnectionTestCase):
         self.assertEqual(connection.times_opened, 1)
 
     async def test_many_at_once(self) -> None:
-        """Commands that are asked together share one connection, and each gets its own reply."""
+        """Simultaneous commands share one connection, and each gets its own reply."""
         before = self.client_ids()
         connection = self.to_redis()
-        # First while it is being made, then while it is open.
+        # First while it is being opened, then while it is open.
         for count in (2000, 1000):
             numbers = range(count)
             asked = [Deferred.fromCoroutine(connection.ask("ECHO", number)) for number in numbers]
@@ -117,14 +113,14 @@ class SharingTests(ConnectionTestCase):
         self.assertEqual(connection.times_opened, 1)
 
     async def test_bytes(self) -> None:
-        """A reply is the bytes that Redis holds, however many and whatever they look like."""
+        """A reply is the bytes that Redis holds, of any size and content."""
         connection = self.to_redis()
         for value in (b"", b"007", b"1.50", b"\xff\x00\r\n", b"x" * 10_000_000):
             await connection.ask("SET", "key", value)
             self.assertEqual(await connection.ask("GET", "key"), value)
 
     async def test_error_reply(self) -> None:
-        """An error of Redis is told and does not cost the connection."""
+        """An error reply is raised, and the connection stays open."""
         connection = self.to_redis()
         before = await connection.ask("CLIENT", "ID")
         self.redis.client.set(f"{PREFIX}full", "not a stream")
@@ -161,7 +157,7 @@ class LossTests(ConnectionTestCase):
         self.assertEqual(await connection.ask("PING"), b"PONG")
 
     async def test_lost(self) -> None:
-        """Commands under way fail when the connection is lost; the next one connects anew."""
+        """Commands under way fail when the connection is lost; the next one opens another."""
         connection = self.to_redis()
         waiting = [
             Deferred.fromCoroutine(connection.ask("BLPOP", "none", 0, within_seconds=1000))
@@ -179,7 +175,7 @@ class LossTests(ConnectionTestCase):
         self.assertEqual(connection.times_opened, 2)
 
     async def test_lost_while_idle(self) -> None:
-        """A loss that nobody waited to see costs no command."""
+        """A connection that was lost while idle makes no command fail."""
         connection = self.to_redis()
         before = await connection.ask("CLIENT", "ID")
         self.redis.client.client_kill_filter(_id=str(before))
@@ -190,13 +186,13 @@ class LossTests(ConnectionTestCase):
         self.assertEqual(connection.times_opened, 2)
 
     async def test_not_redis(self) -> None:
-        """A server that speaks something else makes an error that names it, and no more."""
+        """A server of another protocol makes one error, which names it."""
         port = Listener(self, answer=b"HTTP/1.1 400 Bad Request\r\n\r\n").port
         self.assertIn(f"Redis at 127.0.0.1:{port}", await self.refusal(Redis(port=port)))
         self.assertEqual(self.flushLoggedErrors(), [])
 
     async def test_refused_connections_are_closed(self) -> None:
-        """A connection that may not be used is not kept."""
+        """A connection whose login fails is not kept."""
         self.redis.client.config_set("requirepass", "open up")
         redis = partial(Redis, port=self.redis.port)
         before = self.client_ids()
@@ -209,10 +205,10 @@ class LossTests(ConnectionTestCase):
 
 
 class DeadlineTests(ConnectionTestCase):
-    """Whatever takes too long."""
+    """Servers that take too long."""
 
     async def test_hung(self) -> None:
-        """A server that does not answer is given up in time, and a new connection is made."""
+        """A connection without a reply is aborted in time, and another is opened."""
         connection = self.to_redis()
         await connection.ask("PING")
         self.redis.signal(signal.SIGSTOP)
@@ -226,7 +222,7 @@ class DeadlineTests(ConnectionTestCase):
         self.assertEqual(connection.times_opened, 2)
 
     async def test_hung_for_all(self) -> None:
-        """When one command is given up, those behind it on the connection fail too."""
+        """When one command times out, those after it on the connection fail too."""
         connection = self.to_redis()
         await connection.ask("PING")
         self.redis.signal(signal.SIGSTOP)
@@ -236,35 +232,35 @@ class DeadlineTests(ConnectionTestCase):
         self.redis.signal(signal.SIGCONT)
 
     async def test_waiting_command(self) -> None:
-        """A command that waits by itself is left the time it was given."""
+        """A blocking command has a deadline of its own."""
         connection = self.to_redis()
         asked = connection.ask("BLPOP", "none", "0.3", within_seconds=DEADLINE_SECONDS)
         self.assertIsNone(await asked)
         self.assertEqual(connection.times_opened, 1)
 
     async def test_vanished(self) -> None:
-        """An address that does not answer at all is given up in time."""
+        """Connecting to an address that does not answer fails in time."""
         with socket.socket() as full:
             full.bind(("127.0.0.1", 0))
             full.listen(0)
             port = full.getsockname()[1]
-            # With its queue full, the system ignores who else wants to connect.
+            # With a full queue the system ignores further connections.
             queued = [socket.socket() for _ in range(4)]
             for one in queued:
                 self.addCleanup(one.close)
                 one.setblocking(False)
                 one.connect_ex(("127.0.0.1", port))
-            connection = Connection(at(port), NOBODY, reactor, connect_seconds=0.2)
+            connection = Connection(at(port), NOBODY, REMEDIES, reactor, connect_seconds=0.2)
             self.assertEqual(
                 await self.failure_of(connection.ask("PING")),
                 f"cannot connect to port {port} within 0.2 s",
             )
 
     async def test_silent_at_login(self) -> None:
-        """A server that accepts but leaves the password unanswered is given up in time."""
+        """A server that accepts the connection, but does not reply to the login, fails in time."""
         listener = Listener(self)
         clock = Clock()
-        connection = Connection(at(listener.port), NOBODY._replace(password="x"), clock)
+        connection = Connection(at(listener.port), NOBODY._replace(password="x"), REMEDIES, clock)
         asked = Deferred.fromCoroutine(connection.ask("PING"))
         await self.eventually(lambda: b"AUTH" in listener.received)
         clock.advance(4.9)
@@ -275,16 +271,16 @@ class DeadlineTests(ConnectionTestCase):
 
 
 class CancelTests(ConnectionTestCase):
-    """Whoever asked does not want to know any more."""
+    """The caller cancels a command."""
 
     async def assert_cancelled(self, asked: "Deferred[Any]") -> None:
-        """Cancel and check that the cancelled one is told so."""
+        """Cancel a command, and check that it fails as cancelled."""
         asked.cancel()
         with self.assertRaises(CancelledError):
             await asked
 
     async def test_command_under_way(self) -> None:
-        """The connection is given up, since its next reply would be for nobody."""
+        """The connection is aborted, because its next reply would be for no command."""
         connection = self.to_redis()
         before = await connection.ask("CLIENT", "ID")
         asked = Deferred.fromCoroutine(connection.ask("BLPOP", "none", 0, within_seconds=1000))
@@ -294,7 +290,7 @@ class CancelTests(ConnectionTestCase):
         self.assertEqual(await connection.ask("ECHO", "new"), b"new")
 
     async def test_connecting(self) -> None:
-        """Who waited for the same connection goes on and makes one."""
+        """A command that waited for the same connection opens one."""
         connection = self.to_redis()
         first = Deferred.fromCoroutine(connection.ask("ECHO", "1"))
         second = Deferred.fromCoroutine(connection.ask("ECHO", "2"))
@@ -303,7 +299,7 @@ class CancelTests(ConnectionTestCase):
         self.assertEqual(connection.times_opened, 1)
 
     async def test_waiting_for_the_connection(self) -> None:
-        """Who waits for a connection that another is making can leave without harm."""
+        """A command can be cancelled while it waits for another one to open the connection."""
         connection = self.to_redis()
         first = Deferred.fromCoroutine(connection.ask("ECHO", "1"))
         second = Deferred.fromCoroutine(connection.ask("ECHO", "2"))
@@ -313,9 +309,9 @@ class CancelTests(ConnectionTestCase):
         self.assertEqual(connection.times_opened, 1)
 
     async def test_at_login(self) -> None:
-        """A connection on which nobody is logged in yet is not left behind."""
+        """A connection is closed if its login is cancelled."""
         listener = Listener(self)
-        connection = Connection(at(listener.port), NOBODY._replace(password="x"), reactor)
+        connection = Connection(at(listener.port), NOBODY._replace(password="x"), REMEDIES, reactor)
         asked = Deferred.fromCoroutine(connection.ask("PING"))
         await self.eventually(lambda: b"AUTH" in listener.received)
         await self.assert_cancelled(asked)
@@ -336,7 +332,7 @@ class CloseTests(ConnectionTestCase):
         await self.eventually(lambda: self.client_ids() == before)
 
     async def test_again(self) -> None:
-        """Closing what is not open is no fault, and who asks afterwards gets a new connection."""
+        """Closing twice does nothing, and a later command opens a new connection."""
         connection = self.to_redis()
         connection.close()
         self.assertEqual(await connection.ask("PING"), b"PONG")
@@ -345,12 +341,12 @@ class CloseTests(ConnectionTestCase):
         self.assertEqual(await connection.ask("PING"), b"PONG")
 
     async def test_at_login(self) -> None:
-        """A connection that is just being made is closed as well, and whoever waits is told."""
+        """A connection that is being opened is closed as well, and the commands fail."""
         listener = Listener(self)
         clock = Clock()
-        connection = Connection(at(listener.port), NOBODY._replace(password="x"), clock)
+        connection = Connection(at(listener.port), NOBODY._replace(password="x"), REMEDIES, clock)
         asked = Deferred.fromCoroutine(connection.ask("PING"))
-        # Where closing does not help, the deadline shall end it.
+        # If closing does not help, the deadline ends it.
         self.addCleanup(clock.advance, DEADLINE_SECONDS)
         failed: list[Failure] = []
         asked.addErrback(failed.append)
@@ -361,10 +357,10 @@ class CloseTests(ConnectionTestCase):
 
 
 class MovingTests(ReachingTestCase):
-    """The server's place changes while the connection lives."""
+    """The server's address changes while the connection is open."""
 
     def setUp(self) -> None:
-        """Start two servers with an answer of their own, and be told to use the first."""
+        """Start two servers with different replies; the first one is the current one."""
         self.ports = []
         for number in range(2):
             redis = RedisProcess(self)
@@ -374,22 +370,22 @@ class MovingTests(ReachingTestCase):
         self.current = 0
         self.is_known = True
         self.lookups = 0
-        self.moving = Connection(self.locate, NOBODY, self.clock)
+        self.moving = Connection(self.locate, NOBODY, REMEDIES, self.clock)
         self.addCleanup(self.moving.close)
 
     async def locate(self) -> ServerAddress:
-        """Say where the current server is, or that nobody knows."""
+        """Return the address of the current server, or fail."""
         self.lookups += 1
         if not self.is_known:
             raise RedisError("nobody knows")
         return await at(self.ports[self.current])()
 
     async def number(self) -> int:
-        """Return the number of the server that answers."""
+        """Return the number of the server that replies."""
         return int(await self.moving.ask("GET", "number"))
 
     async def test_same_place(self) -> None:
-        """Every five seconds it is asked where the server is; if nothing changed, nothing does."""
+        """The address is looked up every five seconds; the same address changes nothing."""
         for _ in range(3):
             for _ in range(3):
                 self.assertEqual(await self.number(), 0)
@@ -400,7 +396,7 @@ class MovingTests(ReachingTestCase):
         self.assertEqual(self.moving.times_opened, 1)
 
     async def test_moved(self) -> None:
-        """Where another server is named, that one is asked from then on."""
+        """After the address has changed, the new server is used."""
         self.assertEqual(await self.number(), 0)
         self.current = 1
         self.assertEqual(await self.number(), 0)
@@ -412,7 +408,7 @@ class MovingTests(ReachingTestCase):
         self.assertEqual(self.moving.times_opened, 2)
 
     async def test_unknown_place(self) -> None:
-        """While nobody can tell, the server that answers is kept."""
+        """While the address cannot be looked up, the server that replies is kept."""
         self.assertEqual(await self.number(), 0)
         self.current, self.is_known = 1, False
         for _ in range(3):
@@ -423,7 +419,7 @@ class MovingTests(ReachingTestCase):
         self.assertEqual(await self.number(), 1)
 
     async def test_commands_at_the_old_place(self) -> None:
-        """Commands under way at the place that is left fail, so that they are asked again."""
+        """Commands under way on the old server fail, so that their callers retry."""
         await self.number()
         waiting = Deferred.fromCoroutine(
             self.moving.ask("BLPOP", "none", 0, within_seconds=DEADLINE_SECONDS)
@@ -434,14 +430,14 @@ class MovingTests(ReachingTestCase):
         self.assertIn("was lost", await self.failure_of(waiting))
 
     async def test_given_up_while_looking(self) -> None:
-        """A connection that fails while its server is looked up is replaced like any other."""
+        """A connection that fails during the lookup is replaced like any other."""
         answer: Deferred[ServerAddress] = Deferred()
 
         async def slowly() -> ServerAddress:
             self.lookups += 1
             return await (at(self.ports[0])() if self.lookups == 1 else answer)
 
-        connection = Connection(slowly, NOBODY, self.clock)
+        connection = Connection(slowly, NOBODY, REMEDIES, self.clock)
         self.addCleanup(connection.close)
         await connection.ask("PING")
         self.clock.advance(4)
@@ -455,7 +451,7 @@ class MovingTests(ReachingTestCase):
 
 
 class Listener:
-    """A server that says the same to everybody, or nothing, and keeps what it is told."""
+    """A server that sends every client the same, or nothing, and keeps what it receives."""
 
     def __init__(self, test: TestCase, *, answer: bytes = b"") -> None:
         """Listen on a free port until the test ends."""
@@ -483,7 +479,7 @@ class Listener:
 
 
 def at(port: int) -> Callable[[], Awaitable[ServerAddress]]:
-    """Return what tells that Redis is on that port of the loopback interface."""
+    """Return a function that locates Redis on that port of the loopback interface."""
 
     async def locate() -> ServerAddress:
         return ServerAddress(f"port {port}", HostnameEndpoint(reactor, "127.0.0.1", port))

@@ -33,7 +33,7 @@ GLOBAL = f"{PREFIX}full"
 OTHER_CHANNEL = "121a0484-17a2-480e-a50b-ed5f95c34312"
 USER, PASSWORD = "gaq", "a password of the tests"
 
-# What the log says.
+# Log events.
 TROUBLE = "cannot follow the global stream, will try until it works: "
 RECOVERED = "following the global stream again"
 CLIENTS_WAIT = "clients wait for their missed events"
@@ -62,7 +62,7 @@ class ChangingRedis(RedisProcess):
         )
 
     def restore(self, directory: Path) -> None:
-        """Replace its data by those in a directory; it must not run."""
+        """Replace its data by those in a directory; it must be stopped."""
         self.lose_data()
         shutil.copytree(
             directory, self.directory, ignore=shutil.ignore_patterns("log"), dirs_exist_ok=True
@@ -74,7 +74,7 @@ class ChangingRedis(RedisProcess):
         return int(stats["total_error_replies"]) + int(stats["rejected_connections"])
 
     def looks(self) -> int:
-        """Return how often it was looked whether it still has an entry."""
+        """Return how often the stream was verified."""
         stats: Any = self.client.info("commandstats")
         return int(stats.get("cmdstat_xrange", {"calls": 0})["calls"])
 
@@ -153,12 +153,12 @@ class FaultTestCase(SynchronousTestCase):
         self.check_told_once(server, reason)
 
     def check_all_get(self, clients: tuple[Tab, ...], job: str) -> None:
-        """Check that a new event is the next that these get."""
+        """Check that a new event is the next one that these clients get."""
         self.redis.publish(job)
         self.assertEqual([client.jobs(1) for client in clients], [[job]] * len(clients))
 
     def check_told_once(self, server: Server, reason: str) -> None:
-        """Check that an outage which is over was logged once for each kind of trouble."""
+        """Check that an outage that is over was logged once for each kind of failure."""
         server.wait_for_text(RECOVERED)
         reasons = [
             line.partition(TROUBLE)[2] for line in server.text().splitlines() if TROUBLE in line
@@ -179,7 +179,7 @@ class FaultTestCase(SynchronousTestCase):
         self.assertNotIn("Traceback", server.text())
 
     def check_calm(self, server: Server, wait: Callable[[], None] | None = None) -> None:
-        """Check that the server hardly uses the processor for a while, or while that waits."""
+        """Check that the server hardly uses the CPU for a while, or during a wait."""
         used, begun = cpu_seconds(server), time.monotonic()
         if wait is not None:
             wait()
@@ -188,10 +188,10 @@ class FaultTestCase(SynchronousTestCase):
 
 
 class AwayTests(FaultTestCase):
-    """Redis gives no answer."""
+    """Redis does not reply."""
 
     def test_absent_at_start(self) -> None:
-        """Whoever comes before Redis does waits, is served, and costs nothing meanwhile."""
+        """Clients that connect before Redis is up wait at no cost, and are served."""
         (last_id,) = self.redis.publish("1")
         self.redis.publish("2")
         self.redis.kill()
@@ -213,7 +213,7 @@ class AwayTests(FaultTestCase):
         self.check_told_once(server, "cannot connect to")
 
     def test_killed(self) -> None:
-        """A Redis that is killed and comes back with its data costs nobody anything."""
+        """A Redis that is killed and restarted with its data costs no client an event."""
         server = self.ready_server()
 
         def end() -> None:
@@ -224,18 +224,18 @@ class AwayTests(FaultTestCase):
             server,
             begin=self.redis.kill,
             reason="cannot connect to",
-            # There is nothing that could count the tries; several take place while it is calm.
+            # The tries cannot be counted; several take place in this time.
             outlast=lambda: None,
             end=end,
         )
         self.assertNotIn(GAP, server.text())
 
     def test_hung(self) -> None:
-        """A Redis that hangs is noticed; when it goes on, so does all else."""
+        """A Redis that hangs is noticed; when it continues, so does the server."""
         server = self.ready_server()
 
         def try_twice() -> None:
-            # The second connection replaces one on which nothing was answered either.
+            # The second connection replaces one without replies as well.
             for _ in range(2):
                 wait_for_new_connection(self.redis.port)
 
@@ -263,7 +263,7 @@ class AwayTests(FaultTestCase):
         self.assertNotIn(GAP, server.text())
 
     def test_slow(self) -> None:
-        """Answers that take a second hold up nobody for longer than that, and fail nothing."""
+        """Replies that take a second delay clients by no more than that, and nothing fails."""
         proxy = Proxy(self, self.redis.port)
         server = self.ready_server(proxy.port)
         self.redis.publish("1", "2")
@@ -285,7 +285,7 @@ class RefusingTests(FaultTestCase):
     """Redis answers with errors."""
 
     def test_password_needed(self) -> None:
-        """NOAUTH is logged with its remedy, and costs nobody anything."""
+        """NOAUTH is logged with its remedy, and costs no client an event."""
         server = self.ready_server()
 
         def want_password() -> None:
@@ -300,7 +300,7 @@ class RefusingTests(FaultTestCase):
         self.assertIn("(set redis.password)", server.text())
 
     def test_wrong_password(self) -> None:
-        """WRONGPASS is logged with its remedy, also before the first answer."""
+        """WRONGPASS is logged with its remedy, also before the first reply."""
         self.redis.client.config_set("requirepass", "another password")
         server = self.server(REDIS_PASSWORD=PASSWORD)
         server.wait_for_text("WRONGPASS")
@@ -329,7 +329,7 @@ class RefusingTests(FaultTestCase):
             with Tab(server.port, last_id="1-1") as returning, Tab(server.port) as new:
                 for client in (returning, new):
                     self.assertEqual(client.jobs(1), ["1"])
-        # It tells every command that was refused, also those that the server does without.
+        # This names every refused command, also those that the server can do without.
         self.assertEqual(self.redis.client.execute_command("ACL", "LOG"), [])
 
     def test_rights_of_another_database(self) -> None:
@@ -345,7 +345,7 @@ class RefusingTests(FaultTestCase):
             self.check_all_get((tab,), "1")
 
     def test_rights_taken_away(self) -> None:
-        """NOPERM after the start costs nobody anything."""
+        """NOPERM after the start costs no client an event."""
         self.make_user("+@all", f"~{PREFIX}*")
         server = self.ready_server(REDIS_USERNAME=USER, REDIS_PASSWORD=PASSWORD)
         self.check_outage(
@@ -357,7 +357,7 @@ class RefusingTests(FaultTestCase):
         )
 
     def test_one_right_taken_away(self) -> None:
-        """NOPERM for one command is logged once too, though the others go on to work."""
+        """NOPERM for one command is logged once too, although the others still work."""
         self.make_user("+@all", f"~{PREFIX}*")
         server = self.ready_server(REDIS_USERNAME=USER, REDIS_PASSWORD=PASSWORD)
         self.check_outage(
@@ -371,7 +371,7 @@ class RefusingTests(FaultTestCase):
     def make_user(self, *rules: str) -> None:
         """Make the server's user, or change it."""
         self.redis.client.execute_command(
-            *("ACL", "SETUSER", USER, "on", f">{PASSWORD}", "resetkeys", *rules)
+            "ACL", "SETUSER", USER, "on", f">{PASSWORD}", "resetkeys", *rules
         )
 
     def grant(self, server: Server) -> str:
@@ -381,7 +381,7 @@ class RefusingTests(FaultTestCase):
         return rule
 
     def test_loading(self) -> None:
-        """A Redis that loads its data is waited for."""
+        """The server waits for a Redis that loads its data."""
         with self.redis.client.pipeline(transaction=False) as pipeline:
             for number in range(30_000):
                 pipeline.set(f"key:{number}", "")
@@ -401,7 +401,7 @@ class RefusingTests(FaultTestCase):
         )
 
     def test_master_down(self) -> None:
-        """A replica that may not answer without its master is waited for."""
+        """The server waits for a replica that may not reply without its master."""
         self.redis.client.config_set("replica-serve-stale-data", "no")
         self.check_outage(
             self.ready_server(),
@@ -411,7 +411,7 @@ class RefusingTests(FaultTestCase):
         )
 
     def test_too_many_clients(self) -> None:
-        """A Redis that has no room for another client is waited for."""
+        """The server waits for a Redis that has no room for another client."""
 
         def fill() -> None:
             # The test itself has the one connection.
@@ -431,7 +431,7 @@ class OldRedisTests(FaultTestCase):
     """Redis lacks a command."""
 
     def test_too_old(self) -> None:
-        """A Redis before 5.0 ends the start, with a reason and a status of its own."""
+        """A Redis before 5.0 makes the start fail, with a reason and an exit code of its own."""
         self.redis.restart("--rename-command", "XREVRANGE", "")
         server = self.server()
         self.assertEqual(server.wait(), os.EX_UNAVAILABLE)
@@ -440,7 +440,7 @@ class OldRedisTests(FaultTestCase):
         self.check_no_failure(server)
 
     def test_login_is_not_known(self) -> None:
-        """A server that does not know AUTH repeats the password in its answer; the log does not."""
+        """A server without AUTH repeats the password in its reply; the log does not."""
         self.redis.restart("--rename-command", "AUTH", "")
         server = Server(self, environment(self.redis.port, REDIS_PASSWORD="hunter2"))
         server.wait()
@@ -477,7 +477,7 @@ class OldRedisTests(FaultTestCase):
         )
 
     def test_without_xinfo(self) -> None:
-        """Without the command that tells what was trimmed, all else works."""
+        """Without the command that shows what was trimmed, everything else works."""
         self.redis.restart("--rename-command", "XINFO", "")
         server = self.ready_server()
         with Tab(server.port, last_id="1-1") as old:
@@ -515,7 +515,7 @@ class LostDataTests(FaultTestCase):
         self.check_told_once(server, "cannot connect to")
 
     def test_emptied(self) -> None:
-        """A stream that vanishes from a Redis that lives is noticed, told once, and followed on."""
+        """A stream that is deleted from a running Redis is reported once, and followed on."""
         redises = [self.redis, ChangingRedis(self), ChangingRedis(self)]
         for redis in redises:
             redis.publish("0")
@@ -531,7 +531,7 @@ class LostDataTests(FaultTestCase):
             data: Any = {"data": job_data(job="2")}
             with redises[2].client.pipeline() as transaction:
                 transaction.flushall()
-                # As if its clock had gone on.
+                # As if its clock had moved on.
                 transaction.xadd(GLOBAL, data, id=str(StreamId.parse(places[2].encode()).after()))
                 transaction.execute()
             self.assertEqual(tabs[2].jobs(1), ["2"])
@@ -543,7 +543,7 @@ class LostDataTests(FaultTestCase):
                 redis.publish("2")
                 self.assertEqual(tab.jobs(1), ["2"])
 
-            # Another look must find nothing to tell.
+            # Another verification must report nothing.
             looks = [redis.looks() for redis in redises]
             for redis, before in zip(redises, looks, strict=True):
                 wait_for_more(redis.looks, before, by=1)
@@ -555,7 +555,7 @@ class LostDataTests(FaultTestCase):
             self.assertNotIn(TROUBLE, server.text())
 
     def test_another_type(self) -> None:
-        """A key that is no stream is told with its remedy, after which all goes on."""
+        """A key that is no stream is logged with its remedy, and reading continues after it."""
         server = self.ready_server()
         with Tab(server.port) as tab:
             self.redis.publish("1")
@@ -575,12 +575,12 @@ class LostDataTests(FaultTestCase):
         self.assertIn("delete it", server.text())
 
     def test_older_backup(self) -> None:
-        """Entries that took the place of others are all told once, whatever their ids."""
+        """Entries that replaced others are all delivered once, whatever their ids."""
         entries = [f"3000-{number}" for number in range(1, 151)]
         self.check_restored([*entries, "4500-0"])
 
     def test_backup_with_later_entries(self) -> None:
-        """Entries on both sides of the last one that was read, and in its place, are all told."""
+        """Entries before, in place of, and after the last one that was read are all delivered."""
         self.check_restored(["3500-0", "5000-0", "6000-0", "7000-0"])
 
     def check_restored(self, new: list[str]) -> None:
@@ -612,10 +612,10 @@ class LostDataTests(FaultTestCase):
         self.assertIn("has lost 5000-0, which had been read; going on after 3000-0", server.text())
 
     def test_ids_that_begin_anew(self) -> None:
-        """Ids that are lower than all before, and then go back once more, are all told."""
+        """Entries whose ids go back below all earlier ones, twice, are all delivered."""
         self.redis.publish_at("8000-0", "0")
         self.redis.publish_at("9000-0", "1")
-        # It begins with the newest entry only.
+        # It starts with the newest entry only.
         server = self.ready_server(TAIL_MAX_EVENTS="1")
         with Tab(server.port) as tab:
             self.redis.kill()
@@ -636,7 +636,7 @@ class LostDataTests(FaultTestCase):
         self.assertEqual(server.text().count(GAP), 2, server.text())
 
     def restore(self, data: Path, change: Callable[[ChangingRedis], object]) -> None:
-        """Give Redis, which does not run, those data after a change."""
+        """Give a stopped Redis those data after a change."""
         other = ChangingRedis(self)
         other.kill()
         other.restore(data)
@@ -646,7 +646,7 @@ class LostDataTests(FaultTestCase):
         self.redis.restore(other.directory)
 
     def test_trimmed_past_the_place(self) -> None:
-        """What is left of a stream that was trimmed during an outage is told, and the gap too."""
+        """The rest of a stream trimmed during an outage is delivered, and the gap is logged."""
         server = self.ready_server()
         with Tab(server.port) as tab:
             self.redis.publish("1")
@@ -669,9 +669,9 @@ class LostDataTests(FaultTestCase):
         self.check_gap_told_once(server)
 
     def test_trimmed_channel(self) -> None:
-        """A client that missed what was trimmed gets the rest, and its loss is told."""
+        """A client that missed trimmed events gets the rest, and its loss is logged."""
         with statsd() as (port, wait_for_count):
-            # Trimmed long before anybody listened.
+            # Trimmed long before any client listened.
             other = f"{PREFIX}{OTHER_CHANNEL}"
             for stream_id in ("1-1", "1-2"):
                 self.redis.client.xadd(other, {"data": job_data(OTHER_CHANNEL)}, id=stream_id)
@@ -685,7 +685,7 @@ class LostDataTests(FaultTestCase):
                 self.redis.publish(*jobs[:50])
                 self.redis.publish("other", channel=OTHER_CHANNEL)
                 self.assertEqual(witness.jobs(1), ["other"])
-                # Nothing was trimmed of the one stream, and of the other nothing that was missed.
+                # One stream is untrimmed, and no missed event was trimmed from the other.
                 with Tab(server.port, last_id=last_id) as tab:
                     self.assertEqual(tab.jobs(51), ["0", *jobs[:50]])
                 with Tab(server.port, channel=OTHER_CHANNEL, last_id=last_id) as tab:
@@ -709,7 +709,7 @@ class LoadTests(FaultTestCase):
     """Much at once."""
 
     def test_backlog_in_one_reply(self) -> None:
-        """Ten thousand events at once arrive in order, and nobody else waits for them."""
+        """Ten thousand events at once arrive in order, and delay no other client."""
         server = self.ready_server(REDIS_STREAM_READ_COUNT="10000")
         jobs = [str(number) for number in range(10_000)]
         with contextlib.ExitStack() as stack:
@@ -746,7 +746,7 @@ class LoadTests(FaultTestCase):
         )
 
     def test_server_killed(self) -> None:
-        """Clients of a server that was killed come back to the next one and lose nothing."""
+        """Clients of a killed server reconnect to the next one and lose nothing."""
         environ = environment(self.redis.port, REDIS_STREAM_READ_BLOCK_MS="200")
         server = Server(self, environ)
         server.wait_until_ready()
@@ -754,7 +754,7 @@ class LoadTests(FaultTestCase):
         with contextlib.ExitStack() as stack:
             tabs = [stack.enter_context(Tab(server.port)) for _ in range(20)]
             self.redis.publish(*"0123456789")
-            # Each has got so far when the server ends.
+            # Each has received this much when the server ends.
             for place, tab in enumerate(tabs):
                 last_ids.append(tab.events(1 + place % 10)[-1]["id"])
             server.stop(signal.SIGKILL)
@@ -781,13 +781,13 @@ def cpu_seconds(server: Server) -> float:
 
 
 def wait_for_more(count: Callable[[], int], before: int | None = None, *, by: int = 2) -> None:
-    """Wait until something has happened some times more than before."""
+    """Wait until a count has grown by that much."""
     start = count() if before is None else before
     wait_until(lambda: count() >= start + by, lambda: f"only {count() - start} times")
 
 
 def wait_for_new_connection(port: int) -> None:
-    """Wait until a connection to that port of the loopback interface is made."""
+    """Wait until a connection to that port of the loopback interface is open."""
     before = connections(port)
     wait_until(lambda: not connections(port) <= before, lambda: "no new connection")
 
@@ -800,7 +800,7 @@ def connections(port: int) -> set[str]:
 
 @contextlib.contextmanager
 def statsd() -> Iterator[tuple[str, Callable[[str], None]]]:
-    """Give the port of a StatsD server, and a function that waits until it is told something."""
+    """Yield the port of a StatsD server, and a function that waits until it receives something."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(("127.0.0.1", 0))
         server.settimeout(DEADLINE_SECONDS)

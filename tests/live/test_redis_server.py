@@ -1,4 +1,4 @@
-"""The ways to reach Redis: TCP, unix socket, users, databases; and what it may answer."""
+"""The ways to reach Redis: TCP, unix socket, users, databases; and its error replies."""
 
 import contextlib
 import socket
@@ -14,10 +14,10 @@ from twisted.internet.task import deferLater
 
 from gaq_twisted.config.settings import Redis
 from gaq_twisted.config.types import Secret
-from gaq_twisted.redis.connection import RedisError, RedisRefused, RedisTooOld
-from gaq_twisted.streams.commands import BEGINNING, Entry, Streams
-from gaq_twisted.streams.events import StreamId
-from tests.live.test_connection import ReachingTestCase
+from gaq_twisted.redis.errors import RedisError, RedisRefused, RedisTooOld
+from gaq_twisted.streams.commands import Streams
+from gaq_twisted.streams.events import BEGINNING, Entry, StreamId
+from tests.live.test_connection import REACTOR, ReachingTestCase
 from tests.support.processes import PREFIX, RedisProcess, free_port, wait_until
 from tests.support.samples import settings
 
@@ -30,12 +30,12 @@ class EndpointTestCase(ReachingTestCase):
 
     def streams(self, redis: Redis, **values: Any) -> Streams:
         """Return streams there, which the test closes."""
-        made = Streams(settings(redis=redis, **values), reactor)
+        made = Streams(settings(redis=redis, **values), REACTOR)
         self.addCleanup(made.stopService)
         return made
 
     async def use_everything(self, redis: Redis, *, prefix: str = PREFIX) -> None:
-        """Do all that this server ever does; the streams `full` and `red` have an entry `1-0`."""
+        """Use every command of the server; the streams `full` and `red` have an entry `1-0`."""
         streams = self.streams(redis, redis_stream_prefix=prefix)
         entry = Entry(b"1-0", b"x")
         self.assertEqual(await streams.newest(count=10, max_bytes=1000), [entry])
@@ -64,7 +64,7 @@ class TcpTests(EndpointTestCase):
             await self.use_everything(Redis(host=host, port=redis.port))
 
     async def test_nobody_listens(self) -> None:
-        """The error names the address as it would be written, and the reason."""
+        """The error names the address in its usual form, and the reason."""
         port = free_port()
         for host, shown in (("127.0.0.1", f"127.0.0.1:{port}"), ("::1", f"[::1]:{port}")):
             refusal = await self.refusal(Redis(host=host, port=port))
@@ -94,7 +94,7 @@ class UnixSocketTests(EndpointTestCase):
         )
 
     async def test_login(self) -> None:
-        """User, password and database matter there as well."""
+        """User, password and database are used as well."""
         redis = RedisProcess(self, "--unixsocket", str(self.path))
         with redis_py.Redis(port=redis.port, db=3) as client:
             fill(client)
@@ -113,7 +113,7 @@ class UnixSocketTests(EndpointTestCase):
         self.assertEqual(await connection.ask("PING"), b"PONG")
 
     async def test_no_socket(self) -> None:
-        """A path that is no socket, or where nobody listens any more, is named as well."""
+        """The error also names a path that is no socket, or a socket without a listener."""
         redis = RedisProcess(self, "--unixsocket", str(self.path))
         redis.kill()
         self.assertTrue(self.path.exists())
@@ -143,7 +143,7 @@ class LoginTests(EndpointTestCase):
         return Redis(port=self.redis.port, **values)
 
     async def test_users(self) -> None:
-        """The default user needs no name, and others are logged in by theirs."""
+        """The default user logs in without a name, others with theirs."""
         for username, password in (("default", PASSWORD), ("superset", Secret("sesame"))):
             connection = self.connection(self.at(username=username, password=password))
             self.assertEqual((await connection.ask("ACL", "WHOAMI")).decode(), username)
@@ -155,13 +155,13 @@ class LoginTests(EndpointTestCase):
         self.assertEqual(await connection.ask("ACL", "WHOAMI"), b"default")
 
     async def test_no_password(self) -> None:
-        """Where a password is missing, the error says which setting is."""
+        """If a password is missing, the error names the setting."""
         refusal = await self.refusal(self.at())
         self.assertIn(f"Redis at 127.0.0.1:{self.redis.port} answered PING with: NOAUTH", refusal)
         self.assertTrue(refusal.endswith("(set redis.password)"), refusal)
 
     async def test_wrong_password(self) -> None:
-        """Where a password is wrong, the error says which settings are, and not the password."""
+        """If a password is wrong, the error names the settings, but not the password."""
         for username in ("default", "superset", "nobody"):
             refusal = await self.refusal(self.at(username=username, password=Secret("hunter2")))
             self.assertIn(
@@ -171,7 +171,7 @@ class LoginTests(EndpointTestCase):
             self.assertNotIn("hunter2", refusal)
 
     async def test_password_for_nothing(self) -> None:
-        """A password for a Redis that wants none is accepted or explained, as Redis likes."""
+        """A password for a Redis without one is accepted, or the error explains it."""
         self.redis.client.execute_command("AUTH", PASSWORD)
         self.redis.client.config_set("requirepass", "")
         self.assertIn("redis.password", await self.refusal(self.at(password=PASSWORD)))
@@ -192,13 +192,13 @@ class LoginTests(EndpointTestCase):
         self.assertEqual(entries, [])
 
     async def test_no_such_database(self) -> None:
-        """A database number that is too high is told with Redis's own words."""
+        """The error for a database number that is too high is that of Redis."""
         refusal = await self.refusal(self.at(password=PASSWORD, db=99))
         self.assertIn("answered SELECT with: ERR", refusal)
 
 
 class RightsTests(EndpointTestCase):
-    """What a user must be allowed."""
+    """The rights that a user needs."""
 
     def setUp(self) -> None:
         """Start a Redis with streams in two databases and under two prefixes."""
@@ -209,10 +209,9 @@ class RightsTests(EndpointTestCase):
                 fill(client, prefix="other:")
 
     def allow(self, *rules: str) -> None:
-        """Make a user who may do that and nothing else."""
-        self.redis.client.execute_command(
-            *("ACL", "SETUSER", "gaq", "reset", "on", f">{PASSWORD}"), *rules
-        )
+        """Create a user with these rights only."""
+        user = ("gaq", "reset", "on", f">{PASSWORD}")
+        self.redis.client.execute_command("ACL", "SETUSER", *user, *rules)
 
     def user(self, db: int) -> Redis:
         """Return the settings of that user."""
@@ -225,8 +224,8 @@ class RightsTests(EndpointTestCase):
             streams = self.streams(self.user(db), redis_stream_prefix=prefix)
             refusal = await self.failure_of(streams.newest(count=1, max_bytes=1000), RedisRefused)
             self.assertIn("NOPERM", refusal)
-            told, _, rule = refusal.rstrip(")").partition("(the user gaq needs ")
-            self.assertIn(f"answered {'SELECT' if db else 'XREVRANGE'} with: ", told)
+            shown, _, rule = refusal.rstrip(")").partition("(the user gaq needs ")
+            self.assertIn(f"answered {'SELECT' if db else 'XREVRANGE'} with: ", shown)
             self.allow(*rule.split())
             await self.use_everything(self.user(db), prefix=prefix)
 
@@ -241,10 +240,10 @@ class RightsTests(EndpointTestCase):
 
 
 class RefusalTests(EndpointTestCase):
-    """What else Redis may answer."""
+    """Other error replies."""
 
     async def test_wrong_type(self) -> None:
-        """A key that is no stream is told, with what to do."""
+        """The error for a key that is no stream has a remedy."""
         redis = RedisProcess(self)
         redis.client.set(f"{PREFIX}full", "not a stream")
         streams = self.streams(Redis(port=redis.port))
@@ -253,7 +252,7 @@ class RefusalTests(EndpointTestCase):
         self.assertIn("delete it", refusal)
 
     async def test_states(self) -> None:
-        """Errors that differ only in what was asked are one state, others are not."""
+        """Errors that differ only in the command are one state, others are not."""
         redis = RedisProcess(self)
         for name in ("full", "red"):
             redis.client.set(f"{PREFIX}{name}", "not a stream")
@@ -273,7 +272,7 @@ class RefusalTests(EndpointTestCase):
         self.assertNotEqual(states[0], states[2])
 
     async def test_unknown_command(self) -> None:
-        """A Redis that lacks a command, because of its age or its configuration, is told apart."""
+        """A Redis without a command, old or configured so, has an error of its own."""
         redis = RedisProcess(self, "--rename-command", "XREAD", "")
         streams = self.streams(Redis(port=redis.port))
         refusal = await self.failure_of(streams.after(BEGINNING), RedisTooOld)
@@ -281,7 +280,7 @@ class RefusalTests(EndpointTestCase):
         self.assertIn("Redis 5.0 or newer is needed", refusal)
 
     async def test_too_many_clients(self) -> None:
-        """A Redis that takes no more connections is told so, and tried with success later."""
+        """The error says that Redis takes no more connections; a later try succeeds."""
         redis = RedisProcess(self)
         redis.client.config_set("maxclients", 1)
         # Redis's error must be read although the connection is closed at the same time.
@@ -296,12 +295,9 @@ class RefusalTests(EndpointTestCase):
         self.assertEqual(await connection.ask("PING"), b"PONG")
 
     async def test_replica_without_master(self) -> None:
-        """A replica that must not serve stale data is told with Redis's own words."""
-        redis = RedisProcess(
-            self,
-            *("--replicaof", "127.0.0.1", str(free_port())),
-            *("--replica-serve-stale-data", "no"),
-        )
+        """The error for a replica that must not serve stale data is that of Redis."""
+        master = ("--replicaof", "127.0.0.1", str(free_port()))
+        redis = RedisProcess(self, *master, "--replica-serve-stale-data", "no")
         streams = self.streams(Redis(port=redis.port))
         self.assertIn("MASTERDOWN", await self.failure_of(streams.after(BEGINNING)))
 
@@ -332,7 +328,7 @@ class ClusterTests(EndpointTestCase):
                 return port
 
     def is_ready(self, node: RedisProcess) -> bool:
-        """Return whether a node knows who has each slot."""
+        """Return whether a node knows the owner of each slot."""
         info: Any = node.client.execute_command("CLUSTER", "INFO")
         return b"cluster_state:ok" in info and b"cluster_slots_ok:%d" % HASH_SLOTS in info
 
@@ -343,7 +339,7 @@ class ClusterTests(EndpointTestCase):
         return (low, high) if slot < HASH_SLOTS // 2 else (high, low)
 
     async def test_wrong_node(self) -> None:
-        """Another node's MOVED is told with what to do about it."""
+        """The error for a MOVED reply of another node has a remedy."""
         owner, other = self.owner(f"{PREFIX}full")
         streams = self.streams(Redis(port=other.port))
         refusal = await self.failure_of(streams.after(BEGINNING))
@@ -352,7 +348,7 @@ class ClusterTests(EndpointTestCase):
         self.assertIn("put a hash tag into redisStreamPrefix", refusal)
 
     async def test_prefix_without_hash_tag(self) -> None:
-        """Without a hash tag some channels are elsewhere, and each of them is told."""
+        """Without a hash tag some channels are on other nodes, and each fails with an error."""
         owner, _ = self.owner(f"{PREFIX}full")
         channel = next(name for name in "abcdefgh" if self.owner(f"{PREFIX}{name}")[0] is not owner)
         streams = self.streams(Redis(port=owner.port))
@@ -374,10 +370,9 @@ class ClusterTests(EndpointTestCase):
                 for channel in channels
             ]
         )
-        owner.client.execute_command(
-            *("ACL", "SETUSER", "gaq", "on", f">{PASSWORD}"),
-            *("+xread", "+xrange", "+xrevrange", "+xinfo", f"~{prefix}*"),
-        )
+        user = ("gaq", "on", f">{PASSWORD}")
+        rules = ("+xread", "+xrange", "+xrevrange", "+xinfo", f"~{prefix}*")
+        owner.client.execute_command("ACL", "SETUSER", *user, *rules)
         await self.use_everything(
             Redis(port=owner.port, username="gaq", password=PASSWORD), prefix=prefix
         )

@@ -1,4 +1,4 @@
-"""TLS to Redis: whom it trusts, who it says it is, and what it says when that fails."""
+"""TLS to Redis: trusted CAs, certificates of both sides, and the errors."""
 
 import datetime
 import fcntl
@@ -32,9 +32,8 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from gaq_twisted.config.settings import Redis
 from gaq_twisted.config.types import ConfigError
 from gaq_twisted.redis.server import RedisServer
-from tests.live.test_connection import Listener, ReachingTestCase
+from tests.live.test_connection import REACTOR, USAGE, Listener, ReachingTestCase
 from tests.support.processes import DEADLINE_SECONDS, RedisProcess, Server, environment
-from tests.support.samples import settings
 
 PAST = datetime.datetime(2020, 1, 1)
 
@@ -127,7 +126,7 @@ class TlsTestCase(ReachingTestCase):
 
 
 class TrustTests(TlsTestCase):
-    """Whose certificates are accepted."""
+    """The CAs whose certificates are accepted."""
 
     def trust(self, file: str) -> None:
         """Let OpenSSL find the system's CAs in that file."""
@@ -147,7 +146,7 @@ class TrustTests(TlsTestCase):
         await self.check(self.over_tls(self.front(), ssl_ca_certs=""))
 
     async def test_unknown_to_the_system(self) -> None:
-        """An unknown CA is refused, also where names are not compared."""
+        """An unknown CA is rejected, also if names are not compared."""
         port = self.front()
         for validate_hostname in (True, False):
             redis = self.over_tls(port, ssl_ca_certs="", validate_hostname=validate_hostname)
@@ -168,14 +167,14 @@ class TrustTests(TlsTestCase):
         await self.check(self.over_tls(self.front(), ssl_ca_certs=pem_file(self, *parts)))
 
     async def test_file_replaces_the_system(self) -> None:
-        """With a file the system's CAs are trusted no more."""
+        """With a file the system's CAs are not trusted."""
         self.trust(self.ca_file)
         other = pem_file(self, trustme.CA().cert_pem)
         refusal = await self.refusal(self.over_tls(self.front(), ssl_ca_certs=other))
         self.assertIn("certificate verify failed", refusal)
 
     async def test_bad_certificates(self) -> None:
-        """What is of another CA, self-signed or expired is refused, also without names."""
+        """Certificates of another CA, self-signed or expired, are rejected, also without names."""
         for certificate in (
             trustme.CA().issue_cert("localhost"),
             self_signed("localhost"),
@@ -188,10 +187,10 @@ class TrustTests(TlsTestCase):
 
 
 class NameTests(TlsTestCase):
-    """For whom a certificate must be."""
+    """The host names that a certificate must have."""
 
     async def test_wrong_name(self) -> None:
-        """A certificate for others is refused, with the address and what to do about it."""
+        """A certificate for another host is rejected; the error has the address and a remedy."""
         for names, host in (
             (["localhost"], "127.0.0.1"),
             (["127.0.0.1"], "localhost"),
@@ -205,7 +204,7 @@ class NameTests(TlsTestCase):
             self.assertIn("redis.validateHostname", refusal)
 
     async def test_unusable_names(self) -> None:
-        """A certificate without any name, or with a wildcard for too much, is for nobody."""
+        """A certificate without any name, or with too wide a wildcard, is rejected."""
         for certificate in (
             self.ca.issue_cert(common_name="localhost"),
             self.ca.issue_cert("*.localhost"),
@@ -223,7 +222,7 @@ class NameTests(TlsTestCase):
             await self.check(self.over_tls(port, host=host))
 
     async def test_names_do_not_matter(self) -> None:
-        """Where names are not compared, a certificate for others is accepted."""
+        """If names are not compared, a certificate for another host is accepted."""
         for certificate in (
             self.ca.issue_cert("redis.example"),
             self.ca.issue_cert(common_name="nothing"),
@@ -233,7 +232,7 @@ class NameTests(TlsTestCase):
                 await self.check(self.over_tls(port, host=host, validate_hostname=False))
 
     async def test_asks_for_the_name(self) -> None:
-        """A server that has several certificates is told which one is wanted."""
+        """A server with several certificates is sent the name of the wanted one."""
         asked: list[bytes | None] = []
         port = self.front(on_name=asked.append)
         for validate_hostname in (True, False):
@@ -242,10 +241,10 @@ class NameTests(TlsTestCase):
 
 
 class ClientCertificateTests(TlsTestCase):
-    """A server that wants to know who is there."""
+    """A server that requires a certificate of its clients."""
 
     def setUp(self) -> None:
-        """Put a front before the Redis that lets in only clients of a CA of its own."""
+        """Put a front before the Redis that accepts only clients of a CA of its own."""
         super().setUp()
         self.clients_ca = trustme.CA()
         self.port = self.front(clients_of=self.clients_ca)
@@ -271,7 +270,7 @@ class ClientCertificateTests(TlsTestCase):
             await self.check(self.over_tls(self.port, ssl_certfile=pem_file(self, *parts)))
 
     async def test_without_comparing_names(self) -> None:
-        """The certificate is shown also where the server's name does not matter."""
+        """The certificate is sent also if names are not compared."""
         client = self.clients_ca.issue_cert("gaq.example")
         file = pem_file(self, client.private_key_and_cert_chain_pem)
         redis = self.over_tls(
@@ -293,13 +292,13 @@ class ClientCertificateTests(TlsTestCase):
         self.assertIn("unknown ca", await self.refusal(alone))
 
     async def test_none(self) -> None:
-        """Without a certificate the error says that one is wanted."""
+        """Without a certificate the error says that one is required."""
         refusal = await self.refusal(self.over_tls(self.port))
         self.assertIn(f"Redis at localhost:{self.port} was lost: ", refusal)
         self.assertIn("certificate required", refusal)
 
     async def test_of_another_ca(self) -> None:
-        """A certificate that the server does not accept is told."""
+        """The error says that the server does not accept the certificate."""
         stranger = trustme.CA().issue_cert("gaq.example")
         file = pem_file(self, stranger.private_key_and_cert_chain_pem)
         refusal = await self.refusal(self.over_tls(self.port, ssl_certfile=file))
@@ -307,10 +306,10 @@ class ClientCertificateTests(TlsTestCase):
 
 
 class TroubleTests(TlsTestCase):
-    """What goes wrong with TLS and with what is behind it."""
+    """Failures of TLS, and of the server behind it."""
 
     async def test_server_without_tls(self) -> None:
-        """A server that does not speak TLS is told, whether it hangs up or waits for more."""
+        """The error says that a server does not use TLS, whether it closes or waits."""
         silent, loud = Listener(self).port, Listener(self, answer=b"-ERR unknown\r\n").port
         for port in (self.redis.port, silent, loud):
             connection = self.connection(self.over_tls(port))
@@ -319,14 +318,14 @@ class TroubleTests(TlsTestCase):
             self.assertRegex(refusal, "TLS|SSL|redis.ssl")
 
     async def test_client_without_tls(self) -> None:
-        """A server that wants TLS, but is not spoken to so, is told."""
+        """The error says that a server may require TLS."""
         port = self.front()
         refusal = await self.refusal(Redis(host="localhost", port=port))
         self.assertIn(f"localhost:{port}", refusal)
         self.assertRegex(refusal, "TLS|SSL|redis.ssl")
 
     async def test_absent(self) -> None:
-        """Where nobody listens, that is told as without TLS."""
+        """Without a listener the error is the same as without TLS."""
         self.redis.kill()
         for absent in (self.redis.port, self.front()):
             refusal = await self.refusal(self.over_tls(absent))
@@ -334,7 +333,7 @@ class TroubleTests(TlsTestCase):
             self.assertNotIn("certificate", refusal)
 
     async def test_lost_and_hung(self) -> None:
-        """A connection that is lost, or where nothing comes any more, is replaced."""
+        """A connection that is lost, or silent, is replaced."""
         connection = self.connection(self.over_tls(self.front()))
         await connection.ask("PING")
         self.redis.kill()
@@ -367,11 +366,9 @@ class FileTests(SynchronousTestCase):
         self.key = pem_file(self, self.client.private_key_pem)
 
     def fault(self, **values: Any) -> str:
-        """Return the one fault of such settings, which is a line."""
+        """Return the only fault of such settings, which is one line."""
         redis = Redis(ssl=True, **values)
-        error: ConfigError = self.assertRaises(
-            ConfigError, RedisServer, settings(redis=redis), reactor
-        )
+        error: ConfigError = self.assertRaises(ConfigError, RedisServer, redis, REACTOR, USAGE)
         self.assertEqual(len(error.faults), 1, error.faults)
         self.assertEqual(len(error.faults[0].splitlines()), 1, error.faults)
         return error.faults[0]
@@ -394,7 +391,7 @@ class FileTests(SynchronousTestCase):
                 ssl_certfile=self.certificate,
                 ssl_keyfile=file,
             )
-            RedisServer(settings(redis=redis), reactor)
+            RedisServer(redis, REACTOR, USAGE)
 
     def test_cannot_be_read(self) -> None:
         """A file that is missing, or is a directory, is named with its key and the reason."""
@@ -413,7 +410,7 @@ class FileTests(SynchronousTestCase):
                 self.assertEqual(self.fault(**values), f"redis.{key}: cannot read {file}: {reason}")
 
     def test_without_what_is_wanted(self) -> None:
-        """A file that is empty, or holds something else, is named with its key."""
+        """A file that is empty, or has other content, is named with its key."""
         for content in (b"", b"\n", b"\x30\x82\x01", b"-----BEGIN CERTIFICATE-----\n"):
             file = pem_file(self, content)
             self.assert_fault("sslCaCerts", file, ssl_ca_certs=file)
@@ -426,7 +423,7 @@ class FileTests(SynchronousTestCase):
         self.assert_fault("sslKeyfile", self.certificate, ssl_certfile=self.certificate)
 
     def test_broken(self) -> None:
-        """A certificate or key that breaks off is named with its key."""
+        """A truncated certificate or key is named with its key."""
         good = self.client.cert_chain_pems[0].bytes()
         broken = b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
         for content in (broken, good + broken):
@@ -439,7 +436,7 @@ class FileTests(SynchronousTestCase):
         self.assert_fault("sslKeyfile", file, ssl_certfile=self.certificate, ssl_keyfile=file)
 
     def test_key_of_another(self) -> None:
-        """A key that does not belong to the certificate is told with both files."""
+        """The error for a key of another certificate names both files."""
         for key_type in (trustme.KeyType.ECDSA, trustme.KeyType.RSA):
             other = trustme.CA().issue_cert("gaq.example", key_type=key_type)
             file = pem_file(self, other.private_key_pem)
@@ -456,7 +453,7 @@ class FileTests(SynchronousTestCase):
         self.assert_fault("sslKeyfile", file, ssl_certfile=file)
 
     def test_passphrase(self) -> None:
-        """A key that wants a passphrase is told so."""
+        """The error says that a key has a passphrase."""
         for file in self.keys_with_passphrase():
             fault = self.assert_fault(
                 "sslKeyfile", file, ssl_certfile=self.certificate, ssl_keyfile=file
@@ -464,9 +461,9 @@ class FileTests(SynchronousTestCase):
             self.assertIn("passphrase", fault)
 
     def test_sentinel(self) -> None:
-        """The files are read as well where only the Sentinels speak TLS."""
+        """The files are read also if only the Sentinels use TLS."""
         redis = Redis(sentinel_ssl=True, ssl_ca_certs="missing")
-        self.assertRaises(ConfigError, RedisServer, settings(redis=redis), reactor)
+        self.assertRaises(ConfigError, RedisServer, redis, REACTOR, USAGE)
 
     def keys_with_passphrase(self) -> Iterator[str]:
         """Yield files with the key, encrypted in each way there is."""
@@ -478,7 +475,7 @@ class FileTests(SynchronousTestCase):
             )
 
     def test_process_ends_at_start(self) -> None:
-        """The command says what is wrong with a file, on a line, and does not start."""
+        """The command reports what is wrong with a file in one line, and does not start."""
         server = Server(self, environment(1, REDIS_SSL="true", REDIS_SSL_CA_CERTS="/none/ca.pem"))
         self.assertEqual(server.wait(), 1)
         self.assertEqual(
@@ -487,7 +484,7 @@ class FileTests(SynchronousTestCase):
         )
 
     def test_no_question_on_the_terminal(self) -> None:
-        """Nobody is asked for a passphrase, although there is a terminal."""
+        """No passphrase is asked for, although there is a terminal."""
         for file in self.keys_with_passphrase():
             environ = environment(
                 1, REDIS_SSL="true", REDIS_SSL_CERTFILE=self.certificate, REDIS_SSL_KEYFILE=file

@@ -1,4 +1,4 @@
-"""Redis behind Sentinels: found, followed through fail-overs, and left when it is replaced."""
+"""Redis behind Sentinels: found, followed through failovers, and left when it is replaced."""
 
 import contextlib
 import json
@@ -14,14 +14,13 @@ import trustme
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from redis.sentinel import Sentinel as SentinelClient
-from twisted.internet import reactor
 from twisted.trial.unittest import SynchronousTestCase
 
 from gaq_twisted.config.settings import Redis
 from gaq_twisted.config.types import Secret, SentinelAddress
-from gaq_twisted.redis.connection import RedisRefused
+from gaq_twisted.redis.errors import RedisRefused
 from gaq_twisted.redis.server import RedisServer
-from tests.live.test_connection import Listener, ReachingTestCase
+from tests.live.test_connection import REACTOR, USAGE, Listener, ReachingTestCase
 from tests.live.test_redis_tls import pem_file, tls_front
 from tests.support.processes import (
     PREFIX,
@@ -33,14 +32,14 @@ from tests.support.processes import (
     redis_program,
     wait_until,
 )
-from tests.support.samples import CHANNEL, job_data, settings
+from tests.support.samples import CHANNEL, job_data
 
 MASTER = "mymaster"
 PASSWORD = Secret("open sesame")
 
 
 class SentinelProcess(RedisProcess):
-    """A real Sentinel, which keeps what it knows when it is killed."""
+    """A real Sentinel, which keeps its state when it is killed."""
 
     def __init__(
         self, test: SynchronousTestCase, *lines: str, port: int, password: str = ""
@@ -80,7 +79,7 @@ class Sentinels:
         count: int = 1,
         password: str = "",
     ) -> None:
-        """Start them, and wait until they can do a fail-over if there is a replica."""
+        """Start them, and wait until they can do a failover if there is a replica."""
         ids = {free_port(): secrets.token_hex(20) for _ in range(count)}
         self.processes = []
         for port, own_id in ids.items():
@@ -113,7 +112,7 @@ class Sentinels:
         return [one.client.execute_command("SENTINEL", *words) for one in self.processes]
 
     def are_ready(self) -> bool:
-        """Return whether each of them could do a fail-over."""
+        """Return whether each of them could do a failover."""
         try:
             self.ask("CKQUORUM", MASTER)
         except redis_py.ResponseError:
@@ -144,7 +143,7 @@ def replica_of(test: SynchronousTestCase, master: RedisProcess) -> RedisProcess:
 
 
 def data_node(test: SynchronousTestCase, *options: str) -> RedisProcess:
-    """Start a server that, as a master, does not let its replicas wait for others."""
+    """Start a server that, as a master, serves its replicas without delay."""
     return RedisProcess(test, "--repl-diskless-sync-delay", "0", *options)
 
 
@@ -184,7 +183,7 @@ class LocatingTests(ReachingTestCase):
         self.assertIn(b" db=3 ", await connection.ask("CLIENT", "LIST", "TYPE", "normal"))
 
     async def test_some_are_dead(self) -> None:
-        """Sentinels that are absent, silent or something else are passed over."""
+        """Sentinels that are absent, silent or other servers are skipped."""
         (port,) = Sentinels(self, self.redis).ports
         hung = Sentinels(self, self.redis).processes[0]
         hung.signal(signal.SIGSTOP)
@@ -192,17 +191,17 @@ class LocatingTests(ReachingTestCase):
         await self.check(self.behind(free_port(), hung.port, http, self.redis.port, port))
 
     async def test_unknown_name_of_a_sentinel(self) -> None:
-        """A Sentinel whose name cannot be found, or cannot be one, is passed over."""
+        """A Sentinel whose name is unknown, or invalid, is skipped."""
         (port,) = Sentinels(self, self.redis).ports
         for host in ("sentinel.invalid", "sentinel_1.invalid"):
             good = SentinelAddress(f"127.0.0.1:{port}")
             await self.check(Redis(sentinels=(SentinelAddress(host), good)))
 
     async def test_last_one_that_answered_comes_first(self) -> None:
-        """Who answered once is asked first from then on."""
+        """A Sentinel that replied is asked first from then on."""
         silent = Listener(self)
         (port,) = Sentinels(self, self.redis).ports
-        server = RedisServer(settings(redis=self.behind(silent.port, port)), reactor)
+        server = RedisServer(self.behind(silent.port, port), REACTOR, USAGE)
         asked = []
         for _ in range(2):
             connection = server.connection()
@@ -213,7 +212,7 @@ class LocatingTests(ReachingTestCase):
         self.assertEqual(asked[1], asked[0])
 
     async def test_all_are_dead(self) -> None:
-        """The error names each Sentinel and its trouble; once one is there the master is found."""
+        """The error names each Sentinel and its failure; once one is back the master is found."""
         dead = Sentinels(self, self.redis, count=2).processes
         hung = Sentinels(self, self.redis).processes[0]
         for process in dead:
@@ -228,20 +227,20 @@ class LocatingTests(ReachingTestCase):
         self.assertEqual(await connection.ask("PING"), b"PONG")
 
     async def test_unknown_master(self) -> None:
-        """A name that no Sentinel knows is told."""
+        """The error names a master that no Sentinel knows."""
         ports = Sentinels(self, self.redis, count=2).ports
         refusal = await self.refusal(self.behind(*ports, sentinel_master="other"))
         for port in ports:
             self.assertIn(f"Sentinel at 127.0.0.1:{port} knows no master other", refusal)
 
     async def test_no_sentinel(self) -> None:
-        """A Redis in place of a Sentinel is told, and not for an old Redis."""
+        """The error says that a Redis is no Sentinel, and not that it is old."""
         refusal = await self.refusal(self.behind(self.redis.port))
         self.assertIn(f"Sentinel at 127.0.0.1:{self.redis.port}", refusal)
         self.assertNotIn("5.0", refusal)
 
     async def test_replica(self) -> None:
-        """A server that the Sentinels name too early, as it still is a replica, is not used."""
+        """A server that the Sentinels name too early, while it still is a replica, is not used."""
         master = self.redis
         replica = replica_of(self, master)
         (port,) = Sentinels(self, replica).ports
@@ -254,7 +253,7 @@ class LocatingTests(ReachingTestCase):
         self.assertEqual(await connection.ask("PING"), b"PONG")
 
     async def test_master_absent(self) -> None:
-        """Where the master is down and nobody took over yet, the error names it."""
+        """If the master is down and no replica took over yet, the error names it."""
         (port,) = Sentinels(self, self.redis).ports
         self.redis.kill()
         self.assertIn(
@@ -263,7 +262,7 @@ class LocatingTests(ReachingTestCase):
         )
 
     async def test_rights(self) -> None:
-        """The rule that is named when a right is missing suffices with Sentinels too."""
+        """The rule that the error for a missing right names is enough with Sentinels too."""
         (port,) = Sentinels(self, self.redis).ports
         for db in (0, 3):
             redis = self.behind(port, username="gaq", password=PASSWORD, db=db)
@@ -289,19 +288,19 @@ class LocatingTests(ReachingTestCase):
             self.assertIn("redis.sentinelPassword", refusal)
 
     async def test_hung_with_password(self) -> None:
-        """A silent Sentinel is passed over as soon where there is a password for it."""
+        """A silent Sentinel is skipped as soon if there is a password for it."""
         silent = Listener(self).port
         refusal = await self.refusal(self.behind(silent, sentinel_password=PASSWORD))
         self.assertIn("did not answer within 1 s", refusal)
 
     async def test_tls(self) -> None:
-        """Sentinels and master may speak TLS, each or both, by certificates of the one CA."""
+        """Sentinels and master may use TLS, each or both, with certificates of one CA."""
         ca = trustme.CA()
         certificate = ca.issue_cert("127.0.0.1")
         file = pem_file(self, ca.cert_pem)
         plain = Sentinels(self, self.redis)
         secret_master = tls_front(self, self.redis.port, certificate)
-        # What it says does not depend on whether it can talk to that master itself.
+        # Its reply does not depend on its own connection to that master.
         plain_to_secret = Sentinels(self, self.redis)
         plain_to_secret.ask("REMOVE", MASTER)
         plain_to_secret.ask("MONITOR", MASTER, "127.0.0.1", secret_master, 1)
@@ -322,7 +321,7 @@ class Publisher:
     """A worker of Superset that asks the Sentinels where to publish, in a thread of its own."""
 
     def __init__(self, test: SynchronousTestCase, sentinels: Sentinels) -> None:
-        """Begin to publish; the test ends it."""
+        """Start to publish; the test ends it."""
         self.replicated: list[str] = []
         """The jobs that the master's replica had before anything else happened."""
         self.master_of: dict[str, int] = {}
@@ -330,7 +329,7 @@ class Publisher:
         client = SentinelClient([("127.0.0.1", port) for port in sentinels.ports], socket_timeout=1)
         for one in client.sentinels:
             test.addCleanup(one.close)
-        # An XADD whose answer was lost must not be done again.
+        # An XADD whose reply was lost must not be repeated.
         self._master: Any = client.master_for(MASTER, socket_timeout=1, retry=Retry(NoBackoff(), 0))
         test.addCleanup(self._master.close)
         self._is_stopped = threading.Event()
@@ -339,7 +338,7 @@ class Publisher:
         self._thread.start()
 
     def stop(self) -> None:
-        """Publish no more."""
+        """Stop publishing."""
         self._is_stopped.set()
         self._thread.join()
 
@@ -415,7 +414,7 @@ class FailoverTests(SynchronousTestCase):
             receive(lambda: held[-1] in arrived)
             self.assert_gapless([event["job_id"] for event in got], held)
 
-        # Whoever returns loses nothing either: from the tail, and from the channel's stream.
+        # Returning clients lose nothing either: from the tail, and from the channel's stream.
         ids = {event["job_id"]: event["id"] for event in got}
         for known in (len(held) - 20, 10, 0):
             last_id = ids[held[known - 1]] if known else "1-1"
@@ -429,7 +428,7 @@ class FailoverTests(SynchronousTestCase):
         self.assertEqual(len(lines_with(server.text(), "following the global stream again")), 1)
 
     def test_fail_over_by_hand(self) -> None:
-        """When the master is made a replica and lives on, it is left for its successor."""
+        """A master that becomes a replica is left for its successor."""
         server = self.start(REDIS_STREAM_READ_BLOCK_MS="1000")
         with Tab(server.port) as tab:
             self.master.publish("1")
@@ -461,23 +460,23 @@ class FailoverTests(SynchronousTestCase):
         return [json.loads(fields[b"data"])["job_id"] for _, fields in entries]
 
     def assert_told_once(self, server: Server) -> None:
-        """Check that the log told each trouble once, and none that nobody expected."""
+        """Check that each failure was logged once, and no unexpected one."""
         text = server.text()
         told = [line.partition(" will try ")[2] for line in lines_with(text, "cannot follow")]
         self.assertEqual(sorted(set(told)), sorted(told))
         self.assertNotIn("Traceback", text)
 
     def assert_gapless(self, got: list[str], held: list[str]) -> None:
-        """Check that all that Redis holds was got, once and in order."""
+        """Check that all events that Redis holds were received, once and in order."""
         wanted = set(held)
         self.assertEqual([job for job in got if job in wanted], held)
 
 
 class ReplacementTests(SynchronousTestCase):
-    """A master that lives on, with its publishers, while the Sentinels have another one."""
+    """A master that stays up, with its publishers, while the Sentinels have another one."""
 
     def test_left(self) -> None:
-        """It is left for the other one, of which no event is lost, though both are busy."""
+        """It is left for the other one, of which no event is lost, although both are busy."""
         old, new = data_node(self), data_node(self)
         sentinels = Sentinels(self, old)
         server = start_behind(self, sentinels, REDIS_STREAM_READ_BLOCK_MS="1000")
@@ -508,10 +507,10 @@ class ReplacementTests(SynchronousTestCase):
 
 
 class StartTests(SynchronousTestCase):
-    """The whole server when nobody is there yet."""
+    """The whole server before Sentinels and Redis are up."""
 
     def test_sentinels_absent(self) -> None:
-        """The server starts, says once what is missing, and serves who waited."""
+        """The server starts, logs once what is missing, and then serves the waiting clients."""
         redis = RedisProcess(self)
         redis.publish("early")
         sentinels = Sentinels(self, redis, count=2)
@@ -529,9 +528,9 @@ class StartTests(SynchronousTestCase):
 
 
 def start_behind(test: SynchronousTestCase, sentinels: Sentinels, **values: str) -> Server:
-    """Start a server that knows nothing but Sentinels."""
+    """Start a server that has only Sentinels in its settings."""
     addresses = ",".join(f"127.0.0.1:{port}" for port in sentinels.ports)
-    # Without Sentinels it would find nobody.
+    # Without Sentinels it would find no Redis.
     return Server(
         test,
         environment(1, REDIS_SENTINELS=addresses, REDIS_SENTINEL_MASTER=MASTER, **values),

@@ -2,15 +2,15 @@
 
 from typing import Any
 
-from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
 from gaq_twisted.config.settings import Redis
 from gaq_twisted.config.types import Secret
-from gaq_twisted.redis.connection import RedisError, RedisRefused
-from gaq_twisted.streams.commands import BEGINNING, ChannelEntries, Entry, Streams
-from gaq_twisted.streams.events import StreamId
+from gaq_twisted.redis.errors import RedisError, RedisRefused
+from gaq_twisted.streams.commands import Streams
+from gaq_twisted.streams.events import BEGINNING, ChannelEntries, Entry, StreamId
+from tests.live.test_connection import REACTOR
 from tests.support.processes import PREFIX, RedisProcess
 from tests.support.samples import job_data, settings
 
@@ -32,7 +32,7 @@ class StreamsTestCase(TestCase):
     def streams(self, redis: Redis | None = None, **values: Any) -> Streams:
         """Return streams on the Redis, which the test closes."""
         redis = redis or Redis(port=self.redis.port)
-        made = Streams(settings(redis=redis, **values), reactor)
+        made = Streams(settings(redis=redis, **values), REACTOR)
         self.addCleanup(made.stopService)
         return made
 
@@ -67,7 +67,7 @@ class ReadingTests(StreamsTestCase):
         self.assertEqual(entries[-1].id, b"1000-0")
 
     async def test_after(self) -> None:
-        """A read goes on behind the last entry, in portions, and waits for what is not there."""
+        """A read continues after the last entry, in portions, and waits for the next one."""
         self.add("1-1", "1-2", "2-0")
         streams = self.streams(redis_stream_read_count=2)
         first, second, third = (Entry(name, name) for name in (b"1-1", b"1-2", b"2-0"))
@@ -80,12 +80,12 @@ class ReadingTests(StreamsTestCase):
         self.assertEqual(await waiting, [Entry(b"3-0", b"3-0")])
 
     async def test_after_nothing(self) -> None:
-        """When the block time is over there is nothing."""
+        """After the block time a read returns nothing."""
         streams = self.streams(redis_stream_read_block_ms=1)
         self.assertEqual(await streams.after(BEGINNING), [])
 
     async def test_following(self) -> None:
-        """What is there behind the last entry comes at once, in portions, if that is there too."""
+        """Entries after the last one come at once, in portions, if that one is still there."""
         self.add(*(f"{number}-0" for number in range(1, 1004)))
         entries = [Entry(name, name) for name in (b"%d-0" % number for number in range(1, 1004))]
         streams = self.streams(redis_stream_read_count=2)
@@ -98,7 +98,7 @@ class ReadingTests(StreamsTestCase):
         self.assertEqual(await many.following(BEGINNING), entries[:1002])
 
     async def test_following_what_is_gone(self) -> None:
-        """Where the last entry is not there, or is another one, that is told."""
+        """If the last entry is missing, or is another one, the result says so."""
         self.add("1-1", "1-2", "2-0")
         streams = self.streams()
         for absent in (Entry(b"1-1", b"x"), Entry(b"1-0", b"1-0"), Entry(b"9-0", b"9-0")):
@@ -159,7 +159,7 @@ class ReadingTests(StreamsTestCase):
         self.assertEqual((await streams.up_to(StreamId(4, 0)))[0], Entry(b"3-249", b"3-249"))
 
     async def test_of_channel(self) -> None:
-        """A channel's stream is read from an id on, over several pages; others do not matter."""
+        """A channel's stream is read from an id on, over several pages, without those of others."""
         ids = [f"5-{number}" for number in range(1200)]
         with self.redis.client.pipeline(transaction=False) as pipeline:
             for stream_id in ids:
@@ -174,14 +174,14 @@ class ReadingTests(StreamsTestCase):
         self.assertEqual(await self.streams().of_channel("red", StreamId(6, 0)), nothing)
 
     async def test_fields(self) -> None:
-        """The field `data` is found among others, and its lack is told."""
+        """The field `data` is found among others, and may be missing."""
         self.redis.client.xadd(f"{PREFIX}full", {"a": "1", "data": "2", "b": "3"}, id="1-0")
         self.add("2-0", field="other")
         entries = await self.streams().newest(count=10, max_bytes=MANY)
         self.assertEqual(entries, [Entry(b"1-0", b"2"), Entry(b"2-0", None)])
 
     async def test_numbers_stay_text(self) -> None:
-        """Data that look like a number are not made one."""
+        """Data that look like a number stay bytes."""
         self.redis.client.xadd(f"{PREFIX}full", {"data": "007"}, id="1-0")
         self.assertEqual(
             await self.streams().newest(count=1, max_bytes=MANY), [Entry(b"1-0", b"007")]
@@ -200,19 +200,19 @@ class TrimmingTests(StreamsTestCase):
             pipeline.execute()
 
     async def trimmed(self, first_ms: int, redis: Redis | None = None) -> int | None:
-        """Return what is told of a channel's stream that is read from there on."""
+        """Return what is known to be trimmed of a channel's stream before that id."""
         entries, trimmed = await self.streams(redis).of_channel("red", StreamId(first_ms, 0))
         self.assertNotEqual(entries, [])
         return trimmed
 
     async def test_nothing(self) -> None:
-        """Of a stream below Superset's limit it is certain on every Redis."""
+        """A stream below Superset's limit is certainly untrimmed, on every Redis."""
         self.publish(999, limit=1000)
         self.assertEqual(await self.trimmed(0), 0)
         self.assertEqual(await self.trimmed(1), 0)
 
     async def test_some(self) -> None:
-        """How much the publisher's limit has removed is told, where Redis counts it."""
+        """The number of trimmed entries is known if Redis counts them."""
         self.publish(1500, limit=1000)
         gone = 1500 - self.redis.client.xlen(f"{PREFIX}red")
         self.assertGreater(gone, 0)
@@ -220,7 +220,7 @@ class TrimmingTests(StreamsTestCase):
         self.assertEqual(await self.trimmed(1), gone if self.counts_entries() else None)
 
     async def test_long_and_untrimmed(self) -> None:
-        """A long stream has lost nothing, where Redis counts; else that cannot be known."""
+        """A long stream is known to be untrimmed if Redis counts; otherwise it is unknown."""
         self.publish(1000, limit=1000)
         self.assertEqual(await self.trimmed(0), 0 if self.counts_entries() else None)
 
@@ -231,14 +231,14 @@ class TrimmingTests(StreamsTestCase):
         self.assertEqual(await self.trimmed(10), 50 if self.counts_entries() else None)
 
     async def test_older_left(self) -> None:
-        """As long as an older entry is left, nothing behind it was trimmed."""
+        """While an older entry is left, no later one was trimmed."""
         self.publish(1100, limit=2000)
         self.redis.client.xtrim(f"{PREFIX}red", maxlen=1000, approximate=False)
         self.assertEqual(await self.trimmed(102), 0)
         self.assertNotEqual(await self.trimmed(101), 0)
 
     async def test_not_allowed_to_know(self) -> None:
-        """A user that may read but not use XINFO gets the entries all the same."""
+        """A user who may read, but not use XINFO, gets the entries."""
         self.publish(5, limit=1000)
         self.redis.client.acl_setuser(
             "reader",
@@ -254,13 +254,13 @@ class TrimmingTests(StreamsTestCase):
         self.assertFalse(await self.streams(reader).is_untrimmed())
 
     async def test_disabled(self) -> None:
-        """Without XINFO all else works."""
+        """Without XINFO everything else works."""
         redis = RedisProcess(self, "--rename-command", "XINFO", "")
         redis.client.xadd(f"{PREFIX}red", {"data": "x"}, id="1-0")
         self.assertIsNone(await self.trimmed(0, Redis(port=redis.port)))
 
     async def test_global_stream(self) -> None:
-        """Whether the global stream is whole is told only where it is certain."""
+        """The global stream counts as untrimmed only if that is certain."""
         key = f"{PREFIX}full"
         streams = self.streams()
         with self.assertRaises(RedisError):
@@ -275,10 +275,10 @@ class TrimmingTests(StreamsTestCase):
 
 
 class RefusalTests(StreamsTestCase):
-    """Streams that Redis will not read."""
+    """Streams that Redis refuses to read."""
 
     async def test_refused_streams(self) -> None:
-        """A key that is no stream, or not ours to read, is told from a Redis in trouble."""
+        """A key that is no stream, or that the user may not read, is a refusal, not an outage."""
         self.redis.client.set(f"{PREFIX}red", "not a stream")
         self.redis.client.acl_setuser(
             "some", enabled=True, passwords=["+x"], keys=[f"{PREFIX}full"], commands=["+@all"]

@@ -6,10 +6,9 @@ from twisted.logger import LogLevel, capturedLogs
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from gaq_twisted.redis.connection import RedisError, RedisRefused
+from gaq_twisted.redis.errors import RedisError, RedisRefused
 from gaq_twisted.streams.backfill import Backfill
-from gaq_twisted.streams.commands import Entry
-from gaq_twisted.streams.events import StreamId
+from gaq_twisted.streams.events import Entry, StreamId
 from gaq_twisted.streams.missed import ChannelHistory
 from tests.support.fakes import FakeStreams
 from tests.support.samples import job_data

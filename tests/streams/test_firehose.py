@@ -9,15 +9,14 @@ from twisted.logger import LogEvent, LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from gaq_twisted.core.metrics import INVALID_EVENT, STREAM_GAP, Metrics
-from gaq_twisted.redis.connection import RedisError, RedisTooOld
-from gaq_twisted.streams.commands import Entry
-from gaq_twisted.streams.events import Event, EventSink
+from gaq_twisted.redis.errors import RedisError, RedisTooOld
+from gaq_twisted.streams.events import Entry, Event, EventSink, Wanted
 from gaq_twisted.streams.firehose import Firehose
 from tests.support.fakes import LOST, FakeStreams, counted
 from tests.support.samples import job_data
 
 RECENT = 3
-LOOK_SECONDS = 5
+CHECK_SECONDS = 5
 AWAY = RedisError("cannot connect")
 SECRET_DATA = b'{"channel_id": 7, "guest_token": "hush"}'
 
@@ -33,14 +32,18 @@ def at_level(level: Any, logs: Iterable[LogEvent]) -> list[LogEvent]:
 
 
 class RecordingSink(EventSink):
-    """A sink that keeps the ids of its events, and refuses some."""
+    """A sink that keeps the ids of its events, and fails for some."""
 
     def __init__(self) -> None:
-        """Have no events yet."""
         self.starts: list[tuple[list[bytes], bytes]] = []
         self.delivered: list[bytes] = []
         self.gaps = 0
         self.refused: tuple[bytes, ...] = ()
+
+    @property
+    def wanted(self) -> Wanted:
+        """Want a few."""
+        return Wanted(RECENT, 1000)
 
     def start(self, recent: Sequence[Event], *, whole_from: bytes) -> None:
         """Keep the ids."""
@@ -55,7 +58,7 @@ class RecordingSink(EventSink):
             yield
 
     def gap(self) -> int:
-        """Count; have listeners of seven channels."""
+        """Count the gap; pretend that seven channels have listeners."""
         self.gaps += 1
         return 7
 
@@ -77,8 +80,6 @@ class FirehoseTestCase(SynchronousTestCase):
             self.clock,
             lambda tries: 2.0**tries,
             self.give_up,
-            recent_count=RECENT,
-            recent_bytes=1000,
         )
         self.firehose.startService()
 
@@ -108,24 +109,24 @@ class FirehoseTestCase(SynchronousTestCase):
 
 
 class ProgressTests(FirehoseTestCase):
-    """How far the reading is."""
+    """How far the stream has been read."""
 
     def test_before_the_start(self) -> None:
-        """As long as Redis has not answered nothing is followed, and the answer is for ever old."""
+        """Before the first reply nothing is followed, and the age of the reply is infinite."""
         for _ in range(2):
             self.assertEqual(self.firehose.progress(), (False, "", 0, float("inf")))
             self.streams.fail(AWAY)
             self.clock.advance(9)
 
     def test_caught_up(self) -> None:
-        """Who waits for the next event is not behind, however old the last one is."""
+        """A firehose that waits for the next event has no lag, however old the last event is."""
         self.clock.advance(60)
         self.answer(entry(1))
         self.clock.advance(4)
         self.assertEqual(self.firehose.progress(), (True, "1-0", 0, 4))
 
     def test_behind(self) -> None:
-        """As long as there is more to read, the age of what was read last is the lag."""
+        """While there is more to read, the lag is the age of the last entry that was read."""
         self.answer()
         self.clock.advance(60)
         self.answer(*(Entry(b"%d-0" % (50_000 + n), job_data()) for n in range(5)))
@@ -134,7 +135,7 @@ class ProgressTests(FirehoseTestCase):
         self.assertAlmostEqual(progress.lag_seconds, 60 - 50.004)
 
     def test_outage(self) -> None:
-        """After a failure it is not followed until a read succeeds; the cursor stays."""
+        """After a failure the stream is not followed until a read succeeds; the cursor stays."""
         self.answer(entry(1))
         self.streams.fail(AWAY)
         self.assertEqual(self.firehose.progress()[:2], (False, "1-0"))
@@ -157,7 +158,7 @@ class StartTests(FirehoseTestCase):
         self.assertEqual(self.asked(), ("after", b"2-0"))
 
     def test_more_exist(self) -> None:
-        """As many as wanted may not be all."""
+        """If there are as many as wanted, there may be more."""
         self.answer(entry(1), entry(2), entry(3))
         self.assertEqual(self.sink.starts, [([b"1-0", b"2-0", b"3-0"], b"1-0")])
 
@@ -168,14 +169,14 @@ class StartTests(FirehoseTestCase):
         self.assertEqual(self.asked(), ("after", b"0-0"))
 
     def test_invalid_entries(self) -> None:
-        """Invalid entries count for what was read, and for where to go on."""
+        """Invalid entries count as read, and reading continues after them."""
         self.answer(Entry(b"1-0", None), entry(2), Entry(b"3-0", b"{"))
         self.assertEqual(self.sink.starts, [([b"2-0"], b"1-0")])
         self.assertEqual(self.asked(), ("after", b"3-0"))
         self.assertEqual(counted(self.metrics), {INVALID_EVENT: 2})
 
     def test_redis_is_away(self) -> None:
-        """Until Redis answers the sink is not started; then once."""
+        """The sink is started once, after the first reply of Redis."""
         self.fail_once(AWAY, 1)
         self.assertEqual((self.asked(), self.sink.starts), (("newest", RECENT), []))
         self.answer(entry(1))
@@ -191,7 +192,7 @@ class FollowTests(FirehoseTestCase):
         self.answer(entry(1))
 
     def test_batches(self) -> None:
-        """Each read goes on after the last entry of the one before."""
+        """Each read continues after the last entry of the previous one."""
         self.answer(entry(2), entry(3))
         self.assertEqual(self.asked(), ("after", b"3-0"))
         self.answer(entry(5))
@@ -250,7 +251,7 @@ class OutageTests(FirehoseTestCase):
     """Redis goes away and comes back."""
 
     def setUp(self) -> None:
-        """Be in the middle of the stream."""
+        """Read a part of the stream."""
         super().setUp()
         self.answer(entry(5))
 
@@ -260,7 +261,7 @@ class OutageTests(FirehoseTestCase):
         self.answer(*entries)
 
     def test_waits_grow(self) -> None:
-        """Each failure in a row has a longer wait; success begins anew."""
+        """Each failure in a row has a longer wait; a success resets it."""
         for wait in (1, 2, 4):
             self.fail_once(AWAY, wait)
         self.recover()
@@ -285,7 +286,7 @@ class OutageTests(FirehoseTestCase):
         self.assertEqual(list(logs), [])
 
     def test_log_of_a_changing_outage(self) -> None:
-        """Each kind of trouble in an outage has its line, and only one."""
+        """Each kind of failure in an outage is logged once."""
         refused = RedisError("NOAUTH")
         with capturedLogs() as logs:
             for error, wait in ((AWAY, 1), (refused, 2), (AWAY, 4), (refused, 8)):
@@ -294,7 +295,7 @@ class OutageTests(FirehoseTestCase):
         self.assertEqual(errors, [str(AWAY), str(refused)])
 
     def test_nothing_is_skipped(self) -> None:
-        """What arrived while Redis was away is read from where the reading ended."""
+        """After an outage, reading continues from the last entry that was read before."""
         self.fail_once(AWAY, 1)
         self.recover(entry(7), entry(9))
         self.assertEqual(self.asked(), ("after", b"9-0"))
@@ -302,7 +303,7 @@ class OutageTests(FirehoseTestCase):
         self.assertEqual(counted(self.metrics), {})
 
     def test_fails_again_while_checking(self) -> None:
-        """A failure of the check itself is one more failure of the same outage."""
+        """A failure of the verification is one more failure of the same outage."""
         with capturedLogs() as logs:
             self.fail_once(AWAY, 1)
             self.fail_once(AWAY, 2)
@@ -310,7 +311,7 @@ class OutageTests(FirehoseTestCase):
         self.assertEqual(len(at_level(LogLevel.warn, logs)), 1)
 
     def test_unexpected_exception(self) -> None:
-        """A fault of ours is logged as a failure each time, and does not end the following."""
+        """A bug is logged as a failure each time, and does not stop the firehose."""
         with capturedLogs() as logs:
             self.fail_once(ZeroDivisionError("oops"), 1)
             self.fail_once(ZeroDivisionError("oops"), 2)
@@ -321,25 +322,25 @@ class OutageTests(FirehoseTestCase):
 
 
 class LostDataTests(FirehoseTestCase):
-    """The stream is not what it was."""
+    """The stream is not the one that was read."""
 
     def setUp(self) -> None:
-        """Have read two entries, then let it be time to look at the stream again."""
+        """Read two entries, and wait until a verification is due."""
         super().setUp()
         self.answer(entry(5))
         self.answer(entry(7))
-        self.clock.advance(LOOK_SECONDS)
+        self.clock.advance(CHECK_SECONDS)
         self.answer()
 
     def start_with(self, *recent: Entry) -> None:
-        """Have read these at the start, and let it be time to look at the stream again."""
+        """Read these entries at the start, and wait until a verification is due."""
         FirehoseTestCase.setUp(self)
         self.answer(*recent)
-        self.clock.advance(LOOK_SECONDS)
+        self.clock.advance(CHECK_SECONDS)
         self.answer()
 
     def gap(self, *pages: Sequence[Entry]) -> str:
-        """Lack the last entry and answer where the stream goes on; return what is logged."""
+        """Let the last entry be lost, with these older ones left; return what is logged."""
         self.assertEqual(self.asked(), ("following", b"7-0"))
         with capturedLogs() as logs:
             self.streams.answer_with(LOST)
@@ -354,7 +355,7 @@ class LostDataTests(FirehoseTestCase):
         return text
 
     def test_whole(self) -> None:
-        """While all is there nothing is told, and it is looked only now and then."""
+        """While nothing is missing nothing is logged; the stream is verified now and then."""
         with capturedLogs() as logs:
             self.streams.answer()
             self.assertEqual(self.asked(), ("holds", b"5-0"))
@@ -363,16 +364,16 @@ class LostDataTests(FirehoseTestCase):
             for _ in range(3):
                 self.assertEqual(self.asked(), ("after", b"7-0"))
                 self.answer()
-            self.clock.advance(LOOK_SECONDS)
+            self.clock.advance(CHECK_SECONDS)
             self.answer()
             self.assertEqual(self.asked(), ("following", b"7-0"))
             self.answer()
-            # Nothing was read since, so there is nothing else to look for.
+            # Nothing was read since, so there is nothing else to verify.
             self.assertEqual(self.asked(), ("after", b"7-0"))
         self.assertEqual((list(logs), counted(self.metrics)), ([], {}))
 
-    def test_look_reads(self) -> None:
-        """What a look finds is delivered."""
+    def test_verification_reads(self) -> None:
+        """Entries that a verification finds are delivered."""
         self.streams.answer(entry(8), entry(9))
         self.streams.answer_with(True)
         self.assertEqual(self.sink.delivered, [b"7-0", b"8-0", b"9-0"])
@@ -385,28 +386,28 @@ class LostDataTests(FirehoseTestCase):
         self.assertEqual(self.sink.delivered, [b"7-0", b"6-0", b"8-0"])
 
     def test_several_pages(self) -> None:
-        """The place is looked for page by page; what is no event counts as well."""
+        """The place is searched page by page; entries that are not events count as well."""
         self.gap([entry(6), Entry(b"5-1", None)], [entry(4), entry(5)])
         self.assertEqual(self.streams.asked[-3:-1], [("up to", b"7-0"), ("up to", b"5-0")])
         self.assertEqual(self.asked(), ("after", b"5-0"))
 
     def test_before_what_is_remembered(self) -> None:
-        """What is older than all that was read at the start was read by the server before."""
+        """Entries older than all that were read at the start count as read."""
         self.start_with(entry(5), entry(6), entry(7))
         self.gap([entry(4), entry(3)])
         self.assertEqual(self.asked(), ("after", b"4-0"))
 
     def test_nothing_left(self) -> None:
-        """Where nothing is left of what had been read, all that comes is new."""
+        """If nothing is left of what was read, everything that follows is new."""
         self.assertIn("0-0", self.gap([entry(6)], []))
         self.assertEqual(self.asked(), ("after", b"0-0"))
 
-    def test_told_once(self) -> None:
-        """A stream that stays empty is told once."""
+    def test_reported_once(self) -> None:
+        """A stream that stays empty is reported once."""
         self.gap([])
         with capturedLogs() as logs:
             for _ in range(3):
-                self.clock.advance(LOOK_SECONDS)
+                self.clock.advance(CHECK_SECONDS)
                 self.answer()
                 self.assertEqual(self.asked(), ("following", b"0-0"))
                 self.answer()
@@ -414,7 +415,7 @@ class LostDataTests(FirehoseTestCase):
         self.assertEqual(list(logs), [])
 
     def test_another_connection(self) -> None:
-        """What comes from a server at which nobody has looked is not taken, but asked again."""
+        """Entries of another connection are used only after the stream was verified there."""
         self.streams.answer()
         self.streams.answer_with(True)
         self.clock.advance(0)
@@ -426,7 +427,7 @@ class LostDataTests(FirehoseTestCase):
         self.assertEqual(self.asked(), ("after", b"5-0"))
 
     def test_begun_anew(self) -> None:
-        """A stream that lost old entries though it was never trimmed has been emptied."""
+        """A stream that lost old entries, but was never trimmed, has been emptied."""
         self.streams.answer(entry(8))
         self.assertEqual(self.asked(), ("holds", b"5-0"))
         self.streams.answer_with(False)
@@ -439,7 +440,7 @@ class LostDataTests(FirehoseTestCase):
         self.assertEqual(self.asked(), ("after", b"8-0"))
 
     def test_trimmed(self) -> None:
-        """That old entries are trimmed is nothing to tell."""
+        """Old entries that Redis has trimmed are not reported."""
         self.streams.answer()
         self.streams.answer_with(False)
         with capturedLogs() as logs:
@@ -447,34 +448,27 @@ class LostDataTests(FirehoseTestCase):
         self.assertEqual((list(logs), counted(self.metrics), self.sink.gaps), ([], {}, 0))
 
     def test_empty_at_start(self) -> None:
-        """A stream that was empty at the start has not begun anew when it has entries."""
+        """A stream that was empty at the start and has entries later was not emptied."""
         streams = self.streams = FakeStreams()
         Firehose(
-            streams,
-            self.sink,
-            self.metrics,
-            self.clock,
-            lambda tries: 1.0,
-            self.give_up,
-            recent_count=RECENT,
-            recent_bytes=1000,
+            streams, self.sink, self.metrics, self.clock, lambda tries: 1.0, self.give_up
         ).startService()
         self.answer()
         self.answer(entry(1))
-        self.clock.advance(LOOK_SECONDS)
+        self.clock.advance(CHECK_SECONDS)
         self.answer()
         self.assertEqual(self.asked(), ("following", b"1-0"))
         self.answer()
         self.assertEqual((self.asked(), counted(self.metrics)), (("after", b"1-0"), {}))
 
-    def test_look_fails(self) -> None:
-        """A look that fails tells nothing, and is repeated."""
+    def test_verification_fails(self) -> None:
+        """A verification that fails reports nothing, and is repeated."""
         self.streams.answer_with(LOST)
         self.fail_once(AWAY, 1)
         self.gap([])
 
     def test_behind(self) -> None:
-        """While there is more to read, each read shows that nothing is left out."""
+        """While there is more to read, each read verifies that nothing is missing."""
         self.streams.answer(*map(entry, range(8, 13)))
         self.streams.answer_with(True)
         self.clock.advance(0)
@@ -492,7 +486,7 @@ class TooOldTests(FirehoseTestCase):
     error = RedisTooOld("unknown command XREVRANGE")
 
     def test_at_start(self) -> None:
-        """The server gives up, says why, and asks no more."""
+        """The server gives up, logs why, and asks no more."""
         with capturedLogs() as logs:
             self.streams.fail(self.error)
             self.clock.advance(3600)
@@ -506,7 +500,7 @@ class TooOldTests(FirehoseTestCase):
         self.successResultOf(stopped)
 
     def test_later(self) -> None:
-        """One that takes the place of a good one is an outage like others."""
+        """After a good start it is an outage like others."""
         self.answer(entry(1))
         self.fail_once(self.error, 1)
         self.assertEqual(self.gave_up, 0)
@@ -516,7 +510,7 @@ class SliceTests(FirehoseTestCase):
     """Large answers."""
 
     def test_turns(self) -> None:
-        """The reactor has its turns while the entries of one answer are handed on."""
+        """The reactor has turns while the entries of one reply are delivered."""
         self.answer(entry(1))
         delivered: list[bytes] = []
 
@@ -534,7 +528,7 @@ class SliceTests(FirehoseTestCase):
         self.assertEqual(self.asked(), ("after", b"5-0"))
 
     def test_stop(self) -> None:
-        """A stop ends the work on an answer."""
+        """A stop ends the delivery of a reply."""
         self.answer(entry(1))
 
         def deliver(events: Sequence[Event]) -> Iterator[None]:
@@ -550,7 +544,7 @@ class SliceTests(FirehoseTestCase):
 
 
 class StopTests(FirehoseTestCase):
-    """The end of the service; every test leaves no timer and no question."""
+    """The end of the service; no test leaves a timer or a question."""
 
     def stop(self) -> None:
         """Stop, and check that this is done at once and for good."""
@@ -570,7 +564,7 @@ class StopTests(FirehoseTestCase):
         self.assertEqual(self.sink.starts, [])
 
     def test_pending_read(self) -> None:
-        """So is any later one."""
+        """A later read is cancelled."""
         self.answer(entry(1))
         self.stop()
 
@@ -580,7 +574,7 @@ class StopTests(FirehoseTestCase):
         self.stop()
 
     def test_between_reads(self) -> None:
-        """Where nothing is under way the next read does not begin."""
+        """Between two reads, the next one does not begin."""
         self.streams.answer(entry(1))
         self.stop()
         self.assertEqual(self.streams.asked, [("newest", RECENT)])

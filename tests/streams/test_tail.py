@@ -65,7 +65,7 @@ class BoundsTests(SynchronousTestCase):
     """How much a tail keeps."""
 
     def test_empty(self) -> None:
-        """An empty tail knows of nothing, and so of nothing missing."""
+        """An empty tail holds nothing, and lacks nothing."""
         tail = _tail()
         self.assertEqual((len(tail), tail.size_bytes, tail.newest_id), (0, 0, StreamId(0, 0)))
         self.assertEqual((tail.of_channel("a"), tail.since("a", 0)), ([], []))
@@ -82,14 +82,14 @@ class BoundsTests(SynchronousTestCase):
                 self.assertGreater(measured, 0.35 * max_bytes, f"{size=} {one_channel=}")
 
     def test_by_number(self) -> None:
-        """The oldest go when there are too many, whichever channel they are of."""
+        """The oldest events are dropped when there are too many, whatever their channels."""
         tail = _tail(_event("1-0"), _event("2-0", "b"), _event("3-0"), max_events=2)
         self.assertEqual(len(tail), 2)
         self.assertEqual(_ids(tail.of_channel("a")), ["3-0"])
         self.assertEqual(_ids(tail.of_channel("b")), ["2-0"])
 
     def test_by_bytes(self) -> None:
-        """As many of the oldest go as one large event needs, and not one more."""
+        """Exactly as many of the oldest events are dropped as a large one needs room."""
         events = [_event(f"{n}-0") for n in range(1, 5)]
         large = _event("5-0", "b", size=10 + _cost(events[0]))
         room = 4 * _cost(events[0])
@@ -107,7 +107,7 @@ class BoundsTests(SynchronousTestCase):
         self.assertGreater(small, 100)
 
     def test_event_larger_than_the_bound(self) -> None:
-        """An event that has no room at all empties the tail, which then knows what is missing."""
+        """An event larger than the bound empties the tail, which then lacks it."""
         tail = _tail(_event("1-0"), max_bytes=1000)
         tail.extend([_event("2-5", size=2000)])
         self.assertEqual((len(tail), tail.size_bytes, tail.of_channel("a")), (0, 0, []))
@@ -118,7 +118,7 @@ class BoundsTests(SynchronousTestCase):
 
 
 class LookupTests(SynchronousTestCase):
-    """What a tail answers."""
+    """What a tail returns."""
 
     def setUp(self) -> None:
         """Hold some events of two channels."""
@@ -127,7 +127,7 @@ class LookupTests(SynchronousTestCase):
         )
 
     def test_after(self) -> None:
-        """What came after an event of the channel is known exactly, the rest is not."""
+        """Events after one of the channel are returned; after any other id there is no answer."""
         for channel, ms, seq, expected in (
             ("a", 5, 0, ["6-0", "6-1"]),
             ("a", 6, 0, ["6-1"]),
@@ -147,7 +147,7 @@ class LookupTests(SynchronousTestCase):
         self.assertEqual(self.tail.since("c", 0), [])
 
     def test_answers_are_copies(self) -> None:
-        """What a caller does to an answer does not change the tail."""
+        """Changes to a returned list do not change the tail."""
         for answer in (
             self.tail.of_channel("a"),
             self.tail.since("a", 0),
@@ -157,7 +157,7 @@ class LookupTests(SynchronousTestCase):
         self.assertEqual(_ids(self.tail.of_channel("a")), ["5-0", "6-0", "6-1"])
 
     def test_may_lack(self) -> None:
-        """Where the stream began before the tail, only later milliseconds are covered."""
+        """If the stream began before the tail, only later milliseconds are covered."""
         self.tail.mark_incomplete(StreamId(5, 0))
         self.assertFalse(self.tail.covers(5))
         self.assertTrue(self.tail.covers(6))
@@ -171,7 +171,7 @@ class PropertyTests(SynchronousTestCase):
     def test_like_a_list(
         self, events: list[Event], at_a_time: int, max_events: int, max_bytes: int
     ) -> None:
-        """After every addition all answers are those of a list from which the oldest are cut."""
+        """After every addition the tail returns the same as a list without its oldest events."""
         tail = Tail(max_events, max_bytes)
         held: list[Event] = []
         for count in range(0, len(events), at_a_time):
@@ -183,7 +183,7 @@ class PropertyTests(SynchronousTestCase):
             self.check(tail, held, events[: count + len(added)])
 
     def check(self, tail: Tail, held: list[Event], seen: list[Event]) -> None:
-        """Compare all answers of a tail with what follows from those lists."""
+        """Compare all that a tail returns with what follows from those lists."""
         self.assertEqual(len(tail), len(held))
         self.assertEqual(tail.size_bytes, sum(map(_cost, held)))
         self.assertEqual(tail.newest_id, held[-1].stream_id() if held else StreamId(0, 0))

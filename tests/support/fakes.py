@@ -8,8 +8,7 @@ from twisted.internet.defer import Deferred
 from gaq_twisted.core.metrics import ALL, Kind, Metric, Metrics
 from gaq_twisted.core.socket import Socket
 from gaq_twisted.streams.backfill import ChannelStreams
-from gaq_twisted.streams.commands import ChannelEntries, Entry
-from gaq_twisted.streams.events import Event, StreamId
+from gaq_twisted.streams.events import ChannelEntries, Entry, Event, StreamId
 from gaq_twisted.streams.firehose import GlobalStream
 from gaq_twisted.streams.missed import ChannelHistory
 
@@ -108,18 +107,17 @@ def counted(metrics: Metrics) -> dict[Metric, float]:
 
 
 LOST = object()
-"""The answer that the last entry is gone."""
+"""The reply that the last entry is missing."""
 
 
 class FakeStreams(GlobalStream, ChannelStreams):
     """Redis streams whose replies the test gives, to one question after the other."""
 
     def __init__(self) -> None:
-        """Have no questions yet."""
         self.asked: list[tuple[object, ...]] = []
         self._times_connected = 1
         self.trimmed: int | None = 0
-        """What the answers for channels say of trimming."""
+        """The number of trimmed entries in the replies for channels."""
         self._open: list[Deferred[Any]] = []
 
     async def newest(self, *, count: int, max_bytes: int) -> list[Entry]:
@@ -128,7 +126,7 @@ class FakeStreams(GlobalStream, ChannelStreams):
 
     @property
     def read_count(self) -> int:
-        """How many entries an answer has at most, as far as its reader knows."""
+        """How many entries a reply has at most, according to its reader."""
         return 5
 
     async def after(self, last: Entry) -> list[Entry]:
@@ -136,7 +134,7 @@ class FakeStreams(GlobalStream, ChannelStreams):
         return list(await self._ask("after", last.id))
 
     async def following(self, last: Entry) -> list[Entry] | None:
-        """Ask for the next entries that are there."""
+        """Ask for the next entries that exist already."""
         entries = await self._ask("following", last.id)
         return None if entries is LOST else list(entries)
 
@@ -149,7 +147,7 @@ class FakeStreams(GlobalStream, ChannelStreams):
         return list(await self._ask("up to", bytes(last)))
 
     async def is_untrimmed(self) -> bool:
-        """Ask for what was trimmed."""
+        """Ask whether nothing was trimmed."""
         return bool(await self._ask("is untrimmed"))
 
     async def of_channel(self, channel: str, start: StreamId) -> ChannelEntries:
@@ -162,7 +160,7 @@ class FakeStreams(GlobalStream, ChannelStreams):
         return self._times_connected
 
     def reconnect(self) -> None:
-        """Have another connection from now on."""
+        """Use another connection from now on."""
         self._times_connected += 1
 
     @property
@@ -175,11 +173,11 @@ class FakeStreams(GlobalStream, ChannelStreams):
         self._open.pop(0).callback(entries)
 
     def answer_with(self, answer: object) -> None:
-        """Reply with yes, no or LOST to the oldest open question."""
+        """Reply with a value such as True or LOST to the oldest open question."""
         self._open.pop(0).callback(answer)
 
     def fail(self, error: Exception) -> None:
-        """Let the oldest open question fail, and with it the connection."""
+        """Fail the oldest open question, and lose the connection."""
         self.reconnect()
         self._open.pop(0).errback(error)
 

@@ -10,10 +10,9 @@ from twisted.internet.task import Clock
 
 from gaq_twisted.core.hub import Hub
 from gaq_twisted.core.metrics import STREAM_GAP, Metrics
-from gaq_twisted.redis.connection import RedisError
+from gaq_twisted.redis.errors import RedisError
 from gaq_twisted.streams.backfill import Backfill, ChannelStreams
-from gaq_twisted.streams.commands import BEGINNING, ChannelEntries, Entry
-from gaq_twisted.streams.events import Event, StreamId
+from gaq_twisted.streams.events import BEGINNING, ChannelEntries, Entry, Event, StreamId, Wanted
 from gaq_twisted.streams.firehose import Firehose, GlobalStream
 from gaq_twisted.streams.resumption import Resumption
 from gaq_twisted.streams.tail import Tail
@@ -285,6 +284,12 @@ class RecordingResumption(Resumption):
         self.has_started = False
         self.before_start: set[str] = set()
 
+    @property
+    def wanted(self) -> Wanted:
+        """More than a small tail can hold."""
+        max_events, max_bytes = super().wanted
+        return Wanted(max(max_events, RECENT_COUNT), max_bytes)
+
     def start(self, recent: Sequence[Event], *, whole_from: bytes) -> None:
         """Note what is older, and begin."""
         self.has_started = True
@@ -314,8 +319,6 @@ class ModelServer:
             self.clock,
             lambda tries: RETRY_SECONDS,
             lambda: None,
-            recent_count=max(tail_size, RECENT_COUNT),
-            recent_bytes=2**20,
         )
         self.firehose.startService()
         self.backfill.startService()

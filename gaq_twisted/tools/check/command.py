@@ -139,7 +139,8 @@ async def check(
         loaded = load(file, environ)
         _report_settings(loaded, report)
         validate(loaded.settings, reactor)
-        connection = RedisServer(loaded.settings, reactor).connection()
+        usage = stream_usage(loaded.settings.redis_stream_prefix)
+        connection = RedisServer(loaded.settings.redis, reactor, usage).connection()
     except ConfigError as error:
         for fault in error.faults:
             report.add(Finding(Mark.FAIL, "settings", fault))

@@ -6,7 +6,8 @@ Import this module only where a reactor is installed.
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
 from gaq_twisted.config.settings import Redis
-from gaq_twisted.redis.connection import Connection, RedisError, RedisRefused, RedisTooOld
+from gaq_twisted.redis.connection import Connection
+from gaq_twisted.redis.errors import RedisError, RedisRefused, RedisTooOld
 from gaq_twisted.tools.check.findings import CLOCK_TOLERANCE_SECONDS, Finding, Mark
 
 ProtocolCheck = Callable[[Sequence[str]], AsyncIterator[Finding]]

@@ -7,8 +7,8 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
-from gaq_twisted.redis.connection import Connection, RedisError, RedisRefused, RedisTooOld
-from gaq_twisted.streams.commands import as_mapping
+from gaq_twisted.redis.connection import Connection, as_dict
+from gaq_twisted.redis.errors import RedisError, RedisRefused, RedisTooOld
 from gaq_twisted.streams.events import InvalidEvent, StreamId, parse_event
 from gaq_twisted.tools.check.findings import (
     CLOCK_TOLERANCE_SECONDS,
@@ -163,7 +163,7 @@ class _Trial:
             if "no such key" in error.fact:
                 return ""
             raise
-        facts = as_mapping(reply)
+        facts = as_dict(reply)
         length = int(facts[b"length"])
         # Redis before 7.0 does not count them.
         trimmed = int(facts.get(b"entries-added", length)) - length
@@ -201,7 +201,7 @@ def about_entry(topic: str, entry_id: bytes, fields: Sequence[bytes]) -> Iterato
         entry_id: the entry's id.
         fields: its fields, names and values in turn.
     """
-    data = as_mapping(fields).get(b"data")
+    data = as_dict(fields).get(b"data")
     try:
         parse_event(entry_id, data)
     except InvalidEvent as error:

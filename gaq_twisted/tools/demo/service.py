@@ -16,6 +16,7 @@ from gaq_twisted.config.settings import Settings
 from gaq_twisted.ops.logs import LogOutput
 from gaq_twisted.redis.server import RedisServer
 from gaq_twisted.service import Additions, Host, make_server
+from gaq_twisted.streams.commands import stream_usage
 from gaq_twisted.streams.publisher import COMMANDS, Publisher
 from gaq_twisted.tools.demo.page import DemoPage
 
@@ -92,7 +93,8 @@ def make_demo(twistd: Mapping[str, Any], reactor: Any) -> IService:
 
 def make_page(settings: Settings, reactor: Any) -> DemoPage:
     """Returns the page for a server with those settings; jobs are published to its Redis."""
-    redis = RedisServer(settings, reactor, commands=COMMANDS).connection()
+    usage = stream_usage(settings.redis_stream_prefix, COMMANDS)
+    redis = RedisServer(settings.redis, reactor, usage).connection()
     return DemoPage(settings, Publisher(redis, settings.redis_stream_prefix))
 
 

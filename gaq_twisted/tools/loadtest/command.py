@@ -66,7 +66,7 @@ def _give_up(faults: Sequence[str]) -> NoReturn:
 
 async def _run(options: Any, settings: Settings, reactor: Any) -> None:
     # These import parts of Autobahn and txredisapi that want a reactor installed.
-    from gaq_twisted.redis.connection import RedisError
+    from gaq_twisted.redis.errors import RedisError
     from gaq_twisted.tools.loadtest.clients import CannotConnect
     from gaq_twisted.tools.loadtest.runner import CannotPublish, LoadTest, Plan
     from gaq_twisted.tools.loadtest.sockets import Target

@@ -16,8 +16,9 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 
 from gaq_twisted.config.settings import Settings
-from gaq_twisted.redis.connection import RedisError
+from gaq_twisted.redis.errors import RedisError
 from gaq_twisted.redis.server import RedisServer
+from gaq_twisted.streams.commands import stream_usage
 from gaq_twisted.streams.publisher import COMMANDS, Publisher
 from gaq_twisted.tools.cookies import Signer
 from gaq_twisted.tools.loadtest.clients import Crowd
@@ -88,7 +89,8 @@ class LoadTest:
         self._settings = settings
         self._reactor = reactor
         self._progress = progress
-        self._redis = RedisServer(settings, reactor, commands=(*COMMANDS, "+unlink")).connection()
+        usage = stream_usage(settings.redis_stream_prefix, (*COMMANDS, "+unlink"))
+        self._redis = RedisServer(settings.redis, reactor, usage).connection()
         self._publisher = Publisher(self._redis, settings.redis_stream_prefix)
         self._record = Record([f"{self.name}-{number}" for number in range(plan.channels)])
         self._dice = Random()

@@ -1,0 +1,25 @@
+"""The errors of asking Redis; apart, so that what catches them loads no Redis client."""
+
+
+class RedisError(Exception):
+    """Redis could not be asked or did not reply; the text says what happened.
+
+    Args:
+        fact: what happened.
+        state: the state of Redis, if other errors may have the same one.
+        remedy: what to do about it, if that is known.
+    """
+
+    def __init__(self, fact: str, state: str = "", remedy: str = "") -> None:
+        super().__init__(f"{fact} ({remedy})" if remedy else fact)
+        self.fact = fact
+        self.state = state or fact
+        self.remedy = remedy
+
+
+class RedisRefused(RedisError):
+    """Redis replies, but refuses this command for this key, and waiting does not change that."""
+
+
+class RedisTooOld(RedisError):
+    """Redis does not know a command that is needed."""

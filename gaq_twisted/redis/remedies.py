@@ -1,0 +1,95 @@
+"""Errors of Redis, explained to the operator with the settings to change."""
+
+from typing import NamedTuple
+
+from twisted.python.failure import Failure
+
+from gaq_twisted.redis.errors import RedisError, RedisRefused, RedisTooOld
+from gaq_twisted.redis.tls import WrongHostName
+
+
+class Usage(NamedTuple):
+    """What a client does on a server: the rights that it needs, and the remedies of its errors."""
+
+    commands: tuple[str, ...]
+    """The commands that its user needs, each as ACL SETUSER takes it."""
+    patterns: tuple[str, ...]
+    """The keys and channels that its user needs, each as ACL SETUSER takes it."""
+    unknown_command: str
+    """What is wrong if the server does not know a command."""
+    wrong_type: str = ""
+    """What to do if a key holds another type of value."""
+    cluster: str = ""
+    """What to do if the server is a node of a Redis Cluster without the key."""
+
+    @property
+    def acl_rule(self) -> str:
+        """What the user needs, as ACL SETUSER takes it."""
+        return " ".join(self.commands + self.patterns)
+
+
+class Remedies(NamedTuple):
+    """Explains the errors of one server."""
+
+    section: str
+    """The name of the settings section that leads to the server."""
+    username: str
+    password_key: str
+    """The key of the password in that section."""
+    usage: Usage
+
+    def error_reply(self, server: str, command: str, reply: str) -> RedisError:
+        """Returns the exception for an error reply.
+
+        Args:
+            server: the name of the server.
+            command: the name of the command.
+            reply: the error, as the server wrote it.
+        """
+        text = f"{server} answered {command} with: {reply}"
+        for beginnings, kind, remedy in self._known_replies():
+            if reply.startswith(beginnings):
+                return kind(text, f"{server}: {beginnings[0]}", remedy)
+        return RedisError(text, f"{server}: {reply}")
+
+    def _known_replies(self) -> tuple[tuple[tuple[str, ...], type[RedisError], str], ...]:
+        """Returns how error replies begin, their exceptions, and their remedies."""
+        usage, password = self.usage, f"{self.section}.{self.password_key}"
+        wrong_login = ("WRONGPASS", "ERR AUTH", "ERR invalid password", "ERR Client sent AUTH")
+        return (
+            (("NOPERM",), RedisRefused, f"the user {self.username} needs {usage.acl_rule}"),
+            (("WRONGTYPE",), RedisRefused, usage.wrong_type),
+            (("NOAUTH",), RedisError, f"set {password}"),
+            (wrong_login, RedisError, f"correct {password} or the user name"),
+            (("MOVED", "CROSSSLOT"), RedisError, usage.cluster),
+            (("ERR unknown command",), RedisTooOld, usage.unknown_command),
+        )
+
+    def lost_connection(
+        self, reason: Failure | None, *, speaks_tls: bool, has_answered: bool
+    ) -> str:
+        """Returns why a connection was lost, with a hint if a setting may be wrong.
+
+        Args:
+            reason: what Twisted gave as the reason; None if there was no connection.
+            speaks_tls: whether the connection was to use TLS.
+            has_answered: whether the server had sent anything.
+        """
+        if reason is None:
+            return "it was not connected"
+        if isinstance(reason.value, WrongHostName):
+            return (
+                f"{reason.value} (connect by a name that it has,"
+                f" or set {self.section}.validateHostname to false)"
+            )
+        hint = ""
+        if "wrong version number" in str(reason.value):
+            hint = self.no_tls_hint
+        elif not speaks_tls and not has_answered:
+            hint = f"; perhaps it expects TLS ({self.section}.ssl)"
+        return f"{reason.getErrorMessage()}{hint}"
+
+    @property
+    def no_tls_hint(self) -> str:
+        """What to add to an error of a server that may not use TLS."""
+        return f"; perhaps it speaks no TLS ({self.section}.ssl)"

@@ -1,0 +1,167 @@
+"""Whether the global stream is still the one that was read.
+
+A replica that took over, or a restored backup, may lack entries that were read
+and hold others in their place, with ids that a read after the last one would
+never return.  And Redis may trim entries before they were read.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from gaq_twisted.streams.events import BEGINNING, Entry, StreamId
+
+# Seconds between two checks.
+_CHECK_SECONDS = 5.0
+# More than a replica lacks that takes over.
+_REMEMBERED_ENTRIES = 10_000
+
+
+class VerifiedStream(Protocol):
+    """The part of Streams that is needed to verify the global stream."""
+
+    @property
+    def times_connected(self) -> int:
+        """As Streams.times_connected."""
+
+    async def following(self, last: Entry) -> list[Entry] | None:
+        """As Streams.following."""
+
+    async def holds(self, entry: Entry) -> bool:
+        """As Streams.holds."""
+
+    async def up_to(self, last: StreamId) -> list[Entry]:
+        """As Streams.up_to."""
+
+    async def is_untrimmed(self) -> bool:
+        """As Streams.is_untrimmed."""
+
+
+@dataclass(frozen=True)
+class Intact:
+    """Nothing is missing between what was read and what follows."""
+
+    entries: list[Entry]
+    """The entries that follow, perhaps none."""
+
+
+@dataclass(frozen=True)
+class Truncated:
+    """The stream does not hold the last entry that was read."""
+
+    resume_at: Entry
+    """The newest entry before it that was read and is left; BEGINNING if none is."""
+
+
+@dataclass(frozen=True)
+class Reset:
+    """The stream was emptied, and has new entries since."""
+
+    entries: list[Entry]
+    """The entries that follow the last one that was read, perhaps none."""
+
+
+Verdict = Intact | Truncated | Reset
+
+
+class Continuity:
+    """Verifies now and then, and on each new connection, that the stream is still the same.
+
+    Args:
+        streams: the stream; what it raises, `verify` raises.
+        seconds: returns the time in seconds.
+    """
+
+    def __init__(self, streams: VerifiedStream, seconds: Callable[[], float]) -> None:
+        self._streams = streams
+        self._seconds = seconds
+        # The last verification: its last entry, its connection, and its time.
+        self._verified = BEGINNING
+        self._verified_connection = 0
+        self._verified_at = 0.0
+        # The last entries that were read, to recognize them; entries older than the
+        # first of these were read before.
+        self._remembered: deque[tuple[bytes, int]] = deque(maxlen=_REMEMBERED_ENTRIES)
+
+    def begin(self, recent: Sequence[Entry], *, connection: int, is_whole: bool) -> None:
+        """Takes the entries of the first read as the stream to compare with.
+
+        Args:
+            recent: the newest entries of the stream, oldest first.
+            connection: `times_connected` before they were read.
+            is_whole: whether these are all entries of the stream.
+        """
+        if is_whole:
+            self.remember([BEGINNING])
+        self.remember(recent)
+        self._note_verified(connection, recent[-1] if recent else BEGINNING)
+
+    def remember(self, entries: Iterable[Entry]) -> None:
+        """Keeps what is needed to recognize the next entries that were read."""
+        self._remembered.extend(map(_fingerprint, entries))
+
+    @property
+    def is_reconnected(self) -> bool:
+        """Whether the connection is another one than that of the last verification.
+
+        It may lead to another server, whose entries must not be used before.
+        """
+        return self._streams.times_connected != self._verified_connection
+
+    def due(self) -> bool:
+        """Returns whether it is time to verify."""
+        return self.is_reconnected or self._seconds() >= self._verified_at + _CHECK_SECONDS
+
+    async def verify(self, last: Entry) -> Verdict:
+        """Returns whether the stream goes on after the last entry that was read, and how.
+
+        Args:
+            last: that entry, the last one that was remembered.
+        """
+        connection = self._streams.times_connected
+        entries = await self._streams.following(last)
+        if entries is None:
+            resume_at = await self._newest_remembered(last)
+            self._forget_after(resume_at)
+            self._note_verified(connection, resume_at)
+            return Truncated(resume_at)
+        if not self.due():
+            return Intact(entries)
+        is_reset = await self._is_reset(last)
+        self._note_verified(connection, last)
+        return Reset(entries) if is_reset else Intact(entries)
+
+    def _note_verified(self, connection: int, last: Entry) -> None:
+        self._verified_connection, self._verified = connection, last
+        self._verified_at = self._seconds()
+
+    async def _is_reset(self, last: Entry) -> bool:
+        """Returns whether entries are gone although Redis has not trimmed any."""
+        if self._verified in (last, BEGINNING) or await self._streams.holds(self._verified):
+            return False
+        return await self._streams.is_untrimmed()
+
+    async def _newest_remembered(self, last: Entry) -> Entry:
+        """Returns the newest entry up to that one's id that was read, or BEGINNING."""
+        known, oldest = set(self._remembered), StreamId.parse(self._remembered[0][0])
+        page = await self._streams.up_to(StreamId.parse(last.id))
+        while page:
+            for entry in page:
+                if _fingerprint(entry) in known or StreamId.parse(entry.id) < oldest:
+                    return entry
+            page = await self._streams.up_to(StreamId.parse(page[-1].id).before())
+        return BEGINNING
+
+    def _forget_after(self, place: Entry) -> None:
+        """Remembers nothing later than a place, so that the remembered ids always go up."""
+        last = _fingerprint(place)
+        while self._remembered and self._remembered[-1] != last:
+            self._remembered.pop()
+        if not self._remembered:
+            self._remembered.append(last)
+
+
+def _fingerprint(entry: Entry) -> tuple[bytes, int]:
+    """Returns what is kept of an entry to recognize it."""
+    return entry.id, hash(entry.data)

@@ -1,0 +1,1 @@
+"""Tests of reaching Redis that need no Redis."""

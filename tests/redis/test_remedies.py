@@ -1,0 +1,93 @@
+"""The remedies that errors of Redis are reported with, and the keys that they name."""
+
+from OpenSSL import SSL
+from twisted.internet.error import ConnectionLost
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from gaq_twisted.redis.errors import RedisError, RedisRefused, RedisTooOld
+from gaq_twisted.redis.remedies import Remedies, Usage
+from gaq_twisted.redis.tls import WrongHostName
+
+USAGE = Usage(
+    commands=("+subscribe", "+ping"),
+    patterns=("&news",),
+    unknown_command="it is too old",
+    wrong_type="delete the key",
+    cluster="ask another node",
+)
+REMEDIES = Remedies("otherRedis", "gaq", "password", USAGE)
+LOST = Failure(ConnectionLost())
+
+
+class ErrorReplyTests(SynchronousTestCase):
+    """Error replies."""
+
+    def test_known_replies(self) -> None:
+        """Each reply has its exception and its remedy, in the words of the section and the use."""
+        for reply, kind, state, remedy in (
+            ("NOPERM no", RedisRefused, "NOPERM", "the user gaq needs +subscribe +ping &news"),
+            ("WRONGTYPE Operation", RedisRefused, "WRONGTYPE", "delete the key"),
+            ("NOAUTH Authentication", RedisError, "NOAUTH", "set otherRedis.password"),
+            *(
+                (text, RedisError, "WRONGPASS", "correct otherRedis.password or the user name")
+                for text in (
+                    "WRONGPASS invalid",
+                    "ERR AUTH <password> called",
+                    "ERR invalid password",
+                    "ERR Client sent AUTH, but",
+                )
+            ),
+            ("MOVED 1 127.0.0.1:7", RedisError, "MOVED", "ask another node"),
+            ("CROSSSLOT Keys", RedisError, "MOVED", "ask another node"),
+            ("ERR unknown command `X`", RedisTooOld, "ERR unknown command", "it is too old"),
+        ):
+            error = REMEDIES.error_reply("Redis at x:1", "GET", reply)
+            self.assertIs(type(error), kind, reply)
+            self.assertEqual(error.fact, f"Redis at x:1 answered GET with: {reply}")
+            self.assertEqual((error.state, error.remedy), (f"Redis at x:1: {state}", remedy))
+            self.assertEqual(str(error), f"{error.fact} ({remedy})")
+
+    def test_another_reply(self) -> None:
+        """Any other reply is reported as it is, without a remedy."""
+        error = REMEDIES.error_reply("Redis at x:1", "GET", "LOADING the dataset")
+        self.assertIs(type(error), RedisError)
+        self.assertEqual(str(error), "Redis at x:1 answered GET with: LOADING the dataset")
+        self.assertEqual(error.state, "Redis at x:1: LOADING the dataset")
+
+    def test_without_a_remedy(self) -> None:
+        """A use that knows no remedy for a reply adds none."""
+        remedies = Remedies("redis", "gaq", "password", Usage(("+get",), ("~a",), "too old"))
+        for reply in ("WRONGTYPE", "MOVED"):
+            self.assertEqual(remedies.error_reply("Redis", "GET", reply).remedy, "")
+
+
+class LostConnectionTests(SynchronousTestCase):
+    """Connections that were lost."""
+
+    def reason(
+        self, reason: Failure | None, *, speaks_tls: bool = True, has_answered: bool = False
+    ) -> str:
+        """Return the explanation."""
+        return REMEDIES.lost_connection(reason, speaks_tls=speaks_tls, has_answered=has_answered)
+
+    def test_not_connected(self) -> None:
+        """There may have been no connection."""
+        self.assertEqual(self.reason(None), "it was not connected")
+
+    def test_no_hint(self) -> None:
+        """A connection that was good once, or that used TLS, needs no hint."""
+        text = LOST.getErrorMessage()
+        self.assertEqual(self.reason(LOST), text)
+        self.assertEqual(self.reason(LOST, speaks_tls=False, has_answered=True), text)
+
+    def test_hints(self) -> None:
+        """The setting that may be wrong is named with its section."""
+        self.assertIn(
+            "; perhaps it expects TLS (otherRedis.ssl)", self.reason(LOST, speaks_tls=False)
+        )
+        garbage = Failure(SSL.Error([("SSL routines", "", "wrong version number")]))
+        self.assertIn("; perhaps it speaks no TLS (otherRedis.ssl)", self.reason(garbage))
+        self.assertIn(
+            "or set otherRedis.validateHostname to false", self.reason(Failure(WrongHostName()))
+        )
