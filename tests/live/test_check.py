@@ -18,6 +18,7 @@ from twisted.trial.unittest import TestCase
 
 from gaq_twisted.config.settings import Redis
 from gaq_twisted.redis.server import RedisServer
+from gaq_twisted.streams.commands import stream_usage
 from gaq_twisted.tools.check.command import Questions, Report, check
 from gaq_twisted.tools.check.findings import Mark
 from gaq_twisted.tools.check.redis import RedisCheck

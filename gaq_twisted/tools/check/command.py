@@ -19,6 +19,7 @@ from gaq_twisted.config.types import ConfigError
 from gaq_twisted.redis.connection import Connection
 from gaq_twisted.redis.server import RedisServer
 from gaq_twisted.service import validate
+from gaq_twisted.streams.commands import stream_usage
 from gaq_twisted.tools.check.cookies import cookie_header, judge_cookie
 from gaq_twisted.tools.check.findings import Finding, Mark
 from gaq_twisted.tools.check.origins import judge_origin
