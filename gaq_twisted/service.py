@@ -19,7 +19,7 @@ from gaq_twisted.config.load import Loaded
 from gaq_twisted.config.settings import Settings
 from gaq_twisted.core import metrics as names
 from gaq_twisted.core.hub import Hub
-from gaq_twisted.core.metrics import Metrics
+from gaq_twisted.core.metrics import CORE, Metrics
 from gaq_twisted.core.readiness import ReadinessProbe
 from gaq_twisted.core.rejections import Rejections
 from gaq_twisted.net.gateway import Capacity, Gateway
@@ -32,12 +32,15 @@ from gaq_twisted.ops.reload import Reloader
 from gaq_twisted.ops.statsd import StatsdReports, StatsdService
 from gaq_twisted.ops.systemd import Notifier
 from gaq_twisted.redis.connection import ANSWER_SECONDS
+from gaq_twisted.streams import metrics as streams_names
 from gaq_twisted.streams.backfill import Replays
 from gaq_twisted.streams.commands import Streams
+from gaq_twisted.streams.dashboard import streams_dashboard
 from gaq_twisted.streams.firehose import Firehose
 from gaq_twisted.streams.tail import Tail
 from gaq_twisted.web.prometheus import Exposition
 from gaq_twisted.web.site import EventSite, Health, Ready, resource_tree
+from gaq_twisted.web.status.contents import contents
 from gaq_twisted.web.status.feed import StatusFeed
 from gaq_twisted.web.status.page import StatusPage
 
@@ -135,7 +138,7 @@ def make_server(
     Raises:
         ConfigError: if a key, an endpoint, or a file that the settings name cannot be used.
     """
-    metrics = Metrics()
+    metrics = Metrics((*CORE, *streams_names.STREAMS))
     statsd = StatsdService(settings.statsd, reactor)
     streams = Streams(settings, reactor)
     retry_delay = backoffPolicy(
@@ -183,12 +186,11 @@ def make_server(
     status = StatusFeed(
         metrics,
         refusals,
-        lookout,
-        {
-            "version": version("gaq-twisted"),
-            "tailMaxEvents": settings.tail_max_events,
-            "tailMaxBytes": settings.tail_max_bytes,
-        },
+        contents(
+            version("gaq-twisted"),
+            [streams_dashboard(settings.tail_max_events, settings.tail_max_bytes)],
+        ),
+        lambda: {"reasons": lookout.readiness().reasons, "cursor": lookout.progress().cursor},
         reactor,
         time.process_time,
     )
@@ -251,12 +253,12 @@ def _let_gauges_be_read(
         (names.OPEN_CHANNELS, lambda: hub.channel_count),
         (names.SLOW_SOCKETS, lambda: len(sockets.slow_sockets)),
         (names.UNSENT_BYTES, sockets.unsent_bytes),
-        (names.TAIL_EVENTS, lambda: len(tail)),
-        (names.TAIL_BYTES, lambda: tail.size_bytes),
-        (names.REDIS_CONNECTIONS, lambda: streams.times_connected),
-        (names.REDIS_UP, lambda: progress().is_following),
-        (names.CURSOR_LAG_SECONDS, lambda: progress().lag_seconds),
-        (names.READ_AGE_SECONDS, lambda: progress().read_age_seconds),
+        (streams_names.TAIL_EVENTS, lambda: len(tail)),
+        (streams_names.TAIL_BYTES, lambda: tail.size_bytes),
+        (streams_names.REDIS_CONNECTIONS, lambda: streams.times_connected),
+        (streams_names.REDIS_UP, lambda: progress().is_following),
+        (streams_names.CURSOR_LAG_SECONDS, lambda: progress().lag_seconds),
+        (streams_names.READ_AGE_SECONDS, lambda: progress().read_age_seconds),
         (names.DRAINING, lambda: lookout.is_draining),
         (names.BUILD_INFO, lambda: build),
     ):

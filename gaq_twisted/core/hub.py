@@ -19,17 +19,20 @@ from gaq_twisted.core.metrics import (
     CLIENT_SEND_ERROR,
     CONNECTED_CLIENT,
     DELIVERY_SECONDS,
-    EVENTS_DELIVERED,
-    EVENTS_READ,
-    EVENTS_WITHOUT_LISTENER,
     FRAME_BYTES_SENT,
     FRAMES_SENT,
-    REPLAY_EVENTS,
-    STREAM_GAP,
     Metrics,
 )
 from gaq_twisted.core.throttle import Throttle
 from gaq_twisted.streams.events import Event, LastId, StreamId
+from gaq_twisted.streams.metrics import (
+    EVENTS_DELIVERED,
+    EVENTS_READ,
+    EVENTS_WITHOUT_LISTENER,
+    REPLAY_EVENTS,
+    STREAM_GAP,
+    ReplaySource,
+)
 from gaq_twisted.streams.missed import SKEW_MS, Gap, History, Missed, Reading
 from gaq_twisted.streams.tail import Tail
 
@@ -37,8 +40,6 @@ from gaq_twisted.streams.tail import Tail
 _POLICY_VIOLATION = 1008
 # To note when each event is written would cost as much as a tenth of writing it.
 _CHANNELS_PER_NOTE = 16
-# Where missed events were found.
-_IN_TAIL, _IN_STREAM, _OF_LATE = "tail", "channel stream", "initial"
 
 
 class Socket(Protocol):
@@ -369,7 +370,7 @@ class Hub:
         if not position.of_channel_stream:
             missed = self._tail.after(socket.channel, position.id)
             if missed is not None:
-                self._admit(socket, missed, _IN_TAIL)
+                self._admit(socket, missed, ReplaySource.TAIL)
                 return
         since_ms = position.id.ms
         if self._tail and since_ms > self._tail.newest_id.ms + SKEW_MS:
@@ -386,9 +387,9 @@ class Hub:
         # A job can end before its page has opened its first socket.
         since_ms = max(0, int(self._seconds() * 1000) - self._initial_replay_ms)
         if not self._initial_replay_ms:
-            self._admit(socket, [], _OF_LATE)
+            self._admit(socket, [], ReplaySource.INITIAL)
         elif self._tail.covers(since_ms):
-            self._admit(socket, self._tail.since(socket.channel, since_ms), _OF_LATE)
+            self._admit(socket, self._tail.since(socket.channel, since_ms), ReplaySource.INITIAL)
         else:
             since = LastId(StreamId(since_ms, 0), of_channel_stream=False)
             self._read_history(socket, since=since, read_from=since.id, tail_from_ms=since_ms)
@@ -425,7 +426,7 @@ class Hub:
         if missed.gap is not None:
             self._metrics.increment(STREAM_GAP)
             self._tell_gap(socket, missed.gap)
-        self._admit(socket, missed.events, _IN_STREAM)
+        self._admit(socket, missed.events, ReplaySource.CHANNEL_STREAM)
 
     def _tell_gap(self, socket: Socket, gap: Gap) -> None:
         if self._gaps.admits():
@@ -445,7 +446,7 @@ class Hub:
         if not readings:
             self._readings.pop(socket.channel, None)
 
-    def _admit(self, socket: Socket, missed: Sequence[Event], source: str) -> None:
+    def _admit(self, socket: Socket, missed: Sequence[Event], source: ReplaySource) -> None:
         self._channels.setdefault(socket.channel, {})[socket] = None
         self._metrics.observe(REPLAY_EVENTS, len(missed), source)
         self._send(socket, _frames(missed), socket.send_missed)

@@ -15,6 +15,7 @@ server, so clients can move freely between all of them.
 import json
 import re
 from collections.abc import Iterator, Sequence
+from enum import StrEnum
 from typing import NamedTuple, NoReturn, Protocol
 
 import msgspec
@@ -144,8 +145,19 @@ class EventSink(Protocol):
         """
 
 
+class InvalidReason(StrEnum):
+    """Why a stream entry is not a usable event, without any of its data."""
+
+    NO_DATA = "no field data"
+    INVALID_UTF_8 = "invalid UTF-8"
+    NOT_JSON = "not JSON"
+    NO_CHANNEL = "no text channel_id"
+    EMPTY_CHANNEL = "empty channel_id"
+    TOO_DEEP = "nested too deeply"
+
+
 class InvalidEvent(Exception):
-    """A stream entry is not a good event; its text is a short reason without any of the data."""
+    """A stream entry is not a usable event; its text is an InvalidReason."""
 
 
 class _ChannelOf(msgspec.Struct):
@@ -171,21 +183,21 @@ def parse_event(entry_id: bytes, data: bytes | None) -> Event:
         InvalidEvent: if a browser could not use it.
     """
     if data is None:
-        raise InvalidEvent("no field data")
+        raise InvalidEvent(InvalidReason.NO_DATA)
     try:
         if not data.isascii():
             data.decode()
         channel = _decode_channel(data).channel_id
     except UnicodeDecodeError:
-        raise InvalidEvent("invalid UTF-8") from None
+        raise InvalidEvent(InvalidReason.INVALID_UTF_8) from None
     except msgspec.ValidationError:
-        raise InvalidEvent("no text channel_id") from None
+        raise InvalidEvent(InvalidReason.NO_CHANNEL) from None
     except msgspec.DecodeError:
         channel = _channel_by_the_slow_parser(data)
     except RecursionError:
-        raise InvalidEvent("nested too deeply") from None
+        raise InvalidEvent(InvalidReason.TOO_DEEP) from None
     if not channel:
-        raise InvalidEvent("empty channel_id")
+        raise InvalidEvent(InvalidReason.EMPTY_CHANNEL)
     return Event(entry_id, channel, data.strip())
 
 
@@ -208,12 +220,12 @@ def _channel_by_the_slow_parser(data: bytes) -> str:
     try:
         document = json.loads(data.decode(), parse_constant=_refuse_constant, parse_int=float)
     except RecursionError:
-        raise InvalidEvent("nested too deeply") from None
+        raise InvalidEvent(InvalidReason.TOO_DEEP) from None
     except ValueError:
-        raise InvalidEvent("not JSON") from None
+        raise InvalidEvent(InvalidReason.NOT_JSON) from None
     channel = document.get("channel_id") if isinstance(document, dict) else None
     if not isinstance(channel, str):
-        raise InvalidEvent("no text channel_id")
+        raise InvalidEvent(InvalidReason.NO_CHANNEL)
     return channel
 
 

@@ -11,11 +11,12 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 
-from gaq_twisted.core.metrics import INVALID_EVENT, STREAM_GAP, Metrics
+from gaq_twisted.core.metrics import Metrics
 from gaq_twisted.core.throttle import Throttle
 from gaq_twisted.redis.connection import RedisError, RedisTooOld
 from gaq_twisted.streams.commands import BEGINNING, Entry
 from gaq_twisted.streams.events import Event, EventSink, InvalidEvent, StreamId, parse_event
+from gaq_twisted.streams.metrics import INVALID_EVENT, STREAM_GAP
 
 # How often it is looked whether the stream still is what was read; and how long
 # events may be handed on before others get a turn of the reactor, and how many are

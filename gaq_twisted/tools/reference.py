@@ -19,16 +19,8 @@ from gaq_twisted.config.types import (
     SigningSecret,
     SpareSecret,
 )
-from gaq_twisted.core.metrics import (
-    ALL,
-    CONNECTION_REJECTED,
-    INVALID_EVENT,
-    REPLAY_EVENTS,
-    REQUEST_REJECTED,
-    UPGRADE_REJECTED,
-    Kind,
-    Metric,
-)
+from gaq_twisted.core.metrics import CORE, Kind, Metric
+from gaq_twisted.streams.metrics import STREAMS
 
 # The settings by what they are about; each group begins with the named one.
 _GROUPS = {
@@ -129,21 +121,8 @@ _METRICS_END = """
 `python -m gaq_twisted.tools.reference metrics` prints this page.
 """
 
-LABELS: Mapping[Metric, tuple[str, ...]] = {
-    REQUEST_REJECTED: ("long_headers", "not_http", "target", "host", "body", "files"),
-    UPGRADE_REJECTED: (
-        *("no_cookie", "no_jwt", "signature", "algorithm", "token_expired"),
-        *("token_not_yet_valid", "no_channel", "origin", "bad_handshake", "files"),
-        "internal_error",
-    ),
-    CONNECTION_REJECTED: ("total", "channel", "rate", "message_size"),
-    INVALID_EVENT: (
-        *("no field data", "invalid UTF-8", "not JSON", "no text channel_id"),
-        *("empty channel_id", "nested too deeply"),
-    ),
-    REPLAY_EVENTS: ("tail", "channel stream", "initial"),
-}
-"""What the values of some metrics are told apart by."""
+ALL_METRICS = (*CORE, *STREAMS)
+"""The metrics of all editions."""
 
 
 def configuration() -> str:
@@ -195,13 +174,14 @@ def metrics() -> str:
         lines += [
             f"| `{prometheus_name(metric)}` | `{statsd_name(metric)}`"
             f" | {f'`{metric.label}`' if metric.label else ''} | {metric.help} |"
-            for metric in ALL
+            for metric in ALL_METRICS
             if metric.kind is kind
         ]
     lines += ["", "## Labels", "", "| metric | label | values |", "|---|---|---|"]
     lines += [
-        f"| `{metric.name}` | `{metric.label}` | {', '.join(f'`{value}`' for value in values)} |"
-        for metric, values in LABELS.items()
+        f"| `{metric.name}` | `{metric.label}` | {', '.join(f'`{one}`' for one in metric.values)} |"
+        for metric in ALL_METRICS
+        if metric.values
     ]
     return "\n".join([*lines, _METRICS_END])
 

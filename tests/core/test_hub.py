@@ -4,12 +4,13 @@ from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from gaq_twisted.core.hub import Hub
-from gaq_twisted.core.metrics import CLIENT_SEND_ERROR, CONNECTED_CLIENT, STREAM_GAP, Metrics
+from gaq_twisted.core.metrics import CLIENT_SEND_ERROR, CONNECTED_CLIENT
 from gaq_twisted.streams.events import Event, StreamId, channel_stream_event
+from gaq_twisted.streams.metrics import STREAM_GAP
 from gaq_twisted.streams.missed import SKEW_MS
 from gaq_twisted.streams.tail import Tail
 from tests.support.fakes import FakeHistory, FakeSocket, counted, finish
-from tests.support.samples import job_data, job_event, settings
+from tests.support.samples import job_data, job_event, settings, streams_metrics
 
 RED = "red"
 BLUE = "blue"
@@ -41,7 +42,7 @@ class HubTestCase(SynchronousTestCase):
         self.now = NOW_MS / 1000
         self.tail = Tail(10, 2**20)
         self.history = FakeHistory()
-        self.metrics = Metrics()
+        self.metrics = streams_metrics()
         self.hub = Hub(
             *(self.tail, self.history, self.metrics, lambda: self.now),
             settings(initial_replay_ms=self.initial_replay_ms),

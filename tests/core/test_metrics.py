@@ -8,21 +8,32 @@ from prometheus_client.parser import text_string_to_metric_families
 from treq.testing import StubTreq
 from twisted.trial.unittest import SynchronousTestCase
 
-from gaq_twisted.core import metrics as names
+import gaq_twisted
+from gaq_twisted.core import metrics as core
 from gaq_twisted.core.metrics import (
-    ALL,
     CLOSED,
     CONNECTED_CLIENT,
+    CORE,
     DELIVERY_SECONDS,
     OPEN_SOCKETS,
-    REDIS_CONNECTIONS,
-    REPLAY_EVENTS,
     Histogram,
     Kind,
+    Metric,
     Metrics,
+)
+from gaq_twisted.streams import metrics as streams
+from gaq_twisted.streams.metrics import (
+    EVENTS_READ,
+    READ_AGE_SECONDS,
+    REDIS_CONNECTIONS,
+    REPLAY_EVENTS,
+    STREAMS,
 )
 from gaq_twisted.web.prometheus import Exposition
 from gaq_twisted.web.site import resource_tree
+from tests.support.samples import streams_metrics
+
+ALL = (*CORE, *STREAMS)
 
 
 class DefinitionTests(SynchronousTestCase):
@@ -37,16 +48,33 @@ class DefinitionTests(SynchronousTestCase):
             self.assertEqual(metric.kind is Kind.HISTOGRAM, bool(metric.buckets))
             self.assertEqual(sorted(set(metric.buckets)), list(metric.buckets))
 
+    def test_each_is_listed(self) -> None:
+        """Each metric that is declared is one of a server of the streams edition."""
+        declared = {
+            value
+            for module in (core, streams)
+            for value in vars(module).values()
+            if isinstance(value, Metric)
+        }
+        self.assertEqual(declared, set(ALL))
+
     def test_each_is_used(self) -> None:
         """Each is counted or read somewhere."""
         source = "".join(
             file.read_text()
-            for file in Path(names.__file__).parent.parent.rglob("*.py")
-            if file.name != "metrics.py"
+            for file in Path(gaq_twisted.__file__).parent.rglob("*.py")
+            if file.name not in ("metrics.py", "dashboard.py", "contents.py")
         )
-        for name, value in vars(names).items():
-            if value in ALL:
-                self.assertIn(name, source)
+        for module in (core, streams):
+            for name, value in vars(module).items():
+                if isinstance(value, Metric):
+                    self.assertIn(name, source)
+
+    def test_values(self) -> None:
+        """Values of labels differ, and only metrics with a label have them."""
+        for metric in ALL:
+            if metric.values is not None:
+                self.assertTrue(metric.label, metric.name)
 
 
 class ValueTests(SynchronousTestCase):
@@ -54,7 +82,7 @@ class ValueTests(SynchronousTestCase):
 
     def test_counters(self) -> None:
         """Counters begin with 0 where they have no labels."""
-        metrics = Metrics()
+        metrics = streams_metrics()
         self.assertEqual(metrics.counts(CONNECTED_CLIENT), {"": 0})
         self.assertEqual(metrics.counts(CLOSED), {})
         metrics.increment(CLOSED, label="1001")
@@ -64,13 +92,29 @@ class ValueTests(SynchronousTestCase):
 
     def test_read(self) -> None:
         """What somebody else knows is read when it is asked for."""
-        metrics = Metrics()
+        metrics = streams_metrics()
         values = [1]
         for metric in (OPEN_SOCKETS, REDIS_CONNECTIONS):
             metrics.read_from(metric, lambda: values[0])
             self.assertEqual(metrics.total(metric), values[0])
             values[0] += 1
             self.assertEqual(metrics.total(metric), values[0])
+
+    def test_others(self) -> None:
+        """A metric that a server does not have is absent: it is not 0, and cannot be counted."""
+        metrics = Metrics(CORE)
+        for use in (
+            lambda: metrics.increment(EVENTS_READ),
+            lambda: metrics.observe(DELIVERY_SECONDS, 1),
+            lambda: metrics.read_from(READ_AGE_SECONDS, lambda: 1),
+            lambda: metrics.total(EVENTS_READ),
+            lambda: metrics.histograms(REPLAY_EVENTS),
+        ):
+            self.assertRaises(KeyError, use)
+        kinds = (Kind.COUNTER, Kind.GAUGE)
+        names = {metric.name for kind in kinds for metric, _, _ in metrics.numbers(kind)}
+        names |= {metric.name for metric, _, _ in metrics.all_histograms()}
+        self.assertLessEqual(names, {metric.name for metric in CORE})
 
     def test_histogram(self) -> None:
         """A value belongs to the first bucket whose bound it does not exceed."""
@@ -86,7 +130,7 @@ class ExpositionTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Count something of each kind."""
-        self.metrics = Metrics()
+        self.metrics = streams_metrics()
         self.metrics.increment(CONNECTED_CLIENT, 3)
         self.metrics.increment(CLOSED, 2, "1001")
         self.metrics.read_from(OPEN_SOCKETS, lambda: 5)
@@ -140,3 +184,12 @@ class ExpositionTests(SynchronousTestCase):
         kind, text = self.ask("application/openmetrics-text;version=1.0.0,text/plain;q=0.5")
         self.assertTrue(kind.startswith("application/openmetrics-text"), kind)
         self.assert_samples(openmetrics.text_string_to_metric_families(text))
+
+    def test_without_editions(self) -> None:
+        """A server without the streams edition shows none of its metrics."""
+        self.client = StubTreq(resource_tree({b"metrics": Exposition(Metrics(CORE))}))
+        _, text = self.ask("*/*")
+        for metric in CORE:
+            self.assertIn(f" {metric.name}", text)
+        for metric in STREAMS:
+            self.assertNotIn(metric.name, text)

@@ -63,7 +63,8 @@ class LogsTestCase(SynchronousTestCase):
 
     def observer(self, twistd: dict[str, Any] | None = None, **values: Any) -> LogOutput:
         """Return the observer for those options of twistd and those settings."""
-        return LogOutput(settings(**values), twistd or {}, ImmediateReactor())
+        reactor: Any = ImmediateReactor()
+        return LogOutput(settings(**values), twistd or {}, reactor)
 
     def files(self) -> dict[str, int]:
         """Return how many lines each file holds."""

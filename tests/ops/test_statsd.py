@@ -1,7 +1,7 @@
 """The StatsD sender: on a clock and a network of the tests, and once on a real UDP socket."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from twisted.internet import defer, reactor
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -25,12 +25,11 @@ from gaq_twisted.core.metrics import (
     CONNECTED_CLIENT,
     DELIVERY_SECONDS,
     OPEN_SOCKETS,
-    READ_AGE_SECONDS,
-    REPLAY_EVENTS,
     UPGRADE_REJECTED,
-    Metrics,
 )
-from gaq_twisted.ops.statsd import StatsdReports, StatsdService
+from gaq_twisted.ops.statsd import StatsdReactor, StatsdReports, StatsdService
+from gaq_twisted.streams.metrics import READ_AGE_SECONDS, REPLAY_EVENTS
+from tests.support.samples import streams_metrics
 
 ADDRESS = IPv4Address("UDP", "192.0.2.1", 8125)
 ADDRESS_6 = IPv6Address("UDP", "2001:db8::1", 8125)
@@ -122,7 +121,9 @@ class StatsdTestCase(SynchronousTestCase):
 
     def sender(self, *tags: str) -> StatsdService:
         """Start a sender with those tags."""
-        statsd = StatsdService(Statsd(host="stats.test", global_tags=tags), self.reactor)
+        statsd = StatsdService(
+            Statsd(host="stats.test", global_tags=tags), cast(StatsdReactor, self.reactor)
+        )
         statsd.startService()
         return statsd
 
@@ -306,7 +307,7 @@ class Teller(StatsdService):
 
     def __init__(self) -> None:
         """Have been told nothing."""
-        super().__init__(Statsd(), Clock())
+        super().__init__(Statsd(), cast(StatsdReactor, Clock()))
         self.lines: list[Line] = []
 
     def increment(self, name: str, count: float = 1, *tags: str) -> None:
@@ -327,7 +328,7 @@ class ReportTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Make metrics of which nothing was told."""
-        self.metrics, self.teller = Metrics(), Teller()
+        self.metrics, self.teller = streams_metrics(), Teller()
         self.reports = StatsdReports(self.metrics, self.teller)
 
     def told(self) -> list[Line]:
@@ -389,7 +390,7 @@ class RealTests(TestCase):
         net: Any = reactor
         port = net.listenUDP(0, Peer(), interface="127.0.0.1")
         self.addCleanup(port.stopListening)
-        statsd = StatsdService(Statsd(host="127.0.0.1", port=port.getHost().port), reactor)
+        statsd = StatsdService(Statsd(host="127.0.0.1", port=port.getHost().port), net)
         statsd.startService()
         self.addCleanup(statsd.stopService)
         # What is counted before the address is looked up, which takes a thread, is not kept.

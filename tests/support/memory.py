@@ -18,14 +18,13 @@ from websockets.uri import parse_uri
 from zope.interface import implementer
 
 from gaq_twisted.core.hub import Hub
-from gaq_twisted.core.metrics import Metrics
 from gaq_twisted.core.rejections import Rejections
 from gaq_twisted.net.gateway import Capacity, Gateway
 from gaq_twisted.net.websocket import EventSocketFactory
 from gaq_twisted.streams.tail import Tail
 from gaq_twisted.web.site import EventSite, Health, resource_tree
 from tests.support.fakes import FakeHistory
-from tests.support.samples import cookie, settings
+from tests.support.samples import cookie, settings, streams_metrics
 
 PEER = IPv4Address("TCP", "192.0.2.7", 4711)
 
@@ -132,7 +131,7 @@ class MemoryServer:
             values: settings.
         """
         self.clock = clock
-        self.metrics = Metrics()
+        self.metrics = streams_metrics()
         self.history = FakeHistory()
         chosen = settings(**{"initial_replay_ms": 0, **values})
         self.hub = Hub(Tail(100, 2**20), self.history, self.metrics, clock.seconds, chosen)

@@ -13,7 +13,8 @@ from treq.testing import StubTreq
 from twisted.trial.unittest import SynchronousTestCase
 
 from deploy.monitoring.dashboard import COLUMNS, dashboard
-from gaq_twisted.core.metrics import ALL, Kind, Metrics
+from gaq_twisted.core.metrics import Kind, Metrics
+from gaq_twisted.tools.reference import ALL_METRICS
 from gaq_twisted.web.prometheus import Exposition
 from gaq_twisted.web.site import resource_tree
 from tests.support.processes import ROOT
@@ -103,8 +104,8 @@ class NameTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Let Prometheus be shown each metric with a value."""
-        metrics = Metrics()
-        for metric in ALL:
+        metrics = Metrics(ALL_METRICS)
+        for metric in ALL_METRICS:
             label = "some" if metric.label else ""
             if metric.kind is Kind.HISTOGRAM:
                 metrics.observe(metric, 1, label)
@@ -149,7 +150,7 @@ class NameTests(SynchronousTestCase):
     def test_dashboard_is_complete(self) -> None:
         """Each metric of this server is on the dashboard."""
         shown = {metric for _, expr, _ in queries() for metric, _ in Expression(expr).selectors}
-        for metric in ALL:
+        for metric in ALL_METRICS:
             ends = {
                 Kind.COUNTER: {"_total"},
                 Kind.GAUGE: {""},
@@ -185,7 +186,7 @@ class BucketTests(SynchronousTestCase):
         found = 0
         for expr in [*(expr for _, expr, _ in queries()), *(rule["expr"] for rule in rules())]:
             for name, bound in re.findall(r'(\w+)_bucket\{[^}]*\ble="([^"]+)"', expr):
-                (metric,) = (metric for metric in ALL if metric.name == name)
+                (metric,) = (metric for metric in ALL_METRICS if metric.name == name)
                 self.assertIn(bound, map(str, metric.buckets), expr)
                 found += 1
         self.assertGreater(found, 1)
