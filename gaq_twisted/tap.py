@@ -124,8 +124,10 @@ def makeService(options: Options) -> IService:
 
     try:
         settings, warnings, _ = read_settings()
-        output = None if twistd.get("logger") else LogOutput(
-            settings, twistd, cast(IReactorFromThreads, reactor)
+        output = (
+            None
+            if twistd.get("logger")
+            else LogOutput(settings, twistd, cast(IReactorFromThreads, reactor))
         )
         server = make_server(
             settings,

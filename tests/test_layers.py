@@ -50,6 +50,7 @@ class PurityTests(SynchronousTestCase):
             *("config.load", "config.catalogue", "access.tokens", "access.origins"),
             *("net.forwarded", "net.request_head", "tools.check.verdicts"),
             *("core.deadlines", "core.throttle", "core.rejections", "core.hub", "core.metrics"),
+            *("core.dashboard", "streams.metrics", "streams.dashboard", "web.status.contents"),
             *("streams.events", "streams.tail", "streams.missed"),
             *("web.status.sampler", "web.status.incidents"),
             *("tools.loadtest.record", "tools.loadtest.cookies"),

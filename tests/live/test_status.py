@@ -25,7 +25,7 @@ from tests.support.processes import (
     wait_until,
 )
 from tests.support.samples import SECRET
-from tests.support.status import Told, events_of
+from tests.support.status import SentEvent, events_of
 
 
 class ProcessTests(SynchronousTestCase):
@@ -52,7 +52,7 @@ class ProcessTests(SynchronousTestCase):
         connection.request("GET", path)
         return connection.getresponse()
 
-    def events(self) -> Iterator[Told]:
+    def events(self) -> Iterator[SentEvent]:
         """Yield events as they come."""
         answer = self.ask("/status/events")
         self.assertEqual(answer.status, 200)
@@ -134,10 +134,10 @@ class ProcessTests(SynchronousTestCase):
             tab.jobs(1)
             with socket.create_connection(("127.0.0.1", self.server.port)) as client:
                 client.sendall(b"HELO\r\n\r\n")
-                told = [next(events)]
-                while not (told[-1].name == "lists" and told[-1].data["refusals"]):
-                    told.append(next(events))
-            text = repr(told)
+                sent = [next(events)]
+                while not (sent[-1].name == "lists" and sent[-1].data["refusals"]):
+                    sent.append(next(events))
+            text = repr(sent)
             for secret in ("090916f0", SECRET, "127.0.0.1"):
                 self.assertNotIn(secret, text)
 

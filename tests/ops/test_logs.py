@@ -24,7 +24,7 @@ LEVELS = ["debug", "info", "warn", "error", "critical"]
 
 
 class ImmediateReactor:
-    """Runs at once what a signal handler hands over."""
+    """Calls at once what a signal handler passes to the reactor."""
 
     def callFromThread(self, call: Callable[[], object]) -> None:
         """Call it."""
@@ -32,12 +32,11 @@ class ImmediateReactor:
 
 
 class FakeSyslogObserver:
-    """A twisted.python.syslog.SyslogObserver that keeps what it is told."""
+    """A twisted.python.syslog.SyslogObserver that keeps the events."""
 
     made: list["FakeSyslogObserver"]
 
     def __init__(self, prefix: str) -> None:
-        """Be known as made."""
         self.prefix = prefix
         self.events: list[dict[str, Any]] = []
         self.made.append(self)

@@ -39,7 +39,6 @@ class FakePort(FakeDatagramTransport):
     """A UDP port that keeps what is written, or fails."""
 
     def __init__(self, interface: str) -> None:
-        """Be open on that interface."""
         super().__init__()
         self.interface = interface
         self.error: OSError | None = None
@@ -59,10 +58,9 @@ class FakePort(FakeDatagramTransport):
 
 @implementer(IReactorUDP, IHostnameResolver)
 class FakeReactor(Clock):
-    """A clock with UDP ports, and a resolver that answers when the test wants."""
+    """A clock with UDP ports, and a resolver whose answers the test gives."""
 
     def __init__(self) -> None:
-        """Have no ports and no questions yet."""
         super().__init__()
         self.ports: list[FakePort] = []
         self.asked: list[tuple[str, int, str]] = []
@@ -230,7 +228,7 @@ class SendingTests(StatsdTestCase):
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_start_again(self) -> None:
-        """A sender that was stopped can be started anew."""
+        """A sender that was stopped can be started again."""
         self.statsd.stopService()
         self.statsd.startService()
         self.reactor.answer(ADDRESS)
@@ -294,7 +292,7 @@ class ResolutionTests(StatsdTestCase):
 
 
 class Line(NamedTuple):
-    """What a report told."""
+    """A value that was reported."""
 
     kind: str
     name: str
@@ -302,16 +300,15 @@ class Line(NamedTuple):
     tags: tuple[str, ...]
 
 
-class Teller(StatsdService):
-    """Keeps what it is told instead of sending it."""
+class RecordingStatsd(StatsdService):
+    """Keeps what is reported instead of sending it."""
 
     def __init__(self) -> None:
-        """Have been told nothing."""
         super().__init__(Statsd(), cast(StatsdReactor, Clock()))
         self.lines: list[Line] = []
 
     def increment(self, name: str, count: float = 1, *tags: str) -> None:
-        """Keep a counter's news."""
+        """Keeps the rise of a counter."""
         self.lines.append(Line("c", name, count, tags))
 
     def gauge(self, name: str, value: float, *tags: str) -> None:
@@ -324,35 +321,35 @@ class Teller(StatsdService):
 
 
 class ReportTests(SynchronousTestCase):
-    """What StatsD is told of the metrics."""
+    """What is reported of the metrics."""
 
     def setUp(self) -> None:
-        """Make metrics of which nothing was told."""
-        self.metrics, self.teller = streams_metrics(), Teller()
-        self.reports = StatsdReports(self.metrics, self.teller)
+        """Makes metrics of which nothing was reported."""
+        self.metrics, self.statsd = streams_metrics(), RecordingStatsd()
+        self.reports = StatsdReports(self.metrics, self.statsd)
 
-    def told(self) -> list[Line]:
-        """Return what the next report tells."""
-        self.teller.lines.clear()
+    def reported(self) -> list[Line]:
+        """Returns what the next report sends."""
+        self.statsd.lines.clear()
         self.reports.send()
-        return list(self.teller.lines)
+        return list(self.statsd.lines)
 
     def test_counters(self) -> None:
-        """Of a counter is told, by label, what came since the last report, if anything."""
-        self.assertEqual(self.told(), [])
+        """Of a counter, its rise since the last report is sent by label, if it rose."""
+        self.assertEqual(self.reported(), [])
         self.metrics.increment(CONNECTED_CLIENT, 2)
         self.metrics.increment(UPGRADE_REJECTED, label="origin")
         expected = [
             Line("c", "ws_connected_client", 2, ()),
             Line("c", "ws_upgrade_rejected", 1, ("reason:origin",)),
         ]
-        self.assertEqual(self.told(), expected)
-        self.assertEqual(self.told(), [])
+        self.assertEqual(self.reported(), expected)
+        self.assertEqual(self.reported(), [])
         self.metrics.increment(CONNECTED_CLIENT)
-        self.assertEqual(self.told(), [Line("c", "ws_connected_client", 1, ())])
+        self.assertEqual(self.reported(), [Line("c", "ws_connected_client", 1, ())])
 
     def test_histograms(self) -> None:
-        """Of times is told the mean, and of other histograms the sum."""
+        """Of times, the mean is sent, and of other histograms the sum."""
         for seconds in (0.001, 0.003):
             self.metrics.observe(DELIVERY_SECONDS, seconds)
         for count in (0, 7, 5):
@@ -361,17 +358,17 @@ class ReportTests(SynchronousTestCase):
             Line("ms", "ws_delivery", 2.0, ()),
             Line("c", "ws_replay_events", 12, ("source:tail",)),
         ]
-        self.assertEqual(self.told(), expected)
-        self.assertEqual(self.told(), [])
+        self.assertEqual(self.reported(), expected)
+        self.assertEqual(self.reported(), [])
 
     def test_gauges(self) -> None:
-        """A gauge is told the first time of ten, if it is a finite number."""
+        """A gauge is sent with every tenth report, if it is a finite number."""
         self.metrics.read_from(OPEN_SOCKETS, lambda: 3)
         self.metrics.read_from(READ_AGE_SECONDS, lambda: float("inf"))
         expected = [Line("g", "ws_open_sockets", 3, ())]
         for _ in range(2):
-            self.assertEqual(self.told(), expected)
-            self.assertEqual([self.told() for _ in range(9)], [[]] * 9)
+            self.assertEqual(self.reported(), expected)
+            self.assertEqual([self.reported() for _ in range(9)], [[]] * 9)
 
 
 class RealTests(TestCase):

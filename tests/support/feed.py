@@ -10,7 +10,7 @@ from gaq_twisted.web.site import resource_tree
 from gaq_twisted.web.status.feed import StatusFeed
 from gaq_twisted.web.status.page import StatusPage
 from tests.support.memory import Browser
-from tests.support.status import Told, events_of, metrics_with, streams_contents
+from tests.support.status import SentEvent, events_of, metrics_with, streams_contents
 
 
 class FeedTestCase(SynchronousTestCase):
@@ -55,12 +55,12 @@ class Watching(Browser):
         """Keep the bytes."""
         self.received += data
 
-    def told(self, name: str) -> list[Told]:
+    def events(self, name: str) -> list[SentEvent]:
         """Return the events of that name."""
         return [event for event in events_of(self.text()) if event.name == name]
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the samples."""
-        fields = self.told("hello")[0].data["fields"]
-        rows = [row for event in self.told("samples") for row in event.data["samples"]]
+        fields = self.events("hello")[0].data["fields"]
+        rows = [row for event in self.events("samples") for row in event.data["samples"]]
         return [dict(zip(fields, row, strict=True)) for row in rows]

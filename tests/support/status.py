@@ -41,7 +41,7 @@ def streams_contents() -> Dashboard:
     return contents("1.2", [streams_dashboard(1000, 100_000)])
 
 
-class Told(NamedTuple):
+class SentEvent(NamedTuple):
     """A Server-Sent Event."""
 
     name: str
@@ -49,8 +49,8 @@ class Told(NamedTuple):
     id: str
 
 
-def events_of(text: str) -> Iterator[Told]:
+def events_of(text: str) -> Iterator[SentEvent]:
     """Yield the whole events of a stream's text."""
     for block in text.split("\n\n")[:-1]:
         fields = dict(line.split(": ", 1) for line in block.split("\n"))
-        yield Told(fields["event"], json.loads(fields["data"]), fields.get("id", ""))
+        yield SentEvent(fields["event"], json.loads(fields["data"]), fields.get("id", ""))

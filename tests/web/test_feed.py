@@ -43,14 +43,14 @@ class FeedTests(FeedTestCase):
         self.assertIn(b"200 ok", head)
         for line in (b"content-type: text/event-stream", b"cache-control: no-store"):
             self.assertIn(line, head.split(b"\r\n"))
-        (hello,) = browser.told("hello")
+        (hello,) = browser.events("hello")
         self.assertEqual((hello.data["version"], hello.data["startedAt"]), ("1.2", 1000))
         columns = [column.name for column in streams_contents().columns]
         self.assertEqual(hello.data["fields"], ["at", *columns, "cpu"])
 
     def test_hello_describes_the_page(self) -> None:
         """What is plotted and listed comes with it, in the order of the page."""
-        (hello,) = self.watch().told("hello")
+        (hello,) = self.watch().events("hello")
         self.assertEqual(
             [plot["title"] for plot in hello.data["plots"]],
             [
@@ -97,7 +97,7 @@ class FeedTests(FeedTestCase):
             rows = browser.rows()
             self.assertEqual(len(rows), count)
             self.assertEqual((rows[-1]["at"], rows[-1]["framesPerSecond"]), (1000 + count, count))
-        state = browser.told("samples")[-1].data["state"]
+        state = browser.events("samples")[-1].data["state"]
         self.assertEqual(state, {"reasons": [], "cursor": "5-1"})
 
     def test_history(self) -> None:
@@ -112,7 +112,7 @@ class FeedTests(FeedTestCase):
         """Who returns gets what it missed, and all if it was another process that it knew."""
         self.tick(5)
         browser = self.watch()
-        last_id = browser.told("samples")[-1].id
+        last_id = browser.events("samples")[-1].id
         self.tick(2)
         back = self.watch(last_id=last_id)
         self.assertEqual([row["at"] for row in back.rows()], [1006.0, 1007.0])
@@ -135,13 +135,13 @@ class FeedTests(FeedTestCase):
         browser = self.watch()
         self.tick(3)
         browser.pump.flush()
-        (first,) = browser.told("lists")
+        (first,) = browser.events("lists")
         self.assertEqual(first.data["refusals"], [])
         self.assertEqual([note["kind"] for note in first.data["notes"]], ["Redis up"])
         self.refusals.connection("192.0.2.7", 1008, "rate", "too much")
         self.tick(3)
         browser.pump.flush()
-        _, second = browser.told("lists")
+        _, second = browser.events("lists")
         (refusal,) = second.data["refusals"]
         self.assertEqual(
             refusal,
@@ -161,7 +161,7 @@ class FeedTests(FeedTestCase):
         self.reasons.append("draining")
         self.tick()
         browser.pump.flush()
-        self.assertEqual(browser.told("samples")[-1].data["state"]["reasons"], ["draining"])
+        self.assertEqual(browser.events("samples")[-1].data["state"]["reasons"], ["draining"])
 
     def test_bound(self) -> None:
         """So many may watch, and no more until one goes."""
@@ -170,7 +170,7 @@ class FeedTests(FeedTestCase):
         self.assertTrue(late.received.startswith(b"HTTP/1.1 503 "))
         self.assertTrue(late.received.endswith(b"as many pages are open as there may be\n"))
         browsers[0].lose()
-        self.assertEqual(len(self.watch().told("hello")), 1)
+        self.assertEqual(len(self.watch().events("hello")), 1)
 
     def test_slow_watcher(self) -> None:
         """Who reads late gets all in the end; who reads nothing for long is dropped."""
@@ -181,7 +181,7 @@ class FeedTests(FeedTestCase):
         self.tick(5)
         for browser in (patient, dead):
             browser.pump.flush()
-            self.assertEqual(browser.told("samples"), [])
+            self.assertEqual(browser.events("samples"), [])
         channels[0].resumeProducing()
         self.tick()
         channels[0].pauseProducing()

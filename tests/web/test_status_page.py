@@ -10,7 +10,8 @@ from treq.testing import StubTreq
 from twisted.trial.unittest import SynchronousTestCase
 
 from gaq_twisted.core.dashboard import Dashboard
-from gaq_twisted.web.status.contents import CORE, contents
+from gaq_twisted.core.reasons import ConnectionReason, RequestReason, UpgradeReason
+from gaq_twisted.web.status.contents import CORE, REASONS, contents
 from tests.support.feed import FeedTestCase
 from tests.support.status import streams_contents
 
@@ -72,6 +73,11 @@ class ContentsTests(SynchronousTestCase):
             columns = set(_columns_of(shown))
             self.assertEqual(columns - sent, {"cursor"} if shown.up else set())
             self.assertEqual(sent - columns, set())
+
+    def test_reasons(self) -> None:
+        """Only reasons that there are have words of their own."""
+        known = {*RequestReason, *UpgradeReason, *ConnectionReason}
+        self.assertLessEqual(set(REASONS), set(map(str, known)))
 
     def test_facts(self) -> None:
         """Each fact that a plot needs is one that is sent."""

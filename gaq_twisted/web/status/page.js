@@ -1,7 +1,7 @@
 
 "use strict";
-// The server sends rows of numbers, one a second, and the rows of the last ten minutes at
-// first.  All texts are drawn from these; nothing that comes is taken for markup.
+// The server sends rows of numbers, one a second, beginning with those of the last ten minutes.
+// All texts are made from these; nothing that the server sends is used as markup.
 const WIDTH = 600, HEIGHT = 100;
 const STALE_MS = 3500;
 const RETRY_MS = 5000;
@@ -28,7 +28,7 @@ const byteRate = (number) => scaled(number, "B/s");
 const percent = (part) => digits(part * 100) + " %";
 
 const digits = (number) => number >= 9.95 || number === 0 ? grouped(number) : number.toFixed(1);
-/** Leave out digits that say nothing, where a number does not change. */
+/** Leave out meaningless digits, where a number does not change. */
 const constant = (text) => text.replace(".0 ", " ");
 const seconds = (number) => number < 0.9995 ? digits(number * 1000) + " ms" : digits(number) + " s";
 
@@ -55,7 +55,7 @@ const FORMATS = {count, rate, bytes, byteRate, percent, seconds, latency, text: 
 // A state is the worst of the last STATE_SAMPLES, so that it stays long enough to be read.
 const STATE_SAMPLES = 10;
 
-// What has come.
+// What the server has sent.
 
 let facts = {fields: [], keptSeconds: 600, reasons: {}, up: []};
 let page = {plots: [], tiles: [], process: []};
@@ -76,31 +76,31 @@ function connect() {
   source.onerror = () => {
     const isRefused = source.readyState === EventSource.CLOSED;
     setLink(isRefused ? "refused" : "lost");
-    // After an answer that is no stream the browser does not try again by itself.
+    // After an answer that is not a stream, the browser does not try again by itself.
     if (isRefused) setTimeout(connect, RETRY_MS);
   };
 }
 
-function hello(told) {
+function hello(data) {
   // Another version, or other settings, may have another page.
-  const itsShape = JSON.stringify([told.version, told.plots, told.tiles, told.process, told.up]);
-  if (shape === null) makePage(told);
+  const itsShape = JSON.stringify([data.version, data.plots, data.tiles, data.process, data.up]);
+  if (shape === null) makePage(data);
   else if (shape !== itsShape) location.reload();
   shape = itsShape;
-  // Only a source that reconnects tells the server what it has.
-  if (isNewSource || told.startedAt !== facts.startedAt) samples = [];
+  // Only a source that reconnects reports to the server what it has.
+  if (isNewSource || data.startedAt !== facts.startedAt) samples = [];
   isNewSource = false;
-  facts = told;
-  element("version").textContent = told.version;
-  element("started").textContent = day(told.startedAt);
+  facts = data;
+  element("version").textContent = data.version;
+  element("started").textContent = day(data.startedAt);
 }
 
-function take(told) {
-  for (const row of told.samples) {
+function take(data) {
+  for (const row of data.samples) {
     samples.push(Object.fromEntries(facts.fields.map((name, place) => [name, row[place]])));
   }
   samples.splice(0, samples.length - facts.keptSeconds);
-  state = told.state;
+  state = data.state;
   heardAt = performance.now();
   setLink("live");
   requestAnimationFrame(draw);
@@ -122,13 +122,13 @@ function showLink() {
   write(element("silence"), isLive || !last ? "" : `no data for ${span(silentMs / 1000)}`);
   if (isLive) return;
   showTitle("no data", "bad");
-  // What it was when it was heard last it need not be now.
+  // The last known state need not be the present one.
   if (last) setState(element("readiness"), "unknown", "was " + readinessOf(last)[1]);
 }
 
 // Drawing.
 
-/** Set a text, if it is another; so screen readers tell a status only when it changes. */
+/** Set a text if it differs, so that screen readers report a status only when it changes. */
 function write(place, text) {
   if (place.textContent !== text) place.textContent = text;
 }
@@ -151,12 +151,12 @@ function makeSvg(name, parent, attributes) {
   return made;
 }
 
-function makePage(told) {
-  page = told;
+function makePage(data) {
+  page = data;
   page.tiles.forEach(makeTile);
   makeRows(page.process, document.querySelector("#process dl"));
   page.plots.forEach(makePlot);
-  for (const id of ["outage", "outage-label"]) element(id).hidden = !told.up.length;
+  for (const id of ["outage", "outage-label"]) element(id).hidden = !data.up.length;
 }
 
 function makeTile(tile) {
@@ -216,7 +216,7 @@ function makePlot(plot) {
   plot.svg.addEventListener("pointerleave", () => setCursor(0));
 }
 
-/** Return a round number that is no less. */
+/** Return a round number that is not less. */
 function roundUp(number) {
   const size = 10 ** Math.floor(Math.log10(number));
   return [1, 2, 5, 10].find((step) => step * size >= number * 0.9999) * size;
@@ -254,7 +254,7 @@ function drawPlot(plot, x, last, shown) {
   const minutes = Array.from({length: 9}, (_, minute) => `M${(minute + 1) * WIDTH / 10} 0V${HEIGHT}`);
   plot.grid.setAttribute("d", minutes.join("") + scale.lines.map((part) => `M0 ${(1 - part) * HEIGHT}H${WIDTH}`).join(""));
   write(plot.top, constant((plot.format === "latency" ? seconds : FORMATS[plot.format])(scale.top)));
-  const told = [];
+  const spoken = [];
   for (const line of plot.lines) {
     const value = valueOf(shown, line);
     write(line.value, value === null || Number.isNaN(value) ? plot.idle || NONE : line.text(value));
@@ -262,10 +262,10 @@ function drawPlot(plot, x, last, shown) {
     const runs = runsOf(line, x, y);
     line.path.setAttribute("d", runs.map(pathOf).join(""));
     if (plot.area) plot.area.setAttribute("d", runs.map(areaOf).join(""));
-    told.push(`${line.label}: ${rangeOf(line)}`);
+    spoken.push(`${line.label}: ${rangeOf(line)}`);
   }
   plot.cursor.setAttribute("d", shown === last ? "" : `M${x(shown.at)} 0V${HEIGHT}`);
-  plot.svg.setAttribute("aria-label", `${plot.title} in the last ten minutes; ${told.join("; ")}`);
+  plot.svg.setAttribute("aria-label", `${plot.title} in the last ten minutes; ${spoken.join("; ")}`);
   const states = samples.slice(-STATE_SAMPLES).map((sample) => stateOf(plot.states || [], sample)).filter(Boolean);
   const worst = states.find(({level}) => level === "bad") || states.at(-1);
   plot.stateAt.hidden = !worst;
@@ -280,7 +280,7 @@ function stateOf(states, sample) {
   });
 }
 
-/** Return the points of a series, as runs that are interrupted where nothing is known. */
+/** Return the points of a series, in runs between unknown values. */
 function runsOf(line, x, y) {
   const runs = [];
   let before = null;
@@ -349,15 +349,15 @@ function showTitle(word, level) {
   document.querySelector("link[rel=icon]").href = "data:image/svg+xml," + encodeURIComponent(dot);
 }
 
-function showLists(told) {
-  fill("refusals", told.refusals.map((row) => [
+function showLists(data) {
+  fill("refusals", data.refusals.map((row) => [
     [time(row.at)],
     [count(row.count), "number"],
     [row.code === null ? row.kind : `${row.kind} ${row.code}`],
     [facts.reasons[row.reason] || row.reason.replaceAll("_", " ")],
     [row.peer],
   ]));
-  fill("notes", told.notes.map((row) => [
+  fill("notes", data.notes.map((row) => [
     [time(row.at)],
     [row.count > 1 ? `${row.kind} × ${count(row.count)}` : row.kind, "state", row.level],
     [row.text],
