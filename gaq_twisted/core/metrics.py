@@ -157,11 +157,11 @@ class Metrics:
     """The values of some metrics; a metric that is not among them raises KeyError.
 
     Args:
-        metrics: the metrics, each with a name of its own.
+        metrics: the metrics, each with a name of its own; editions may share some.
     """
 
     def __init__(self, metrics: Iterable[Metric]) -> None:
-        self.metrics = tuple(metrics)
+        self.metrics = tuple(dict.fromkeys(metrics))
         self._counts: dict[Metric, dict[str, float]] = {}
         self._histograms: dict[Metric, dict[str, Histogram]] = {}
         self._sources: dict[Metric, Callable[[], _Numbers]] = {}

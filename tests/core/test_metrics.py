@@ -37,7 +37,7 @@ ALL = (*CORE, *STREAMS)
 
 
 class DefinitionTests(SynchronousTestCase):
-    """What is said of each metric."""
+    """The definitions of metrics."""
 
     def test_all(self) -> None:
         """Each has a name of its own, a sentence, and buckets if it is a histogram."""
@@ -71,17 +71,17 @@ class DefinitionTests(SynchronousTestCase):
                     self.assertIn(name, source)
 
     def test_values(self) -> None:
-        """Values of labels differ, and only metrics with a label have them."""
+        """Only metrics with a label list its values."""
         for metric in ALL:
             if metric.values is not None:
                 self.assertTrue(metric.label, metric.name)
 
 
 class ValueTests(SynchronousTestCase):
-    """Counting."""
+    """The values of metrics."""
 
     def test_counters(self) -> None:
-        """Counters begin with 0 where they have no labels."""
+        """Counters without a label start at 0."""
         metrics = streams_metrics()
         self.assertEqual(metrics.counts(CONNECTED_CLIENT), {"": 0})
         self.assertEqual(metrics.counts(CLOSED), {})
@@ -91,7 +91,7 @@ class ValueTests(SynchronousTestCase):
         self.assertEqual(metrics.total(CLOSED), 3)
 
     def test_read(self) -> None:
-        """What somebody else knows is read when it is asked for."""
+        """A value that is kept elsewhere is read on demand."""
         metrics = streams_metrics()
         values = [1]
         for metric in (OPEN_SOCKETS, REDIS_CONNECTIONS):
@@ -129,7 +129,7 @@ class ExpositionTests(SynchronousTestCase):
     """What Prometheus gets, as its own parsers understand it."""
 
     def setUp(self) -> None:
-        """Count something of each kind."""
+        """Counts something of each kind."""
         self.metrics = streams_metrics()
         self.metrics.increment(CONNECTED_CLIENT, 3)
         self.metrics.increment(CLOSED, 2, "1001")
@@ -140,7 +140,7 @@ class ExpositionTests(SynchronousTestCase):
         self.client: Any = StubTreq(resource_tree({b"metrics": Exposition(self.metrics)}))
 
     def ask(self, accept: str) -> tuple[str, str]:
-        """Return the content's type, and the content."""
+        """Returns the content's type, and the content."""
         response = self.successResultOf(
             self.client.get("http://gaq.test/metrics", headers={"Accept": accept})
         )
@@ -149,7 +149,7 @@ class ExpositionTests(SynchronousTestCase):
         return kind, self.successResultOf(response.text())
 
     def assert_samples(self, families: Any) -> None:
-        """Check what the parser found."""
+        """Checks what the parser found."""
         samples = {
             (sample.name, *sorted(sample.labels.items())): sample.value
             for family in families
@@ -168,13 +168,13 @@ class ExpositionTests(SynchronousTestCase):
         self.assertIn(("process_cpu_seconds_total",), samples)
 
     def test_text(self) -> None:
-        """Without a wish the format is text."""
+        """The default format is text."""
         kind, text = self.ask("*/*")
         self.assertTrue(kind.startswith("text/plain"), kind)
         self.assert_samples(text_string_to_metric_families(text))
 
     def test_odd_wishes(self) -> None:
-        """Who wishes for a version that nobody knows is answered all the same."""
+        """A client that asks for an unknown version gets an answer."""
         for accept in ("text/plain; version=a", "application/openmetrics-text; version=1.x", ";;,"):
             _, text = self.ask(accept)
             self.assertIn("ws_connected_client_total 3.0", text)

@@ -1,4 +1,4 @@
-"""Which clients were rejected of late."""
+"""The list of the latest rejections."""
 
 from http import HTTPStatus
 
@@ -10,15 +10,15 @@ from gaq_twisted.core.rejections import Rejections, shortened
 
 
 class RecentRefusalsTests(SynchronousTestCase):
-    """Who was turned away of late."""
+    """The latest rejections."""
 
     def setUp(self) -> None:
-        """Have refused nobody."""
+        """Makes an empty list."""
         self.clock = Clock()
         self.refusals = Rejections(Metrics(CORE), self.clock.seconds)
 
     def test_alike(self) -> None:
-        """Those of one network for one reason are one line, which is where the newest is."""
+        """Rejections of one network for one reason are one line, placed by the newest."""
         for peer, reason in (("192.0.2.7", "host"), ("192.0.2.7", "body"), ("192.0.2.8", "host")):
             self.clock.advance(1)
             self.refusals.request(peer, HTTPStatus.BAD_REQUEST, reason, "for the log")
@@ -37,7 +37,7 @@ class RecentRefusalsTests(SynchronousTestCase):
         self.assertEqual(peers, [f"10.0.{number}.*" for number in range(59, 9, -1)])
 
     def test_networks(self) -> None:
-        """Of an address only the network is shown."""
+        """Only the network of an address is shown."""
         for peer, network in (
             ("192.0.2.7", "192.0.2.*"),
             ("tcp4:192.0.2.7:4711", "192.0.2.*"),

@@ -32,7 +32,7 @@ class ProcessTests(SynchronousTestCase):
     """The status of a real server."""
 
     def setUp(self) -> None:
-        """Start a server with a port for who looks from outside."""
+        """Starts a server with an internal port."""
         self.redis = RedisProcess(self)
         self.port = free_port()
         self.server = Server(
@@ -46,14 +46,14 @@ class ProcessTests(SynchronousTestCase):
         self.server.wait_for_text("following the global stream")
 
     def ask(self, path: str, port: int | None = None) -> HTTPResponse:
-        """Return the answer of the server."""
+        """Returns the answer of the server."""
         connection = HTTPConnection("127.0.0.1", port or self.port, timeout=DEADLINE_SECONDS)
         self.addCleanup(connection.close)
         connection.request("GET", path)
         return connection.getresponse()
 
     def events(self) -> Iterator[SentEvent]:
-        """Yield events as they come."""
+        """Yields events as they come."""
         answer = self.ask("/status/events")
         self.assertEqual(answer.status, 200)
         self.addCleanup(answer.close)
@@ -65,7 +65,7 @@ class ProcessTests(SynchronousTestCase):
                 block = ""
 
     def samples(self) -> Iterator[dict[str, Any]]:
-        """Yield samples as they come, with what holds."""
+        """Yields samples as they come, with the state."""
         fields: list[str] = []
         for event in self.events():
             if event.name == "hello":
@@ -75,7 +75,7 @@ class ProcessTests(SynchronousTestCase):
                     yield dict(zip(fields, row, strict=True)) | event.data["state"]
 
     def test_places(self) -> None:
-        """The page is served inside only."""
+        """The page is available only on the internal port."""
         for path in ("/status", "/status/events"):
             self.assertEqual(self.ask(path, self.server.port).status, 404)
         answer = self.ask("/status")
@@ -83,18 +83,18 @@ class ProcessTests(SynchronousTestCase):
         self.assertIn(b"</html>", answer.read())
 
     def test_not_without_inside(self) -> None:
-        """A server with one port for all serves no status."""
+        """A server without an internal port has no status page."""
         server = Server(self, environment(self.redis.port))
         server.wait_for_text("following the global stream")
         for path in ("/status", "/status/events"):
             self.assertEqual(self.ask(path, server.port).status, 404)
 
     def test_life(self) -> None:
-        """Samples tell of sockets, events, refusals, Redis and the end, about one a second."""
+        """Samples show sockets, events, rejections, outages and shutdown, about one a second."""
         samples = self.samples()
 
         def until(name: str, condition: Any) -> dict[str, Any]:
-            """Return the next sample that has what is waited for."""
+            """Returns the next sample that meets the condition."""
             for _ in range(int(DEADLINE_SECONDS)):
                 sample = next(samples)
                 if condition(sample):
@@ -143,12 +143,12 @@ class ProcessTests(SynchronousTestCase):
 
 
 class Chromium:
-    """A page in a real browser without a window, led by its DevTools protocol."""
+    """A page in a headless browser, controlled by its DevTools protocol."""
 
     program = shutil.which("chromium") or shutil.which("google-chrome")
 
     def __init__(self, test: SynchronousTestCase, url: str) -> None:
-        """Open the page; the test ends the browser."""
+        """Opens the page; the test ends the browser."""
         assert self.program is not None
         directory = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         test.addCleanup(directory.cleanup)
@@ -186,12 +186,12 @@ class Chromium:
         test.addCleanup(self._tools.close)
         self._count = 0
         self.complaints: list[str] = []
-        """What the browser has to say against the page: errors, and breaches of its policy."""
+        """What the browser reports: errors, and violations of the page's policy."""
         self.command("Log.enable")
         self.command("Runtime.enable")
 
     def command(self, method: str, **parameters: object) -> Any:
-        """Return the result of a command."""
+        """Returns the result of a command."""
         self._count += 1
         command = {"id": self._count, "method": method, "params": parameters}
         self._tools.send(json.dumps(command))
@@ -208,12 +208,12 @@ class Chromium:
                 return message["result"]
 
     def value(self, script: str) -> Any:
-        """Return what a piece of script results in."""
+        """Returns the value of a script."""
         result = self.command("Runtime.evaluate", expression=script, returnByValue=True)
         return result["result"].get("value")
 
     def wait_for(self, text: str, selector: str) -> None:
-        """Wait until an element shows a text."""
+        """Waits until an element shows a text."""
         script = f"(document.querySelector({json.dumps(selector)}) || {{}}).textContent"
         wait_until(
             lambda: self.value(script) == text,
@@ -228,7 +228,7 @@ class BrowserTests(SynchronousTestCase):
         skip = "there is no Chromium here"
 
     def test_page(self) -> None:
-        """It shows what the server does, that it is away, and by itself that it is back."""
+        """It shows what the server does, that it is gone, and without a reload that it is back."""
         redis, port = RedisProcess(self), free_port()
         environ = environment(redis.port, INTERNAL_LISTEN=f"tcp:{port}:interface=127.0.0.1")
         server = Server(self, environ)

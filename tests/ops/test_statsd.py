@@ -1,4 +1,4 @@
-"""The StatsD sender: on a clock and a network of the tests, and once on a real UDP socket."""
+"""The StatsD sender: on a clock and network in memory, and once on a real UDP socket."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
@@ -45,13 +45,13 @@ class FakePort(FakeDatagramTransport):
         self.open = True
 
     def write(self, packet: bytes, addr: object = None) -> None:
-        """Keep the datagram, or fail."""
+        """Keeps the datagram, or fails."""
         if self.error:
             raise self.error
         super().write(packet, addr)
 
     def stopListening(self) -> "defer.Deferred[None]":
-        """Close."""
+        """Closes the port."""
         self.open = False
         return defer.succeed(None)
 
@@ -74,7 +74,7 @@ class FakeReactor(Clock):
         interface: str = "",
         maxPacketSize: int = 8192,
     ) -> Any:
-        """Open a port."""
+        """Opens a port."""
         self.ports.append(FakePort(interface))
         return self.ports[-1]
 
@@ -86,13 +86,13 @@ class FakeReactor(Clock):
         addressTypes: Sequence[type[IAddress]] | None = None,
         transportSemantics: str = "TCP",
     ) -> IHostResolution:
-        """Note the question."""
+        """Notes the question."""
         self.asked.append((hostName, portNumber, transportSemantics))
         self._receivers.append(resolutionReceiver)
         return resolutionReceiver  # type: ignore[return-value]
 
     def answer(self, *addresses: IAddress) -> None:
-        """Answer the oldest open question."""
+        """Answers the oldest open question."""
         receiver = self._receivers.pop(0)
         receiver.resolutionBegan(None)  # type: ignore[arg-type]
         for address in addresses:
@@ -101,7 +101,7 @@ class FakeReactor(Clock):
 
 
 class FakeReactorTests(SynchronousTestCase):
-    """The stand-in itself."""
+    """The fake itself."""
 
     def test_interfaces(self) -> None:
         """It has the methods of the real one."""
@@ -113,12 +113,12 @@ class StatsdTestCase(SynchronousTestCase):
     """Has a started sender whose host is not resolved yet."""
 
     def setUp(self) -> None:
-        """Start a sender."""
+        """Starts a sender."""
         self.reactor = FakeReactor()
         self.statsd = self.sender()
 
     def sender(self, *tags: str) -> StatsdService:
-        """Start a sender with those tags."""
+        """Starts a sender with those tags."""
         statsd = StatsdService(
             Statsd(host="stats.test", global_tags=tags), cast(StatsdReactor, self.reactor)
         )
@@ -126,15 +126,15 @@ class StatsdTestCase(SynchronousTestCase):
         return statsd
 
     def sent(self) -> list[bytes]:
-        """Return the datagrams so far."""
+        """Returns the datagrams so far."""
         return [datagram for port in self.reactor.ports for datagram, _ in port.written]
 
 
 class SendingTests(StatsdTestCase):
-    """What goes out once the host is known."""
+    """What is sent once the host name is resolved."""
 
     def setUp(self) -> None:
-        """Resolve the host."""
+        """Resolves the host."""
         super().setUp()
         self.reactor.answer(ADDRESS, ADDRESS_6)
 
@@ -156,7 +156,7 @@ class SendingTests(StatsdTestCase):
         self.assertEqual(self.sent(), [b"a:3|c\nb:7|g\nc:0.5|g"])
 
     def test_one_turn_one_datagram(self) -> None:
-        """What is counted in one turn goes out together, after the turn."""
+        """What is counted in one turn is sent together, after the turn."""
         for turn in range(2):
             self.statsd.increment("a")
             self.statsd.increment("b")
@@ -238,10 +238,10 @@ class SendingTests(StatsdTestCase):
 
 
 class ResolutionTests(StatsdTestCase):
-    """What happens while the host is not known."""
+    """What happens while the host name is not resolved."""
 
     def test_before(self) -> None:
-        """What is counted before the host is known is not kept."""
+        """What is counted before the host name is resolved is not kept."""
         self.statsd.increment("a")
         self.statsd.gauge("b", 1)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
@@ -259,7 +259,7 @@ class ResolutionTests(StatsdTestCase):
         self.assertEqual(port.written, [(b"a:1|c", ("2001:db8::1", 8125))])
 
     def test_does_not_resolve(self) -> None:
-        """A name that does not resolve is looked up every minute, with one log line in all."""
+        """A name that does not resolve is tried again every minute, and logged once."""
         with capturedLogs() as logs:
             for attempt in range(1, 4):
                 self.assertEqual(len(self.reactor.asked), attempt)
@@ -312,11 +312,11 @@ class RecordingStatsd(StatsdService):
         self.lines.append(Line("c", name, count, tags))
 
     def gauge(self, name: str, value: float, *tags: str) -> None:
-        """Keep a gauge."""
+        """Keeps a gauge."""
         self.lines.append(Line("g", name, value, tags))
 
     def timing(self, name: str, milliseconds: float, *tags: str) -> None:
-        """Keep a time."""
+        """Keeps a time."""
         self.lines.append(Line("ms", name, milliseconds, tags))
 
 

@@ -14,10 +14,10 @@ from tests.support.status import SentEvent, events_of, metrics_with, streams_con
 
 
 class FeedTestCase(SynchronousTestCase):
-    """Has a feed on a clock in memory, and the site before it."""
+    """Has a started feed on a clock in memory, and the page that it belongs to."""
 
     def setUp(self) -> None:
-        """Start it."""
+        """Starts the feed."""
         self.clock = Clock()
         self.clock.advance(1000)
         self.metrics = metrics_with()
@@ -35,7 +35,7 @@ class FeedTestCase(SynchronousTestCase):
         self.feed.startService()
 
     def tick(self, count: int = 1) -> None:
-        """Let seconds pass."""
+        """Lets seconds pass."""
         self.clock.pump([1.0] * count)
 
 
@@ -43,7 +43,7 @@ class Watching(Browser):
     """A client of the events."""
 
     def text(self) -> str:
-        """Return the stream so far, without HTTP's chunks."""
+        """Returns the stream so far, without HTTP's chunks."""
         _, _, body = self.received.partition(b"\r\n\r\n")
         text = b""
         while body:
@@ -52,15 +52,15 @@ class Watching(Browser):
         return text.decode()
 
     def dataReceived(self, data: bytes) -> None:
-        """Keep the bytes."""
+        """Keeps the bytes."""
         self.received += data
 
     def events(self, name: str) -> list[SentEvent]:
-        """Return the events of that name."""
+        """Returns the events of that name."""
         return [event for event in events_of(self.text()) if event.name == name]
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return the samples."""
+        """Returns the samples."""
         fields = self.events("hello")[0].data["fields"]
         rows = [row for event in self.events("samples") for row in event.data["samples"]]
         return [dict(zip(fields, row, strict=True)) for row in rows]

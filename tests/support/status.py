@@ -29,7 +29,7 @@ GAUGES = {
 
 
 def metrics_with(**gauges: float) -> Metrics:
-    """Return metrics whose gauges can be read; those that are named have that value."""
+    """Returns metrics whose gauges can be read; those that are named have that value."""
     metrics = streams_metrics()
     for metric, value in GAUGES.items():
         metrics.read_from(metric, partial(float, gauges.get(metric.name, value)))
@@ -37,7 +37,7 @@ def metrics_with(**gauges: float) -> Metrics:
 
 
 def streams_contents() -> Dashboard:
-    """Return what the page of a server of the streams edition shows."""
+    """Returns what the page of a server of the streams edition shows."""
     return contents("1.2", [streams_dashboard(1000, 100_000)])
 
 
@@ -50,7 +50,7 @@ class SentEvent(NamedTuple):
 
 
 def events_of(text: str) -> Iterator[SentEvent]:
-    """Yield the whole events of a stream's text."""
+    """Yields the whole events of a stream's text."""
     for block in text.split("\n\n")[:-1]:
         fields = dict(line.split(": ", 1) for line in block.split("\n"))
         yield SentEvent(fields["event"], json.loads(fields["data"]), fields.get("id", ""))

@@ -18,7 +18,7 @@ class FeedTests(FeedTestCase):
     """Events, through the real site and a connection in memory."""
 
     def connect(self) -> Watching:
-        """Return a client that has not asked for anything."""
+        """Returns a client that has not asked for anything."""
         channel = EventSite(self.tree, reactor=self.clock).buildProtocol(None)
         assert channel is not None
         browser = Watching()
@@ -28,7 +28,7 @@ class FeedTests(FeedTestCase):
         return browser
 
     def watch(self, method: str = "GET", last_id: str = "") -> Watching:
-        """Return a client that has asked for the events."""
+        """Returns a client that has asked for the events."""
         browser = self.connect()
         lines = [f"{method} /status/events HTTP/1.1", "Host: gaq.test"]
         if last_id:
@@ -37,7 +37,7 @@ class FeedTests(FeedTestCase):
         return browser
 
     def test_hello(self) -> None:
-        """First comes what does not change, at once."""
+        """The first event, sent at once, holds what does not change."""
         browser = self.watch()
         head = browser.received.partition(b"\r\n\r\n")[0].lower()
         self.assertIn(b"200 ok", head)
@@ -49,7 +49,7 @@ class FeedTests(FeedTestCase):
         self.assertEqual(hello.data["fields"], ["at", *columns, "cpu"])
 
     def test_hello_describes_the_page(self) -> None:
-        """What is plotted and listed comes with it, in the order of the page."""
+        """It describes what is plotted and listed, in the order of the page."""
         (hello,) = self.watch().events("hello")
         self.assertEqual(
             [plot["title"] for plot in hello.data["plots"]],
@@ -88,7 +88,7 @@ class FeedTests(FeedTestCase):
         self.assertEqual((hello.data["tailMaxEvents"], hello.data["tailMaxBytes"]), (1000, 100_000))
 
     def test_a_sample_a_second(self) -> None:
-        """Then comes a sample every second, with what holds now."""
+        """A sample follows every second, with the present state."""
         browser = self.watch()
         for count in range(1, 4):
             self.metrics.increment(core.FRAMES_SENT, count)
@@ -101,7 +101,7 @@ class FeedTests(FeedTestCase):
         self.assertEqual(state, {"reasons": [], "cursor": "5-1"})
 
     def test_history(self) -> None:
-        """Who comes late gets the last ten minutes."""
+        """A page that is opened later gets the last ten minutes."""
         self.tick(KEPT_SAMPLES + 5)
         rows = self.watch().rows()
         self.assertEqual(
@@ -109,7 +109,7 @@ class FeedTests(FeedTestCase):
         )
 
     def test_return(self) -> None:
-        """Who returns gets what it missed, and all if it was another process that it knew."""
+        """A page that reconnects gets what it missed, or all samples if it knew another process."""
         self.tick(5)
         browser = self.watch()
         last_id = browser.events("samples")[-1].id
@@ -120,7 +120,7 @@ class FeedTests(FeedTestCase):
             self.assertEqual(len(self.watch(last_id=other).rows()), 7, other)
 
     def test_no_time_out(self) -> None:
-        """A stream outlives the site's patience with connections that say nothing."""
+        """A stream is not ended by the site's timeout for idle connections."""
         silent = self.connect()
         browser = self.watch()
         self.tick(120)
@@ -130,7 +130,7 @@ class FeedTests(FeedTestCase):
         self.assertEqual(len(browser.rows()), 120)
 
     def test_lists(self) -> None:
-        """The lists come when they change."""
+        """The lists are sent when they change."""
         self.tick()
         browser = self.watch()
         self.tick(3)
@@ -156,7 +156,7 @@ class FeedTests(FeedTestCase):
         )
 
     def test_draining(self) -> None:
-        """A server that is about to stop says so until its end."""
+        """A server that is about to stop reports that."""
         browser = self.watch()
         self.reasons.append("draining")
         self.tick()
@@ -164,7 +164,7 @@ class FeedTests(FeedTestCase):
         self.assertEqual(browser.events("samples")[-1].data["state"]["reasons"], ["draining"])
 
     def test_bound(self) -> None:
-        """So many may watch, and no more until one goes."""
+        """The number of open pages is limited; one that closes makes room."""
         browsers = [self.watch() for _ in range(MOST_WATCHERS)]
         late = self.watch()
         self.assertTrue(late.received.startswith(b"HTTP/1.1 503 "))
@@ -173,7 +173,7 @@ class FeedTests(FeedTestCase):
         self.assertEqual(len(self.watch().events("hello")), 1)
 
     def test_slow_watcher(self) -> None:
-        """Who reads late gets all in the end; who reads nothing for long is dropped."""
+        """A slow browser gets all samples later; one that does not read at all is disconnected."""
         patient, dead = self.watch(), self.watch()
         channels: list[Any] = [patient.line.protocol, dead.line.protocol]
         for channel in channels:
@@ -206,7 +206,7 @@ class FeedTests(FeedTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_stop(self) -> None:
-        """The end of the server is the end of all streams, and leaves no timer."""
+        """Stopping the server ends all streams, and leaves no timer."""
         browser = self.watch()
         self.tick()
         self.feed.stopService()

@@ -13,15 +13,15 @@ from tests.support.status import metrics_with, streams_contents
 
 
 class IncidentTests(SynchronousTestCase):
-    """What is worth a line."""
+    """Incidents of samples."""
 
     def sample(self, at: float, **values: Any) -> Sample:
-        """Return a sample of a healthy server, but for those values."""
+        """Returns a sample of a healthy server, except for those values."""
         sampler = Sampler(metrics_with(), streams_contents().columns, at - 1, 0.0)
         return {**sampler.sample(at, 0.0), **values}
 
     def kinds(self, *samples: Sample) -> list[tuple[str, int]]:
-        """Return the kinds and counts of the incidents of samples, the newest first."""
+        """Returns the kinds and counts of the incidents of samples, the newest first."""
         incidents, before = Incidents(streams_contents().rules), None
         for sample in samples:
             incidents.compare(before, sample)
@@ -29,7 +29,7 @@ class IncidentTests(SynchronousTestCase):
         return [(incident.kind, incident.count) for incident in incidents.newest_first()]
 
     def test_redis(self) -> None:
-        """Redis lost and found are two lines each time; what stays as it is has none."""
+        """Each outage of Redis and each end of one is a line; a state that lasts is not."""
         up, down = self.sample(1), self.sample(2, redisUp=False)
         self.assertEqual(
             self.kinds(up, up, down, down, up),
@@ -56,7 +56,7 @@ class IncidentTests(SynchronousTestCase):
             self.assertEqual(incidents.version, version, f"{kind} is told once")
 
     def test_bound(self) -> None:
-        """What goes on is one line with a count; and there are 50 lines at most."""
+        """An incident that lasts is one line with a count; there are 50 lines at most."""
         fine = self.sample(1)
         stalls = [self.sample(at, stallSeconds=1.0) for at in range(2, 5)]
         self.assertEqual(self.kinds(fine, *stalls), [("stall", 3), ("Redis up", 1)])

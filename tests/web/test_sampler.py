@@ -12,15 +12,15 @@ from tests.support.status import metrics_with, streams_contents
 
 
 def sampler_of(metrics: Metrics, now_seconds: float, cpu_seconds: float) -> Sampler:
-    """Return a sampler of a server of the streams edition."""
+    """Returns a sampler of a server of the streams edition."""
     return Sampler(metrics, streams_contents().columns, now_seconds, cpu_seconds)
 
 
 class QuantileTests(SynchronousTestCase):
-    """What histograms tell of their values."""
+    """Quantiles and greatest values, estimated from histograms."""
 
     def test_interpolation(self) -> None:
-        """Values are taken to be spread evenly within a bucket, the first of which begins at 0."""
+        """Values are assumed to be spread evenly in a bucket; the first begins at 0."""
         bounds, counts = (1.0, 2.0, 4.0), (4, 0, 4, 0)
         for part, value in ((0.25, 0.5), (0.5, 1.0), (0.75, 3.0), (1.0, 4.0)):
             self.assertEqual(quantile(bounds, counts, part), value, part)
@@ -30,7 +30,7 @@ class QuantileTests(SynchronousTestCase):
         self.assertIsNone(quantile((1.0, 2.0), (0, 0, 0), 0.5))
 
     def test_overflow(self) -> None:
-        """Above the last bound nothing more is known."""
+        """A quantile above the last bound is shown as that bound."""
         self.assertEqual(quantile((1.0, 2.0), (1, 0, 9), 0.5), 2.0)
 
     def test_at_most(self) -> None:
@@ -48,7 +48,7 @@ class SamplerTests(SynchronousTestCase):
     """Samples of metrics."""
 
     def test_rates(self) -> None:
-        """Counters are shown by how much they rose a second, since the sample before."""
+        """A rate is the rise of a counter per second since the sample before."""
         metrics = metrics_with()
         metrics.increment(core.FRAMES_SENT, 1_000_000)
         sampler = sampler_of(metrics, 100.0, 1.0)
@@ -67,7 +67,7 @@ class SamplerTests(SynchronousTestCase):
         self.assertEqual(sampler.sample(103.0, 1.5)["framesPerSecond"], 0.0)
 
     def test_clock_is_set_back(self) -> None:
-        """Nobody knows what happened a second if time went back, but in the next one."""
+        """Rates are unknown when the clock was set back, and known again in the next sample."""
         metrics = metrics_with()
         sampler = sampler_of(metrics, 100.0, 0.0)
         metrics.increment(streams.EVENTS_READ)
@@ -78,7 +78,7 @@ class SamplerTests(SynchronousTestCase):
         self.assertEqual(sampler.sample(52.0, 0.0)["eventsReadPerSecond"], 2.0)
 
     def test_gauges(self) -> None:
-        """Gauges are shown as they are."""
+        """Gauges have their present value."""
         sample = sampler_of(metrics_with(), 100.0, 0.0).sample(101.0, 0.0)
         self.assertEqual((sample["at"], sample["sockets"], sample["channels"]), (101.0, 3, 2))
         self.assertEqual((sample["slowSockets"], sample["unsentBytes"]), (1, 4096))
@@ -88,12 +88,12 @@ class SamplerTests(SynchronousTestCase):
         self.assertFalse(sample["isDraining"])
 
     def test_never_read(self) -> None:
-        """An age that is infinite is told as none, which JSON can say."""
+        """An infinite age becomes None, which JSON can express."""
         metrics = metrics_with(**{streams.READ_AGE_SECONDS.name: float("inf")})
         self.assertIsNone(sampler_of(metrics, 100.0, 0.0).sample(101.0, 0.0)["readAgeSeconds"])
 
     def test_histograms(self) -> None:
-        """Quantiles are of what came since the sample before."""
+        """Quantiles are of the values since the sample before."""
         metrics = metrics_with()
         for _ in range(1000):
             metrics.observe(DELIVERY_SECONDS, 9.0)
@@ -138,10 +138,10 @@ class SamplerTests(SynchronousTestCase):
 
 
 class SampleRingTests(SynchronousTestCase):
-    """The ring."""
+    """The ring of the last samples."""
 
     def test_bound(self) -> None:
-        """Only the last rows are kept, and each has the same number for ever."""
+        """Only the last rows are kept, and each keeps its number."""
         ring = SampleRing(3)
         self.assertEqual(ring.since(0), [])
         for number in range(5):

@@ -20,7 +20,7 @@ class PageTests(FeedTestCase):
     """The page."""
 
     def setUp(self) -> None:
-        """Get it."""
+        """Gets the page."""
         super().setUp()
         client: Any = StubTreq(self.tree)
         response = self.successResultOf(client.get("http://gaq.test/status"))
@@ -29,7 +29,7 @@ class PageTests(FeedTestCase):
         self.page: str = self.successResultOf(response.text())
 
     def test_headers(self) -> None:
-        """It is HTML that nobody may keep or frame."""
+        """It is HTML that may not be stored or framed."""
         for name, value in (
             ("content-type", "text/html; charset=utf-8"),
             ("cache-control", "no-store"),
@@ -52,12 +52,12 @@ class PageTests(FeedTestCase):
         self.assertNotRegex(self.page, r"<[^>]* (?:style|on[a-z]+)=")
 
     def test_no_assets(self) -> None:
-        """It needs nothing from elsewhere, and makes nothing that comes into markup."""
+        """It loads nothing from other servers, and uses nothing that it receives as markup."""
         self.assertEqual(re.findall(r"""(?:src|href)=["']?(?:https?:)?//""", self.page), [])
         self.assertNotIn("innerHTML", self.page)
 
     def test_names(self) -> None:
-        """The script itself knows no column of an edition, and only such that every server has."""
+        """The script itself names only columns that every server has."""
         used = set(re.findall(r"\b(?:sample|last|shown)\.([a-z][A-Za-z0-9]+)", self.page))
         of_all = {column.name for column in CORE.columns}
         self.assertEqual(used - of_all, {"at"})
@@ -75,7 +75,7 @@ class ContentsTests(SynchronousTestCase):
             self.assertEqual(sent - columns, set())
 
     def test_reasons(self) -> None:
-        """Only reasons that there are have words of their own."""
+        """Only reasons that exist have words of their own."""
         known = {*RequestReason, *UpgradeReason, *ConnectionReason}
         self.assertLessEqual(set(REASONS), set(map(str, known)))
 
@@ -110,7 +110,7 @@ class ContentsTests(SynchronousTestCase):
 
 
 def _columns_of(shown: Dashboard) -> Iterator[str]:
-    """Yield the columns that anything on the page shows or judges."""
+    """Yields the columns that the page shows, or that a state or rule depends on."""
     for plot in shown.plots:
         yield from (line.column for line in (*plot.series, *plot.more))
         yield from (column for state in plot.states for column in state.columns)
