@@ -19,7 +19,7 @@ from gaq_twisted.config.settings import Settings
 from gaq_twisted.core import metrics as names
 from gaq_twisted.core.edition import Edition
 from gaq_twisted.core.hub import Hub
-from gaq_twisted.core.metrics import Metrics
+from gaq_twisted.core.metrics import CORE, Metrics
 from gaq_twisted.core.readiness import Readiness
 from gaq_twisted.core.rejections import Rejections
 from gaq_twisted.net.gateway import Capacity, Gateway
@@ -32,8 +32,10 @@ from gaq_twisted.ops.reload import Reloader
 from gaq_twisted.ops.statsd import StatsdReports, StatsdService
 from gaq_twisted.ops.systemd import Notifier
 from gaq_twisted.streams.edition import StreamsEdition
+from gaq_twisted.streams.metrics import STREAMS
 from gaq_twisted.web.prometheus import Exposition
 from gaq_twisted.web.site import EventSite, Health, Ready, resource_tree
+from gaq_twisted.web.status.contents import contents
 from gaq_twisted.web.status.feed import StatusFeed
 from gaq_twisted.web.status.page import StatusPage
 
@@ -159,7 +161,7 @@ def make_server(
         ConfigError: if a key, an endpoint, or a file that the settings name cannot be used.
     """
     host, additions = host or Host(), additions or Additions()
-    metrics = Metrics()
+    metrics = Metrics((*CORE, *STREAMS))
     hub = Hub(metrics, reactor.seconds, settings)
     editions: list[Edition] = [StreamsEdition(settings, hub, metrics, reactor, host.give_up)]
     readiness = Readiness([edition.progress for edition in editions])
@@ -188,12 +190,8 @@ def make_server(
     status = StatusFeed(
         metrics,
         rejections,
-        readiness,
-        {
-            "version": version("gaq-twisted"),
-            "tailMaxEvents": settings.tail_max_events,
-            "tailMaxBytes": settings.tail_max_bytes,
-        },
+        contents(version("gaq-twisted"), [edition.dashboard for edition in editions]),
+        lambda: {"reasons": readiness.now().reasons, **readiness.now().facts},
         reactor,
         time.process_time,
     )

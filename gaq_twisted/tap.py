@@ -10,9 +10,10 @@ import sys
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from twisted.application.service import IService
+from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import Logger
 from twisted.python import usage
 
@@ -123,7 +124,11 @@ def makeService(options: Options) -> IService:
 
     try:
         settings, warnings, _ = read_settings()
-        output = None if twistd.get("logger") else LogOutput(settings, twistd, reactor)
+        output = (
+            None
+            if twistd.get("logger")
+            else LogOutput(settings, twistd, cast(IReactorFromThreads, reactor))
+        )
         server = make_server(
             settings,
             reactor,

@@ -164,7 +164,8 @@ class WiringTests(ServerTestCase):
 
     def test_observer(self) -> None:
         """The application gets the log observer if there is one, and else keeps its own."""
-        given = LogOutput(settings(), {"nodaemon": True}, self.reactor)
+        threads: Any = self.reactor
+        given = LogOutput(settings(), {"nodaemon": True}, threads)
 
         def before(event: LogEvent) -> None:
             """Be the application's own."""

@@ -1,8 +1,8 @@
 """Prints the Grafana dashboard: `python deploy/monitoring/dashboard.py > …/dashboard.json`.
 
 What it shows is listed here, row by row; Grafana's JSON is made from that.  A test compares
-the two.  It is of Grafana's classic schema, which every version from 11 on reads, and has
-only panels that Grafana brings itself.
+the two.  The JSON has Grafana's classic schema, which every version from 11 on reads, and
+only panels that are part of Grafana.
 """
 
 import json
@@ -24,7 +24,7 @@ GREEN, YELLOW, RED = "green", "yellow", "red"
 
 @dataclass(frozen=True)
 class Query:
-    """What a panel asks Prometheus."""
+    """A query of a panel to Prometheus."""
 
     expr: str
     legend: str
@@ -43,7 +43,7 @@ class Panel:
     unit: str = "short"
     """A name of Grafana's: `s`, `bytes`, `cps` (counts a second), `eps` (events a second) ..."""
     steps: tuple[tuple[str, float], ...] = ()
-    """From which values on it has another colour, rising; below the first, it is green."""
+    """The values from which on it has another colour, ascending."""
     below: str = GREEN
     """The colour below the first step."""
     kind: str = "timeseries"
@@ -51,9 +51,9 @@ class Panel:
     height: int = 8
     stacked: bool = False
     most: float | None = None
-    """The upper end of its axis, if that is known."""
+    """The upper end of its axis; None if it follows the values."""
     words: tuple[tuple[str, str, str], ...] = ()
-    """Instead of a value, a word and its colour."""
+    """Values that are shown as a word, with its colour."""
     shows_name: bool = False
     """Of a `stat`: whether it shows the legend rather than the value."""
 
@@ -67,20 +67,20 @@ class Row:
 
 
 def per_second(metric: str, by: str = "") -> str:
-    """Return the expression for how often a second a counter rises, over all servers."""
+    """Returns the expression for the rise of a counter per second, over all servers."""
     labels = f" by ({by}) " if by else ""
     return f"sum{labels}(rate({metric}{OURS}[$__rate_interval]))"
 
 
 def quantile(share: float, metric: str, by: str = "", over: str = "$__rate_interval") -> str:
-    """Return the expression for what a share of a histogram's values does not exceed."""
+    """Returns the expression for what a share of a histogram's values does not exceed."""
     labels = f"{by}, le" if by else "le"
     rates = f"sum by ({labels}) (rate({metric}_bucket{OURS}[{over}]))"
     return f"histogram_quantile({share}, {rates})"
 
 
 def per_server(metric: str) -> Query:
-    """Return the query for a gauge of each server."""
+    """Returns the query for a gauge of each server."""
     return Query(f"sum by (instance) ({metric}{OURS})", "{{instance}}")
 
 
@@ -458,7 +458,7 @@ ROWS = (SUMMARY, SOCKETS, REFUSALS, EVENTS, REDIS, PROCESS)
 
 
 def dashboard() -> dict[str, Any]:
-    """Return the dashboard as Grafana reads it."""
+    """Returns the dashboard as Grafana reads it."""
     return {
         "uid": "gaq-twisted",
         "title": "gaq-twisted",
@@ -615,7 +615,7 @@ def _as_limit(query: Query) -> dict[str, Any]:
 
 
 def _starts() -> dict[str, Any]:
-    """Return the marks for when a server was started."""
+    """Returns the marks for the starts of servers."""
     return {
         "name": "Starts",
         "enable": True,

@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 from twisted.application.service import IService
 
 from gaq_twisted.config.settings import Settings
+from gaq_twisted.core.dashboard import Dashboard
 from gaq_twisted.core.metrics import Metric
 from gaq_twisted.core.readiness import Progress
 from gaq_twisted.core.socket import Socket
@@ -61,6 +62,8 @@ class Edition(Protocol):
     """The parameter of the query that only its browsers send."""
     services: Sequence[IService]
     """What follows Redis."""
+    dashboard: Dashboard
+    """What the status page shows of it."""
 
     def ticket(self, upgrade: Upgrade) -> Ticket:
         """Returns what an upgrade is worth.

@@ -1,4 +1,4 @@
-"""Where log events go: to wherever twistd was told to, from the level that the settings name."""
+"""Where log events are written, and from which level on."""
 
 import json
 import signal
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import (
     FileLogObserver,
     FilteringLogObserver,
@@ -30,16 +31,19 @@ class LogOutput:
     """The log observer of this process, whose level can change.
 
     twistd's own options win over `logToFile`, because they belong to this one run.
+
+    Args:
+        settings: names the level, the format and perhaps a file.
+        twistd: twistd's options, of which `syslog`, `prefix`, `logfile` and `nodaemon` are used.
+        reactor: runs the rotation of the file after a signal.
+
+    Raises:
+        SystemExit: if a daemon is to log to the standard output.
     """
 
-    def __init__(self, settings: Settings, twistd: Mapping[str, Any], reactor: Any) -> None:
-        """Open what is logged to.
-
-        Args:
-            settings: names the level, the format and perhaps a file.
-            twistd: twistd's options, of which `syslog`, `prefix`, `logfile` and `nodaemon` count.
-            reactor: provides IReactorFromThreads.
-        """
+    def __init__(
+        self, settings: Settings, twistd: Mapping[str, Any], reactor: IReactorFromThreads
+    ) -> None:
         self._threshold = LogLevelFilterPredicate()
         self.apply(settings)
         self._observer = FilteringLogObserver(
@@ -47,22 +51,21 @@ class LogOutput:
         )
 
     def __call__(self, event: LogEvent) -> None:
-        """Log an event, if its level is high enough."""
+        """Logs an event if its level is high enough."""
         self._observer(event)
 
     def apply(self, settings: Settings) -> None:
-        """Log from the level on that the settings name now."""
+        """Changes the level to the one that the settings name now."""
         name = settings.log_level
         level = LogLevel.warn if name == "warning" else LogLevel.lookupByName(name)
         self._threshold.setLogLevelForNamespace("", level)
 
 
 def json_line(event: LogEvent) -> str:
-    """Return an event as one line of JSON.
+    """Returns an event as one line of JSON.
 
-    The key `event` is the kind of event, if it has a name of its own, which
-    stays the same when words change; `message` is for people; the facts in the
-    message have keys of their own.
+    The key `event` names the kind of event, and stays the same when the words of
+    the `message` change; each fact in the message has a key of its own.
     """
     line: dict[str, Any] = {
         "time": datetime.fromtimestamp(event["log_time"], UTC).isoformat(timespec="milliseconds"),
@@ -83,7 +86,9 @@ def _is_fact(value: object) -> bool:
     return isinstance(value, str | int | float)
 
 
-def _destination(settings: Settings, twistd: Mapping[str, Any], reactor: Any) -> ILogObserver:
+def _destination(
+    settings: Settings, twistd: Mapping[str, Any], reactor: IReactorFromThreads
+) -> ILogObserver:
     if twistd.get("syslog"):
         from twisted.python import syslog
 

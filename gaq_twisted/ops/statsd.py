@@ -6,13 +6,21 @@ methods are kept.
 
 from collections.abc import Callable, Iterable, Iterator
 from math import isfinite
-from typing import Any
+from typing import cast
 
 from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError, MessageLengthError
-from twisted.internet.interfaces import IAddress, IResolutionReceiver
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IReactorPluggableNameResolver,
+    IReactorTime,
+    IReactorUDP,
+    IResolutionReceiver,
+    IUDPTransport,
+)
 from twisted.internet.protocol import DatagramProtocol
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -22,47 +30,51 @@ from gaq_twisted.core.metrics import Kind, Metric, Metrics
 
 # One Ethernet frame's worth, so that no datagram is fragmented.
 _MAX_DATAGRAM_BYTES = 1432
-_LOOK_UP_AGAIN_SECONDS = 60.0
+# Twisted's own default; nothing is sent back.
+_MAX_READ_BYTES = 8192
+_RESOLVE_AGAIN_SECONDS = 60.0
 _REPORTS_PER_GAUGES = 10
+
+
+class StatsdReactor(IReactorTime, IReactorUDP, IReactorPluggableNameResolver):
+    """The parts of a reactor that sending metrics takes."""
 
 
 class StatsdService(Service):
     """Writes counts, gauges and times as StatsD lines with DogStatsD tags.
 
-    What is written in one turn of the reactor goes out together.  While the
-    host's name is not resolved nothing is sent and nothing is kept.
+    What is written in one turn of the reactor is sent together.  While the
+    host's name does not resolve, nothing is sent and nothing is kept.
+
+    Args:
+        settings: host, port and tags.
+        reactor: the reactor.
     """
 
     _log = Logger()
 
-    def __init__(self, settings: Statsd, reactor: Any) -> None:
-        """Take where to send to.
-
-        Args:
-            settings: host, port and tags.
-            reactor: provides IReactorTime, IReactorUDP and IReactorPluggableNameResolver.
-        """
+    def __init__(self, settings: Statsd, reactor: StatsdReactor) -> None:
         self._host = settings.host
         self._port = settings.port
         self._global_tags = settings.global_tags
         self._reactor = reactor
         self._address: tuple[str, int] | None = None
-        self._udp: Any = None
+        self._udp: IUDPTransport | None = None
         self._lines: list[bytes] = []
-        self._looking_up: Any = None
-        self._complaint = ""
+        self._next_resolution: IDelayedCall | None = None
+        self._last_complaint = ""
 
     def startService(self) -> None:
-        """Begin to resolve the host's name."""
+        """Begins to resolve the host's name."""
         super().startService()
-        self._look_up()
+        self._resolve()
 
     def stopService(self) -> "Deferred[None] | None":
-        """Send what is left and close the UDP port."""
+        """Sends what is left and closes the UDP port."""
         super().stopService()
         self._flush()
-        if self._looking_up is not None:
-            self._looking_up.cancel()
+        if self._next_resolution is not None:
+            self._next_resolution.cancel()
         if self._udp is None:
             return None
         udp, self._udp, self._address = self._udp, None, None
@@ -70,45 +82,47 @@ class StatsdService(Service):
         return stopped
 
     def increment(self, name: str, count: float = 1, *tags: str) -> None:
-        """Add to a counter, with further tags such as `code:1001`."""
+        """Adds to a counter, with further tags such as `code:1001`."""
         self._add(f"{name}:{count:.15g}|c{self._tag_suffix(tags)}")
 
     def gauge(self, name: str, value: float, *tags: str) -> None:
-        """Set a gauge, with further tags."""
+        """Sets a gauge, with further tags."""
         self._add(f"{name}:{value:.15g}|g{self._tag_suffix(tags)}")
 
     def timing(self, name: str, milliseconds: float, *tags: str) -> None:
-        """Note how long something took, with further tags."""
+        """Reports how long something took, with further tags."""
         self._add(f"{name}:{milliseconds:.3f}|ms{self._tag_suffix(tags)}")
 
     def _tag_suffix(self, tags: tuple[str, ...]) -> str:
         joined = ",".join((*self._global_tags, *tags))
         return f"|#{joined}" if joined else ""
 
-    def _look_up(self) -> None:
-        self._looking_up = None
+    def _resolve(self) -> None:
+        self._next_resolution = None
         self._reactor.nameResolver.resolveHostName(
-            _FirstAddress(self._looked_up), self._host, self._port, transportSemantics="UDP"
+            _FirstAddress(self._resolved), self._host, self._port, transportSemantics="UDP"
         )
 
-    def _looked_up(self, address: IPv4Address | IPv6Address | None) -> None:
+    def _resolved(self, address: IPv4Address | IPv6Address | None) -> None:
         if not self.running:
             return
         if address is None:
             self._complain("the host name does not resolve")
         elif self._open(address):
             return
-        self._looking_up = self._reactor.callLater(_LOOK_UP_AGAIN_SECONDS, self._look_up)
+        self._next_resolution = self._reactor.callLater(_RESOLVE_AGAIN_SECONDS, self._resolve)
 
     def _open(self, address: IPv4Address | IPv6Address) -> bool:
+        """Opens a UDP port for sending to an address; returns whether that was possible."""
         protocol = DatagramProtocol()
         protocol.noisy = False
         interface = "::" if isinstance(address, IPv6Address) else ""
         try:
-            self._udp = self._reactor.listenUDP(0, protocol, interface=interface)
+            port = self._reactor.listenUDP(0, protocol, interface, _MAX_READ_BYTES)
         except CannotListenError as error:
             self._complain(str(error))
             return False
+        self._udp = cast(IUDPTransport, port)
         self._address = (address.host, address.port)
         self._log.debug("metrics go to StatsD at {host}:{port}", host=self._host, port=self._port)
         return True
@@ -122,7 +136,7 @@ class StatsdService(Service):
 
     def _flush(self) -> None:
         lines, self._lines = self._lines, []
-        if self._address is None:
+        if self._udp is None:
             return
         for datagram in _datagrams(lines):
             try:
@@ -131,8 +145,9 @@ class StatsdService(Service):
                 self._complain(str(error))
 
     def _complain(self, reason: str) -> None:
-        if reason != self._complaint:
-            self._complaint = reason
+        """Logs why no metrics arrive, unless that was logged last."""
+        if reason != self._last_complaint:
+            self._last_complaint = reason
             self._log.warn(
                 "no metrics reach StatsD at {host}:{port}: {reason}",
                 event="statsd_unreachable",
@@ -143,39 +158,53 @@ class StatsdService(Service):
 
 
 class StatsdReports:
-    """Tells StatsD what the metrics are."""
+    """Reports to StatsD what the metrics are.
+
+    Args:
+        metrics: the metrics.
+        statsd: sends them.
+    """
 
     def __init__(self, metrics: Metrics, statsd: StatsdService) -> None:
-        """Take where the values are, and who sends them."""
         self._metrics = metrics
         self._statsd = statsd
-        self._told: dict[tuple[Metric, str], float] = {}
-        self._reports = 0
+        self._reported: dict[tuple[Metric, str], float] = {}
+        self._report_count = 0
 
     def send(self) -> None:
-        """Send what was counted since the last time, and the gauges the first time of ten."""
+        """Sends what was counted since the last report, and with every tenth all gauges."""
+        self._send_counters()
+        self._send_histograms()
+        if self._report_count % _REPORTS_PER_GAUGES == 0:
+            self._send_gauges()
+        self._report_count += 1
+
+    def _send_counters(self) -> None:
         for metric, label, value in self._metrics.numbers(Kind.COUNTER):
-            news = self._news(metric, label, value)
-            if news:
-                self._statsd.increment(metric.name, news, *_tags(metric, label))
+            rise = self._rise(metric, label, value)
+            if rise:
+                self._statsd.increment(metric.name, rise, *_tags(metric, label))
+
+    def _send_histograms(self) -> None:
         for metric, label, histogram in self._metrics.all_histograms():
-            count = self._news(metric, f"{label} count", histogram.count)
-            total = self._news(metric, f"{label} sum", histogram.sum)
+            count = self._rise(metric, f"{label} count", histogram.count)
+            total = self._rise(metric, f"{label} sum", histogram.sum)
             if count and metric.is_seconds:
                 name = metric.name.removesuffix("_seconds")
                 self._statsd.timing(name, total / count * 1000, *_tags(metric, label))
             elif count:
                 self._statsd.increment(metric.name, total, *_tags(metric, label))
-        if self._reports % _REPORTS_PER_GAUGES == 0:
-            for metric, label, value in self._metrics.numbers(Kind.GAUGE):
-                if isfinite(value):
-                    self._statsd.gauge(metric.name, value, *_tags(metric, label))
-        self._reports += 1
 
-    def _news(self, metric: Metric, part: str, value: float) -> float:
-        told = self._told.get((metric, part), 0)
-        self._told[metric, part] = value
-        return value - told
+    def _send_gauges(self) -> None:
+        for metric, label, value in self._metrics.numbers(Kind.GAUGE):
+            if isfinite(value):
+                self._statsd.gauge(metric.name, value, *_tags(metric, label))
+
+    def _rise(self, metric: Metric, part: str, value: float) -> float:
+        """Returns by how much a value rose since the last report."""
+        before = self._reported.get((metric, part), 0)
+        self._reported[metric, part] = value
+        return value - before
 
 
 def _tags(metric: Metric, label: str) -> tuple[str, ...]:
@@ -184,26 +213,27 @@ def _tags(metric: Metric, label: str) -> tuple[str, ...]:
 
 @implementer(IResolutionReceiver)
 class _FirstAddress:
-    """Passes on the first address of a host name, or None when it has none."""
+    """Passes on the first address of a host name, or None if it has none."""
 
     def __init__(self, found: Callable[[IPv4Address | IPv6Address | None], None]) -> None:
         self._found = found
         self._address: IPv4Address | IPv6Address | None = None
 
     def resolutionBegan(self, resolutionInProgress: object) -> None:
-        """Take note of nothing."""
+        """Does nothing."""
 
     def addressResolved(self, address: IAddress) -> None:
-        """Keep the address if it is the first."""
+        """Keeps the address if it is the first."""
         if self._address is None and isinstance(address, IPv4Address | IPv6Address):
             self._address = address
 
     def resolutionComplete(self) -> None:
-        """Pass on what was found."""
+        """Passes on the address."""
         self._found(self._address)
 
 
 def _datagrams(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Yields lines in datagrams, as many in each as it can take."""
     datagram = b""
     for line in lines:
         if datagram and len(datagram) + 1 + len(line) > _MAX_DATAGRAM_BYTES:

@@ -9,15 +9,16 @@ from twisted.application.service import IService
 
 from gaq_twisted.access.tokens import Authenticator
 from gaq_twisted.config.settings import Settings
-from gaq_twisted.core import metrics as names
 from gaq_twisted.core.edition import Ticket, Upgrade
 from gaq_twisted.core.hub import Hub
-from gaq_twisted.core.metrics import Metric, Metrics
+from gaq_twisted.core.metrics import OPEN_CHANNELS, Metric, Metrics
 from gaq_twisted.core.readiness import Progress
 from gaq_twisted.core.socket import Socket
 from gaq_twisted.redis.connection import ANSWER_SECONDS
+from gaq_twisted.streams import metrics as names
 from gaq_twisted.streams.backfill import Backfill
 from gaq_twisted.streams.commands import Streams
+from gaq_twisted.streams.dashboard import streams_dashboard
 from gaq_twisted.streams.firehose import Firehose
 from gaq_twisted.streams.firehose import Progress as Position
 from gaq_twisted.streams.resumption import Resumption
@@ -71,6 +72,7 @@ class StreamsEdition:
             retry_delay,
             give_up,
         )
+        self.dashboard = streams_dashboard(settings.tail_max_events, settings.tail_max_bytes)
         self._patience_seconds = (
             settings.redis_stream_read_block_ms / 1000 + ANSWER_SECONDS + _PATIENCE_SECONDS
         )
@@ -101,7 +103,7 @@ class StreamsEdition:
         """Returns where the state of the tail and of the reading is read."""
         position = self._firehose.progress
         return {
-            names.OPEN_CHANNELS: lambda: self._resumption.channel_count,
+            OPEN_CHANNELS: lambda: self._resumption.channel_count,
             names.TAIL_EVENTS: lambda: len(self._tail),
             names.TAIL_BYTES: lambda: self._tail.size_bytes,
             names.REDIS_CONNECTIONS: lambda: self._streams.times_connected,

@@ -10,10 +10,11 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 
-from gaq_twisted.core.metrics import STREAM_GAP, Metrics
+from gaq_twisted.core.metrics import Metrics
 from gaq_twisted.redis.errors import RedisError, RedisTooOld
 from gaq_twisted.streams.continuity import Continuity, Reset, Truncated, VerifiedStream
 from gaq_twisted.streams.events import BEGINNING, Entry, Event, EventSink, StreamId
+from gaq_twisted.streams.metrics import STREAM_GAP
 from gaq_twisted.streams.outage import Outage
 from gaq_twisted.streams.parsing import EntryParser
 

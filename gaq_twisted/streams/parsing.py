@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from gaq_twisted.core.metrics import INVALID_EVENT, Metrics
+from gaq_twisted.core.metrics import Metrics
 from gaq_twisted.core.throttle import Throttle
 from gaq_twisted.streams.events import Entry, Event, InvalidEvent, InvalidReason, parse_event
+from gaq_twisted.streams.metrics import INVALID_EVENT
 
 # How many entries are parsed as one step; the largest take a millisecond each.
 _STEP_ENTRIES = 16

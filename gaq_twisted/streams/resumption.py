@@ -13,18 +13,19 @@ from twisted.logger import Logger
 
 from gaq_twisted.core.audience import Audience, Dispatch
 from gaq_twisted.core.hub import Hub
-from gaq_twisted.core.metrics import (
+from gaq_twisted.core.metrics import Metrics
+from gaq_twisted.core.socket import Socket
+from gaq_twisted.core.throttle import Throttle
+from gaq_twisted.streams.early import EarlyEvents
+from gaq_twisted.streams.events import Event, LastId, StreamId, Wanted
+from gaq_twisted.streams.metrics import (
     EVENTS_DELIVERED,
     EVENTS_READ,
     EVENTS_WITHOUT_LISTENER,
     REPLAY_EVENTS,
     STREAM_GAP,
-    Metrics,
+    ReplaySource,
 )
-from gaq_twisted.core.socket import Socket
-from gaq_twisted.core.throttle import Throttle
-from gaq_twisted.streams.early import EarlyEvents
-from gaq_twisted.streams.events import Event, LastId, StreamId, Wanted
 from gaq_twisted.streams.missed import (
     SKEW_MS,
     ChannelHistory,
@@ -35,9 +36,6 @@ from gaq_twisted.streams.missed import (
     missed,
 )
 from gaq_twisted.streams.tail import Tail
-
-# Where missed events were found.
-_IN_TAIL, _IN_STREAM, _RECENT = "tail", "channel stream", "initial"
 
 
 class ChannelReader(Protocol):
@@ -211,7 +209,7 @@ class Resumption:
         if not position.of_channel_stream:
             found = self._tail.after(socket.routes[0], position.id)
             if found is not None:
-                self._admit(socket, found, _IN_TAIL)
+                self._admit(socket, found, ReplaySource.TAIL)
                 return
         since_ms = position.id.ms
         if self._tail and since_ms > self._tail.newest_id.ms + SKEW_MS:
@@ -224,9 +222,9 @@ class Resumption:
         # A job can end before its page has opened its first socket.
         since_ms = max(0, int(self._seconds() * 1000) - self.initial_replay_ms)
         if not self.initial_replay_ms:
-            self._admit(socket, [], _RECENT)
+            self._admit(socket, [], ReplaySource.INITIAL)
         elif self._tail.covers(since_ms):
-            self._admit(socket, self._tail.since(socket.routes[0], since_ms), _RECENT)
+            self._admit(socket, self._tail.since(socket.routes[0], since_ms), ReplaySource.INITIAL)
         else:
             since = LastId(StreamId(since_ms, 0), of_channel_stream=False)
             self._read_channel(socket, ResumePoint(since, since.id, since_ms))
@@ -264,7 +262,7 @@ class Resumption:
         if found.gap is not None:
             self._metrics.increment(STREAM_GAP)
             self._log_gap(socket, found.gap)
-        self._admit(socket, found.events, _IN_STREAM)
+        self._admit(socket, found.events, ReplaySource.CHANNEL_STREAM)
 
     def _log_gap(self, socket: Socket, gap: Gap) -> None:
         if self._gaps.admits():
@@ -285,7 +283,7 @@ class Resumption:
             del self._catching_up[socket.routes[0]]
         return catch_up
 
-    def _admit(self, socket: Socket, events: Sequence[Event], source: str) -> None:
+    def _admit(self, socket: Socket, events: Sequence[Event], source: ReplaySource) -> None:
         self._metrics.observe(REPLAY_EVENTS, len(events), source)
         self._audience.admit(socket, _frames(events))
         self._log.debug(

@@ -19,16 +19,8 @@ from gaq_twisted.config.types import (
     SigningSecret,
     SpareSecret,
 )
-from gaq_twisted.core.metrics import (
-    ALL,
-    CONNECTION_REJECTED,
-    INVALID_EVENT,
-    REPLAY_EVENTS,
-    REQUEST_REJECTED,
-    UPGRADE_REJECTED,
-    Kind,
-    Metric,
-)
+from gaq_twisted.core.metrics import CORE, Kind, Metric
+from gaq_twisted.streams.metrics import STREAMS
 
 # The settings by what they are about; each group begins with the named one.
 _GROUPS = {
@@ -108,46 +100,34 @@ _CONFIGURATION_END = """
 _METRICS = """\
 # Metrics
 
-Everything is counted once and shown twice: to Prometheus at `/metrics`, and to StatsD by UDP.
-Names without a word on that are this server's own; the others are those of Superset's Node.js
-server. [Operations](operations.md#what-to-be-alarmed-by) tells which to watch.
+Each value is counted once and available twice: to Prometheus at `/metrics`, and to StatsD by
+UDP. Metrics not marked otherwise are specific to this server; the others have the names of
+Superset's Node.js server. [Operations](operations.md#what-to-be-alarmed-by) lists those to watch.
 
-- **Prometheus** reads `/metrics` on `internalListen`, or with all else if that is empty, as
-  text or OpenMetrics. Counters end in `_total`. Beside the metrics below there are those that
-  prometheus-client has for every Python process: `process_*`, `python_info` and `python_gc_*`.
-- **StatsD** is sent to at `statsd.host` and `statsd.port`, with DogStatsD tags: `statsd.globalTags`
-  and the label. Counters are sent each second that they have grown. Times are the mean of a
-  second in milliseconds; other distributions are sent as counters of their sum. Gauges are sent
-  every ten seconds, but not while they are infinite. While the host's name does not resolve,
-  nothing is kept.
+- **Prometheus** reads `/metrics`, as text or OpenMetrics, on the ports of `internalListen`, or on
+  the port for browsers if that is empty. Names of counters end in `_total`. In addition to the
+  metrics below there are those that prometheus-client has for every Python process: `process_*`,
+  `python_info` and `python_gc_*`.
+- **StatsD** gets the metrics at `statsd.host` and `statsd.port`, with DogStatsD tags:
+  `statsd.globalTags` and the label. Each second, counters that have risen are sent. A time is sent
+  as the mean of the second in milliseconds; of other distributions the sum is sent, as a counter.
+  Gauges are sent every ten seconds, except while they are infinite. While the host's name does
+  not resolve, nothing is sent and nothing is kept.
 """
 _METRICS_END = """
-`files` stands for a process that may not open more files
+`files` means that the process cannot open more files
 ([operations](operations.md#open-files)). A `code` is one of RFC 6455 section 7.4, or `other`;
-`1006` stands for a connection that broke. The `version` is the one that runs.
+`1006` means that the connection broke. The `version` is that of the running server.
 
 `python -m gaq_twisted.tools.reference metrics` prints this page.
 """
 
-LABELS: Mapping[Metric, tuple[str, ...]] = {
-    REQUEST_REJECTED: ("long_headers", "not_http", "target", "host", "body", "files"),
-    UPGRADE_REJECTED: (
-        *("no_cookie", "no_jwt", "signature", "algorithm", "token_expired"),
-        *("token_not_yet_valid", "no_channel", "origin", "bad_handshake", "files"),
-        "internal_error",
-    ),
-    CONNECTION_REJECTED: ("total", "channel", "rate", "message_size"),
-    INVALID_EVENT: (
-        *("no field data", "invalid UTF-8", "not JSON", "no text channel_id"),
-        *("empty channel_id", "nested too deeply"),
-    ),
-    REPLAY_EVENTS: ("tail", "channel stream", "initial"),
-}
-"""What the values of some metrics are told apart by."""
+ALL_METRICS = (*CORE, *STREAMS)
+"""The metrics of all editions."""
 
 
 def configuration() -> str:
-    """Return docs/configuration.md."""
+    """Returns docs/configuration.md."""
     lines = [_CONFIGURATION.rstrip("\n")]
     for setting in all_settings():
         if setting.key in _GROUPS:
@@ -158,7 +138,7 @@ def configuration() -> str:
 
 
 def schema() -> str:
-    """Return the JSON Schema of the configuration file."""
+    """Returns the JSON Schema of the configuration file."""
     root = _object("The settings of gaq-twisted.")
     root["properties"]["$schema"] = {"type": "string"}
     for setting in all_settings():
@@ -173,7 +153,7 @@ def schema() -> str:
 
 
 def example() -> str:
-    """Return config.example.json: every key with its default."""
+    """Returns config.example.json: every key with its default."""
     document: dict[str, Any] = {}
     for setting in all_settings():
         section, _, name = setting.key.rpartition(".")
@@ -183,7 +163,7 @@ def example() -> str:
 
 
 def metrics() -> str:
-    """Return docs/metrics.md."""
+    """Returns docs/metrics.md."""
     lines = [_METRICS.rstrip("\n")]
     for kind, title in (
         (Kind.COUNTER, "Counters"),
@@ -195,24 +175,25 @@ def metrics() -> str:
         lines += [
             f"| `{prometheus_name(metric)}` | `{statsd_name(metric)}`"
             f" | {f'`{metric.label}`' if metric.label else ''} | {metric.help} |"
-            for metric in ALL
+            for metric in ALL_METRICS
             if metric.kind is kind
         ]
     lines += ["", "## Labels", "", "| metric | label | values |", "|---|---|---|"]
     lines += [
-        f"| `{metric.name}` | `{metric.label}` | {', '.join(f'`{value}`' for value in values)} |"
-        for metric, values in LABELS.items()
+        f"| `{metric.name}` | `{metric.label}` | {', '.join(f'`{one}`' for one in metric.values)} |"
+        for metric in ALL_METRICS
+        if metric.values
     ]
     return "\n".join([*lines, _METRICS_END])
 
 
 def prometheus_name(metric: Metric) -> str:
-    """Return what a metric is called at /metrics; of a histogram, what its parts begin with."""
+    """Returns the name of a metric at /metrics; of a histogram, what the names begin with."""
     return f"{metric.name}_total" if metric.kind is Kind.COUNTER else metric.name
 
 
 def statsd_name(metric: Metric) -> str:
-    """Return what a metric is called in StatsD."""
+    """Returns the name of a metric in StatsD."""
     is_time = metric.kind is Kind.HISTOGRAM and metric.is_seconds
     return metric.name.removesuffix("_seconds") if is_time else metric.name
 

@@ -1,8 +1,7 @@
-"""The metrics as Prometheus reads them."""
+"""Metrics in the formats that Prometheus reads."""
 
 from collections.abc import Iterator
 from itertools import accumulate
-from typing import Any
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import choose_encoder
@@ -15,30 +14,33 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 from twisted.web.server import Request
 
-from gaq_twisted.core.metrics import ALL, Histogram, Kind, Metric, Metrics
+from gaq_twisted.core.metrics import Histogram, Kind, Metric, Metrics
 from gaq_twisted.web.site import Branch
 
-_FAMILIES = {Kind.COUNTER: CounterMetricFamily, Kind.GAUGE: GaugeMetricFamily}
+_NumberFamily = CounterMetricFamily | GaugeMetricFamily
 
 
 class OurCollector(Collector):
-    """Shows all metrics to prometheus-client."""
+    """Shows a server's metrics to prometheus-client.
+
+    Args:
+        metrics: the metrics.
+    """
 
     def __init__(self, metrics: Metrics) -> None:
-        """Take their values."""
         self._metrics = metrics
 
     def collect(self) -> Iterator[Family]:
-        """Yield each metric with its values."""
-        for metric in ALL:
+        """Yields each metric with its values."""
+        for metric in self._metrics.metrics:
             yield self._histogram(metric) if metric.buckets else self._numbers(metric)
 
     def _numbers(self, metric: Metric) -> Family:
-        family: Any = _FAMILIES[metric.kind](metric.name, metric.help, labels=_labels(metric))
+        make = CounterMetricFamily if metric.kind is Kind.COUNTER else GaugeMetricFamily
+        family: _NumberFamily = make(metric.name, metric.help, labels=_labels(metric))
         for label, value in self._metrics.counts(metric).items():
             family.add_metric(_label_values(metric, label), value)
-        made: Family = family
-        return made
+        return family
 
     def _histogram(self, metric: Metric) -> Family:
         family = HistogramMetricFamily(metric.name, metric.help, labels=_labels(metric))
@@ -48,10 +50,13 @@ class OurCollector(Collector):
 
 
 class Exposition(Branch):
-    """Answers with all metrics, and what prometheus-client knows of any process."""
+    """Answers with a server's metrics, and with what prometheus-client measures of any process.
+
+    Args:
+        metrics: the metrics.
+    """
 
     def __init__(self, metrics: Metrics) -> None:
-        """Take the values."""
         super().__init__()
         self._registry = CollectorRegistry()
         self._registry.register(OurCollector(metrics))
@@ -60,11 +65,11 @@ class Exposition(Branch):
         GCCollector(registry=self._registry)
 
     def render_GET(self, request: Request) -> bytes:
-        """Answer in the format that the client asks for: text, or OpenMetrics."""
+        """Answers in the format that the client asks for: text, or OpenMetrics."""
         try:
             encode, content_type = choose_encoder(request.getHeader("accept") or "")
         except (TypeError, ValueError):
-            # The library does not bear every version that can be asked for.
+            # The library fails on some of the versions that can be asked for.
             encode, content_type = choose_encoder("")
         request.setHeader(b"content-type", content_type.encode())
         text: bytes = encode(self._registry)

@@ -11,10 +11,9 @@ from gaq_twisted.core.metrics import (
     DELIVERY_SECONDS,
     FRAME_BYTES_SENT,
     FRAMES_SENT,
-    Metrics,
 )
 from tests.support.fakes import FakeSocket, finish
-from tests.support.samples import settings
+from tests.support.samples import settings, streams_metrics
 
 
 class AudienceTestCase(SynchronousTestCase):
@@ -22,7 +21,7 @@ class AudienceTestCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Make it."""
-        self.metrics = Metrics()
+        self.metrics = streams_metrics()
         self.hub = Hub(self.metrics, lambda: 1000.0, settings())
         self.audience = Audience(self.hub, self.metrics, lambda: 1000.0)
 

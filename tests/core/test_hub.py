@@ -4,9 +4,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gaq_twisted.core.audience import Audience, Dispatch
 from gaq_twisted.core.hub import Hub, NoRoom
-from gaq_twisted.core.metrics import CLIENT_SEND_ERROR, CONNECTED_CLIENT, Metrics
+from gaq_twisted.core.metrics import CLIENT_SEND_ERROR, CONNECTED_CLIENT
 from tests.support.fakes import FakeSocket, counted, finish
-from tests.support.samples import settings
+from tests.support.samples import settings, streams_metrics
 
 RED = "red"
 BLUE = "blue"
@@ -18,7 +18,7 @@ class HubTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         """Make the hub."""
         self.now = 1000.0
-        self.metrics = Metrics()
+        self.metrics = streams_metrics()
         self.left: list[object] = []
         self.hub = Hub(self.metrics, lambda: self.now, settings())
         self.audience = Audience(self.hub, self.metrics, lambda: self.now, self.left.append)

@@ -8,25 +8,36 @@ from prometheus_client.parser import text_string_to_metric_families
 from treq.testing import StubTreq
 from twisted.trial.unittest import SynchronousTestCase
 
-from gaq_twisted.core import metrics as names
+import gaq_twisted
+from gaq_twisted.core import metrics as core
 from gaq_twisted.core.metrics import (
-    ALL,
     CLOSED,
     CONNECTED_CLIENT,
+    CORE,
     DELIVERY_SECONDS,
     OPEN_SOCKETS,
-    REDIS_CONNECTIONS,
-    REPLAY_EVENTS,
     Histogram,
     Kind,
+    Metric,
     Metrics,
+)
+from gaq_twisted.streams import metrics as streams
+from gaq_twisted.streams.metrics import (
+    EVENTS_READ,
+    READ_AGE_SECONDS,
+    REDIS_CONNECTIONS,
+    REPLAY_EVENTS,
+    STREAMS,
 )
 from gaq_twisted.web.prometheus import Exposition
 from gaq_twisted.web.site import resource_tree
+from tests.support.samples import streams_metrics
+
+ALL = (*CORE, *STREAMS)
 
 
 class DefinitionTests(SynchronousTestCase):
-    """What is said of each metric."""
+    """The definitions of metrics."""
 
     def test_all(self) -> None:
         """Each has a name of its own, a sentence, and buckets if it is a histogram."""
@@ -37,24 +48,41 @@ class DefinitionTests(SynchronousTestCase):
             self.assertEqual(metric.kind is Kind.HISTOGRAM, bool(metric.buckets))
             self.assertEqual(sorted(set(metric.buckets)), list(metric.buckets))
 
+    def test_each_is_listed(self) -> None:
+        """Each metric that is declared is one of a server of the streams edition."""
+        declared = {
+            value
+            for module in (core, streams)
+            for value in vars(module).values()
+            if isinstance(value, Metric)
+        }
+        self.assertEqual(declared, set(ALL))
+
     def test_each_is_used(self) -> None:
         """Each is counted or read somewhere."""
         source = "".join(
             file.read_text()
-            for file in Path(names.__file__).parent.parent.rglob("*.py")
-            if file.name != "metrics.py"
+            for file in Path(gaq_twisted.__file__).parent.rglob("*.py")
+            if file.name not in ("metrics.py", "dashboard.py", "contents.py")
         )
-        for name, value in vars(names).items():
-            if value in ALL:
-                self.assertIn(name, source)
+        for module in (core, streams):
+            for name, value in vars(module).items():
+                if isinstance(value, Metric):
+                    self.assertIn(name, source)
+
+    def test_values(self) -> None:
+        """Only metrics with a label list its values."""
+        for metric in ALL:
+            if metric.values is not None:
+                self.assertTrue(metric.label, metric.name)
 
 
 class ValueTests(SynchronousTestCase):
-    """Counting."""
+    """The values of metrics."""
 
     def test_counters(self) -> None:
-        """Counters begin with 0 where they have no labels."""
-        metrics = Metrics()
+        """Counters without a label start at 0."""
+        metrics = streams_metrics()
         self.assertEqual(metrics.counts(CONNECTED_CLIENT), {"": 0})
         self.assertEqual(metrics.counts(CLOSED), {})
         metrics.increment(CLOSED, label="1001")
@@ -63,14 +91,30 @@ class ValueTests(SynchronousTestCase):
         self.assertEqual(metrics.total(CLOSED), 3)
 
     def test_read(self) -> None:
-        """What somebody else knows is read when it is asked for."""
-        metrics = Metrics()
+        """A value that is kept elsewhere is read on demand."""
+        metrics = streams_metrics()
         values = [1]
         for metric in (OPEN_SOCKETS, REDIS_CONNECTIONS):
             metrics.read_from(metric, lambda: values[0])
             self.assertEqual(metrics.total(metric), values[0])
             values[0] += 1
             self.assertEqual(metrics.total(metric), values[0])
+
+    def test_others(self) -> None:
+        """A metric that a server does not have is absent: it is not 0, and cannot be counted."""
+        metrics = Metrics(CORE)
+        for use in (
+            lambda: metrics.increment(EVENTS_READ),
+            lambda: metrics.observe(DELIVERY_SECONDS, 1),
+            lambda: metrics.read_from(READ_AGE_SECONDS, lambda: 1),
+            lambda: metrics.total(EVENTS_READ),
+            lambda: metrics.histograms(REPLAY_EVENTS),
+        ):
+            self.assertRaises(KeyError, use)
+        kinds = (Kind.COUNTER, Kind.GAUGE)
+        names = {metric.name for kind in kinds for metric, _, _ in metrics.numbers(kind)}
+        names |= {metric.name for metric, _, _ in metrics.all_histograms()}
+        self.assertLessEqual(names, {metric.name for metric in CORE})
 
     def test_histogram(self) -> None:
         """A value belongs to the first bucket whose bound it does not exceed."""
@@ -85,8 +129,8 @@ class ExpositionTests(SynchronousTestCase):
     """What Prometheus gets, as its own parsers understand it."""
 
     def setUp(self) -> None:
-        """Count something of each kind."""
-        self.metrics = Metrics()
+        """Counts something of each kind."""
+        self.metrics = streams_metrics()
         self.metrics.increment(CONNECTED_CLIENT, 3)
         self.metrics.increment(CLOSED, 2, "1001")
         self.metrics.read_from(OPEN_SOCKETS, lambda: 5)
@@ -96,7 +140,7 @@ class ExpositionTests(SynchronousTestCase):
         self.client: Any = StubTreq(resource_tree({b"metrics": Exposition(self.metrics)}))
 
     def ask(self, accept: str) -> tuple[str, str]:
-        """Return the content's type, and the content."""
+        """Returns the content's type, and the content."""
         response = self.successResultOf(
             self.client.get("http://gaq.test/metrics", headers={"Accept": accept})
         )
@@ -105,7 +149,7 @@ class ExpositionTests(SynchronousTestCase):
         return kind, self.successResultOf(response.text())
 
     def assert_samples(self, families: Any) -> None:
-        """Check what the parser found."""
+        """Checks what the parser found."""
         samples = {
             (sample.name, *sorted(sample.labels.items())): sample.value
             for family in families
@@ -124,13 +168,13 @@ class ExpositionTests(SynchronousTestCase):
         self.assertIn(("process_cpu_seconds_total",), samples)
 
     def test_text(self) -> None:
-        """Without a wish the format is text."""
+        """The default format is text."""
         kind, text = self.ask("*/*")
         self.assertTrue(kind.startswith("text/plain"), kind)
         self.assert_samples(text_string_to_metric_families(text))
 
     def test_odd_wishes(self) -> None:
-        """Who wishes for a version that nobody knows is answered all the same."""
+        """A client that asks for an unknown version gets an answer."""
         for accept in ("text/plain; version=a", "application/openmetrics-text; version=1.x", ";;,"):
             _, text = self.ask(accept)
             self.assertIn("ws_connected_client_total 3.0", text)
@@ -140,3 +184,12 @@ class ExpositionTests(SynchronousTestCase):
         kind, text = self.ask("application/openmetrics-text;version=1.0.0,text/plain;q=0.5")
         self.assertTrue(kind.startswith("application/openmetrics-text"), kind)
         self.assert_samples(openmetrics.text_string_to_metric_families(text))
+
+    def test_without_editions(self) -> None:
+        """A server without the streams edition shows none of its metrics."""
+        self.client = StubTreq(resource_tree({b"metrics": Exposition(Metrics(CORE))}))
+        _, text = self.ask("*/*")
+        for metric in CORE:
+            self.assertIn(f" {metric.name}", text)
+        for metric in STREAMS:
+            self.assertNotIn(metric.name, text)

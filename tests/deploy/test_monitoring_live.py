@@ -19,7 +19,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from deploy.monitoring.dashboard import dashboard
-from gaq_twisted.core.metrics import ALL, Kind
+from gaq_twisted.core.metrics import Kind
+from gaq_twisted.tools.reference import ALL_METRICS
 from tests.support.processes import (
     DEADLINE_SECONDS,
     PREFIX,
@@ -168,7 +169,7 @@ class PrometheusTests(SynchronousTestCase):
         A counter with a label begins with the first that it counts, and rises with the next.
         """
         self.do_everything()
-        for metric in ALL:
+        for metric in ALL_METRICS:
             if metric.label and metric.kind is not Kind.GAUGE:
                 end = "_count" if metric.kind is Kind.HISTOGRAM else "_total"
                 self.prometheus.wait_for(metric.name + end)

@@ -1,4 +1,4 @@
-"""Where log events go, and which of them."""
+"""Which log events are written, and where."""
 
 import ast
 import io
@@ -24,34 +24,33 @@ LEVELS = ["debug", "info", "warn", "error", "critical"]
 
 
 class ImmediateReactor:
-    """Runs at once what a signal handler hands over."""
+    """Calls at once what a signal handler passes to the reactor."""
 
     def callFromThread(self, call: Callable[[], object]) -> None:
-        """Call it."""
+        """Calls the function."""
         call()
 
 
 class FakeSyslogObserver:
-    """A twisted.python.syslog.SyslogObserver that keeps what it is told."""
+    """A twisted.python.syslog.SyslogObserver that keeps the events."""
 
     made: list["FakeSyslogObserver"]
 
     def __init__(self, prefix: str) -> None:
-        """Be known as made."""
         self.prefix = prefix
         self.events: list[dict[str, Any]] = []
         self.made.append(self)
 
     def emit(self, event: dict[str, Any]) -> None:
-        """Keep the event."""
+        """Keeps the event."""
         self.events.append(event)
 
 
 class LogsTestCase(SynchronousTestCase):
-    """Runs in an empty directory, with standard output and the signal's handler put aside."""
+    """Runs in an empty directory, with standard output and the signal's handler replaced."""
 
     def setUp(self) -> None:
-        """Put them aside."""
+        """Replaces them."""
         self.directory = Path(self.mktemp()).absolute()
         self.directory.mkdir()
         self.addCleanup(os.chdir, os.getcwd())
@@ -62,16 +61,17 @@ class LogsTestCase(SynchronousTestCase):
         self.addCleanup(signal.signal, signal.SIGUSR1, handler)
 
     def observer(self, twistd: dict[str, Any] | None = None, **values: Any) -> LogOutput:
-        """Return the observer for those options of twistd and those settings."""
-        return LogOutput(settings(**values), twistd or {}, ImmediateReactor())
+        """Returns the observer for those options of twistd and those settings."""
+        reactor: Any = ImmediateReactor()
+        return LogOutput(settings(**values), twistd or {}, reactor)
 
     def files(self) -> dict[str, int]:
-        """Return how many lines each file holds."""
+        """Returns how many lines each file holds."""
         return {file.name: len(file.read_text().splitlines()) for file in self.directory.iterdir()}
 
 
 def _log(to: ILogObserver) -> None:
-    """Log an event of each level."""
+    """Logs an event of each level."""
     logger = Logger("test", observer=to)
     for level in LEVELS:
         getattr(logger, level)("an event of level {name}", name=level)
@@ -129,7 +129,7 @@ class DestinationTests(LogsTestCase):
         self.assertEqual(self.files(), {})
 
     def test_daemon_has_no_standard_output(self) -> None:
-        """A daemon that is told to print ends with a reason."""
+        """A daemon that is to log to the standard output ends with a reason."""
         cases: list[tuple[dict[str, Any], dict[str, Any]]] = [
             ({"logfile": "-"}, {}),
             ({}, {"log_to_file": True, "log_filename": "-"}),
@@ -167,7 +167,7 @@ class RotationTests(LogsTestCase):
         """A handler that was there before is left alone."""
 
         def mine(*_: object) -> None:
-            """Do nothing."""
+            """Does nothing."""
 
         for handler in (mine, signal.SIG_IGN):
             signal.signal(signal.SIGUSR1, handler)
@@ -181,17 +181,17 @@ class RotationTests(LogsTestCase):
 
 
 class JsonTests(LogsTestCase):
-    """A JSON object a line."""
+    """One JSON object per line."""
 
     def lines(self, log: Callable[[Logger], object], **twistd: Any) -> list[dict[str, Any]]:
-        """Return what is written when something is logged."""
+        """Returns what is written when something is logged."""
         to = self.observer({"nodaemon": True, **twistd}, log_format="json", log_level="debug")
         log(Logger("some.place", observer=to))
         written = self.stdout.getvalue() or Path("one.txt").read_text()
         return [json.loads(line) for line in written.splitlines()]
 
     def test_line(self) -> None:
-        """A line has the time, level, kind of event, place, words for people, and the facts."""
+        """A line has the time, level, kind of event, logger, message and facts."""
         (line,) = self.lines(
             lambda log: log.warn("{peer} got {count}", event="got", peer="a\n", count=2, x=object())
         )
@@ -213,13 +213,13 @@ class JsonTests(LogsTestCase):
         self.assertIn("test_logs.py", line["traceback"])
 
     def test_file(self) -> None:
-        """Files get such lines too."""
+        """Files get the same lines."""
         self.assertEqual(
             self.lines(lambda log: log.info("a"), logfile="one.txt")[0]["level"], "info"
         )
 
     def test_legacy(self) -> None:
-        """What Twisted itself logs in its old way is a line like any other."""
+        """Events of Twisted's legacy logger are lines like any other."""
         to = self.observer({"nodaemon": True}, log_format="json")
         publisher = LogPublisher(observerPublisher=to, publishPublisher=to)
         publisher.msg("old", "words")
@@ -228,7 +228,7 @@ class JsonTests(LogsTestCase):
 
 
 class EventNameTests(SynchronousTestCase):
-    """The names by which programs know log events."""
+    """The stable names of log events."""
 
     def test_names(self) -> None:
         """Every line that an operator sees has a name, and different lines have different ones."""

@@ -1,7 +1,7 @@
-"""The StatsD sender: on a clock and a network of the tests, and once on a real UDP socket."""
+"""The StatsD sender: on a clock and network in memory, and once on a real UDP socket."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from twisted.internet import defer, reactor
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -25,12 +25,11 @@ from gaq_twisted.core.metrics import (
     CONNECTED_CLIENT,
     DELIVERY_SECONDS,
     OPEN_SOCKETS,
-    READ_AGE_SECONDS,
-    REPLAY_EVENTS,
     UPGRADE_REJECTED,
-    Metrics,
 )
-from gaq_twisted.ops.statsd import StatsdReports, StatsdService
+from gaq_twisted.ops.statsd import StatsdReactor, StatsdReports, StatsdService
+from gaq_twisted.streams.metrics import READ_AGE_SECONDS, REPLAY_EVENTS
+from tests.support.samples import streams_metrics
 
 ADDRESS = IPv4Address("UDP", "192.0.2.1", 8125)
 ADDRESS_6 = IPv6Address("UDP", "2001:db8::1", 8125)
@@ -40,30 +39,28 @@ class FakePort(FakeDatagramTransport):
     """A UDP port that keeps what is written, or fails."""
 
     def __init__(self, interface: str) -> None:
-        """Be open on that interface."""
         super().__init__()
         self.interface = interface
         self.error: OSError | None = None
         self.open = True
 
     def write(self, packet: bytes, addr: object = None) -> None:
-        """Keep the datagram, or fail."""
+        """Keeps the datagram, or fails."""
         if self.error:
             raise self.error
         super().write(packet, addr)
 
     def stopListening(self) -> "defer.Deferred[None]":
-        """Close."""
+        """Closes the port."""
         self.open = False
         return defer.succeed(None)
 
 
 @implementer(IReactorUDP, IHostnameResolver)
 class FakeReactor(Clock):
-    """A clock with UDP ports, and a resolver that answers when the test wants."""
+    """A clock with UDP ports, and a resolver whose answers the test gives."""
 
     def __init__(self) -> None:
-        """Have no ports and no questions yet."""
         super().__init__()
         self.ports: list[FakePort] = []
         self.asked: list[tuple[str, int, str]] = []
@@ -77,7 +74,7 @@ class FakeReactor(Clock):
         interface: str = "",
         maxPacketSize: int = 8192,
     ) -> Any:
-        """Open a port."""
+        """Opens a port."""
         self.ports.append(FakePort(interface))
         return self.ports[-1]
 
@@ -89,13 +86,13 @@ class FakeReactor(Clock):
         addressTypes: Sequence[type[IAddress]] | None = None,
         transportSemantics: str = "TCP",
     ) -> IHostResolution:
-        """Note the question."""
+        """Notes the question."""
         self.asked.append((hostName, portNumber, transportSemantics))
         self._receivers.append(resolutionReceiver)
         return resolutionReceiver  # type: ignore[return-value]
 
     def answer(self, *addresses: IAddress) -> None:
-        """Answer the oldest open question."""
+        """Answers the oldest open question."""
         receiver = self._receivers.pop(0)
         receiver.resolutionBegan(None)  # type: ignore[arg-type]
         for address in addresses:
@@ -104,7 +101,7 @@ class FakeReactor(Clock):
 
 
 class FakeReactorTests(SynchronousTestCase):
-    """The stand-in itself."""
+    """The fake itself."""
 
     def test_interfaces(self) -> None:
         """It has the methods of the real one."""
@@ -116,26 +113,28 @@ class StatsdTestCase(SynchronousTestCase):
     """Has a started sender whose host is not resolved yet."""
 
     def setUp(self) -> None:
-        """Start a sender."""
+        """Starts a sender."""
         self.reactor = FakeReactor()
         self.statsd = self.sender()
 
     def sender(self, *tags: str) -> StatsdService:
-        """Start a sender with those tags."""
-        statsd = StatsdService(Statsd(host="stats.test", global_tags=tags), self.reactor)
+        """Starts a sender with those tags."""
+        statsd = StatsdService(
+            Statsd(host="stats.test", global_tags=tags), cast(StatsdReactor, self.reactor)
+        )
         statsd.startService()
         return statsd
 
     def sent(self) -> list[bytes]:
-        """Return the datagrams so far."""
+        """Returns the datagrams so far."""
         return [datagram for port in self.reactor.ports for datagram, _ in port.written]
 
 
 class SendingTests(StatsdTestCase):
-    """What goes out once the host is known."""
+    """What is sent once the host name is resolved."""
 
     def setUp(self) -> None:
-        """Resolve the host."""
+        """Resolves the host."""
         super().setUp()
         self.reactor.answer(ADDRESS, ADDRESS_6)
 
@@ -157,7 +156,7 @@ class SendingTests(StatsdTestCase):
         self.assertEqual(self.sent(), [b"a:3|c\nb:7|g\nc:0.5|g"])
 
     def test_one_turn_one_datagram(self) -> None:
-        """What is counted in one turn goes out together, after the turn."""
+        """What is counted in one turn is sent together, after the turn."""
         for turn in range(2):
             self.statsd.increment("a")
             self.statsd.increment("b")
@@ -229,7 +228,7 @@ class SendingTests(StatsdTestCase):
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_start_again(self) -> None:
-        """A sender that was stopped can be started anew."""
+        """A sender that was stopped can be started again."""
         self.statsd.stopService()
         self.statsd.startService()
         self.reactor.answer(ADDRESS)
@@ -239,10 +238,10 @@ class SendingTests(StatsdTestCase):
 
 
 class ResolutionTests(StatsdTestCase):
-    """What happens while the host is not known."""
+    """What happens while the host name is not resolved."""
 
     def test_before(self) -> None:
-        """What is counted before the host is known is not kept."""
+        """What is counted before the host name is resolved is not kept."""
         self.statsd.increment("a")
         self.statsd.gauge("b", 1)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
@@ -260,7 +259,7 @@ class ResolutionTests(StatsdTestCase):
         self.assertEqual(port.written, [(b"a:1|c", ("2001:db8::1", 8125))])
 
     def test_does_not_resolve(self) -> None:
-        """A name that does not resolve is looked up every minute, with one log line in all."""
+        """A name that does not resolve is tried again every minute, and logged once."""
         with capturedLogs() as logs:
             for attempt in range(1, 4):
                 self.assertEqual(len(self.reactor.asked), attempt)
@@ -293,7 +292,7 @@ class ResolutionTests(StatsdTestCase):
 
 
 class Line(NamedTuple):
-    """What a report told."""
+    """A value that was reported."""
 
     kind: str
     name: str
@@ -301,57 +300,56 @@ class Line(NamedTuple):
     tags: tuple[str, ...]
 
 
-class Teller(StatsdService):
-    """Keeps what it is told instead of sending it."""
+class RecordingStatsd(StatsdService):
+    """Keeps what is reported instead of sending it."""
 
     def __init__(self) -> None:
-        """Have been told nothing."""
-        super().__init__(Statsd(), Clock())
+        super().__init__(Statsd(), cast(StatsdReactor, Clock()))
         self.lines: list[Line] = []
 
     def increment(self, name: str, count: float = 1, *tags: str) -> None:
-        """Keep a counter's news."""
+        """Keeps the rise of a counter."""
         self.lines.append(Line("c", name, count, tags))
 
     def gauge(self, name: str, value: float, *tags: str) -> None:
-        """Keep a gauge."""
+        """Keeps a gauge."""
         self.lines.append(Line("g", name, value, tags))
 
     def timing(self, name: str, milliseconds: float, *tags: str) -> None:
-        """Keep a time."""
+        """Keeps a time."""
         self.lines.append(Line("ms", name, milliseconds, tags))
 
 
 class ReportTests(SynchronousTestCase):
-    """What StatsD is told of the metrics."""
+    """What is reported of the metrics."""
 
     def setUp(self) -> None:
-        """Make metrics of which nothing was told."""
-        self.metrics, self.teller = Metrics(), Teller()
-        self.reports = StatsdReports(self.metrics, self.teller)
+        """Makes metrics of which nothing was reported."""
+        self.metrics, self.statsd = streams_metrics(), RecordingStatsd()
+        self.reports = StatsdReports(self.metrics, self.statsd)
 
-    def told(self) -> list[Line]:
-        """Return what the next report tells."""
-        self.teller.lines.clear()
+    def reported(self) -> list[Line]:
+        """Returns what the next report sends."""
+        self.statsd.lines.clear()
         self.reports.send()
-        return list(self.teller.lines)
+        return list(self.statsd.lines)
 
     def test_counters(self) -> None:
-        """Of a counter is told, by label, what came since the last report, if anything."""
-        self.assertEqual(self.told(), [])
+        """Of a counter, its rise since the last report is sent by label, if it rose."""
+        self.assertEqual(self.reported(), [])
         self.metrics.increment(CONNECTED_CLIENT, 2)
         self.metrics.increment(UPGRADE_REJECTED, label="origin")
         expected = [
             Line("c", "ws_connected_client", 2, ()),
             Line("c", "ws_upgrade_rejected", 1, ("reason:origin",)),
         ]
-        self.assertEqual(self.told(), expected)
-        self.assertEqual(self.told(), [])
+        self.assertEqual(self.reported(), expected)
+        self.assertEqual(self.reported(), [])
         self.metrics.increment(CONNECTED_CLIENT)
-        self.assertEqual(self.told(), [Line("c", "ws_connected_client", 1, ())])
+        self.assertEqual(self.reported(), [Line("c", "ws_connected_client", 1, ())])
 
     def test_histograms(self) -> None:
-        """Of times is told the mean, and of other histograms the sum."""
+        """Of times, the mean is sent, and of other histograms the sum."""
         for seconds in (0.001, 0.003):
             self.metrics.observe(DELIVERY_SECONDS, seconds)
         for count in (0, 7, 5):
@@ -360,17 +358,17 @@ class ReportTests(SynchronousTestCase):
             Line("ms", "ws_delivery", 2.0, ()),
             Line("c", "ws_replay_events", 12, ("source:tail",)),
         ]
-        self.assertEqual(self.told(), expected)
-        self.assertEqual(self.told(), [])
+        self.assertEqual(self.reported(), expected)
+        self.assertEqual(self.reported(), [])
 
     def test_gauges(self) -> None:
-        """A gauge is told the first time of ten, if it is a finite number."""
+        """A gauge is sent with every tenth report, if it is a finite number."""
         self.metrics.read_from(OPEN_SOCKETS, lambda: 3)
         self.metrics.read_from(READ_AGE_SECONDS, lambda: float("inf"))
         expected = [Line("g", "ws_open_sockets", 3, ())]
         for _ in range(2):
-            self.assertEqual(self.told(), expected)
-            self.assertEqual([self.told() for _ in range(9)], [[]] * 9)
+            self.assertEqual(self.reported(), expected)
+            self.assertEqual([self.reported() for _ in range(9)], [[]] * 9)
 
 
 class RealTests(TestCase):
@@ -389,7 +387,7 @@ class RealTests(TestCase):
         net: Any = reactor
         port = net.listenUDP(0, Peer(), interface="127.0.0.1")
         self.addCleanup(port.stopListening)
-        statsd = StatsdService(Statsd(host="127.0.0.1", port=port.getHost().port), reactor)
+        statsd = StatsdService(Statsd(host="127.0.0.1", port=port.getHost().port), net)
         statsd.startService()
         self.addCleanup(statsd.stopService)
         # What is counted before the address is looked up, which takes a thread, is not kept.

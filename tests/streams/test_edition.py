@@ -8,11 +8,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from gaq_twisted.config.types import ConfigError, SigningSecret
 from gaq_twisted.core.edition import Unauthorized, Upgrade
 from gaq_twisted.core.hub import Hub
-from gaq_twisted.core.metrics import TAIL_EVENTS, Metrics
 from gaq_twisted.streams.edition import StreamsEdition, reasons
 from gaq_twisted.streams.firehose import Progress as Position
+from gaq_twisted.streams.metrics import TAIL_EVENTS
 from tests.support.fakes import FakeSocket
-from tests.support.samples import CHANNEL, cookie, settings
+from tests.support.samples import CHANNEL, cookie, settings, streams_metrics
 
 INFINITY = float("inf")
 
@@ -23,7 +23,7 @@ class EditionTests(SynchronousTestCase):
     def setUp(self) -> None:
         """Make an edition that was not started."""
         self.reactor: Any = Clock()
-        metrics = Metrics()
+        metrics = streams_metrics()
         self.hub = Hub(metrics, self.reactor.seconds, settings())
         self.edition = StreamsEdition(settings(), self.hub, metrics, self.reactor, lambda: None)
 

@@ -8,12 +8,12 @@ from twisted.internet.task import Clock
 from twisted.logger import LogEvent, LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from gaq_twisted.core.metrics import INVALID_EVENT, STREAM_GAP, Metrics
 from gaq_twisted.redis.errors import RedisError, RedisTooOld
 from gaq_twisted.streams.events import Entry, Event, EventSink, Wanted
 from gaq_twisted.streams.firehose import Firehose
+from gaq_twisted.streams.metrics import INVALID_EVENT, STREAM_GAP
 from tests.support.fakes import LOST, FakeStreams, counted
-from tests.support.samples import job_data
+from tests.support.samples import job_data, streams_metrics
 
 RECENT = 3
 CHECK_SECONDS = 5
@@ -71,7 +71,7 @@ class FirehoseTestCase(SynchronousTestCase):
         self.clock = Clock()
         self.streams = FakeStreams()
         self.sink = RecordingSink()
-        self.metrics = Metrics()
+        self.metrics = streams_metrics()
         self.gave_up = 0
         self.firehose = Firehose(
             self.streams,

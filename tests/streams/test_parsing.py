@@ -6,10 +6,10 @@ from twisted.internet.task import Clock
 from twisted.logger import LogEvent, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from gaq_twisted.core.metrics import INVALID_EVENT, Metrics
 from gaq_twisted.streams.events import Entry, Event
+from gaq_twisted.streams.metrics import INVALID_EVENT
 from gaq_twisted.streams.parsing import EntryParser
-from tests.support.samples import job_data
+from tests.support.samples import job_data, streams_metrics
 
 THROTTLE_SECONDS = 10
 STEP_ENTRIES = 16
@@ -21,7 +21,7 @@ class ParserTests(SynchronousTestCase):
     def setUp(self) -> None:
         """Make a parser."""
         self.clock = Clock()
-        self.metrics = Metrics()
+        self.metrics = streams_metrics()
         self.parser = EntryParser(self.metrics, self.clock)
 
     def parse(self, entries: Sequence[Entry]) -> list[Event]:

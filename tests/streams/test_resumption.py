@@ -4,20 +4,19 @@ from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from gaq_twisted.core.hub import Hub
-from gaq_twisted.core.metrics import (
-    CLIENT_SEND_ERROR,
+from gaq_twisted.core.metrics import CLIENT_SEND_ERROR
+from gaq_twisted.streams.events import Event, StreamId, channel_stream_event
+from gaq_twisted.streams.metrics import (
     EVENTS_DELIVERED,
     EVENTS_READ,
     EVENTS_WITHOUT_LISTENER,
     STREAM_GAP,
-    Metrics,
 )
-from gaq_twisted.streams.events import Event, StreamId, channel_stream_event
 from gaq_twisted.streams.missed import SKEW_MS
 from gaq_twisted.streams.resumption import Resumption
 from gaq_twisted.streams.tail import Tail
 from tests.support.fakes import FakeReader, FakeSocket, finish
-from tests.support.samples import job_data, job_event, settings
+from tests.support.samples import job_data, job_event, settings, streams_metrics
 
 RED = "red"
 BLUE = "blue"
@@ -48,7 +47,7 @@ class ResumptionTestCase(SynchronousTestCase):
         """Make it."""
         self.now = NOW_MS / 1000
         self.history = FakeReader()
-        self.metrics = Metrics()
+        self.metrics = streams_metrics()
         self.hub = Hub(self.metrics, lambda: self.now, settings())
         self.resumption = Resumption(
             self.hub,

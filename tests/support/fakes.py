@@ -5,7 +5,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from gaq_twisted.core.metrics import ALL, Kind, Metric, Metrics
+from gaq_twisted.core.metrics import Kind, Metric, Metrics
 from gaq_twisted.core.socket import Socket
 from gaq_twisted.streams.backfill import ChannelStreams
 from gaq_twisted.streams.events import ChannelEntries, Entry, Event, StreamId
@@ -102,7 +102,9 @@ class FakeReader:
 
 def counted(metrics: Metrics) -> dict[Metric, float]:
     """Return all counters that are not 0."""
-    totals = {metric: metrics.total(metric) for metric in ALL if metric.kind is Kind.COUNTER}
+    totals = {
+        metric: metrics.total(metric) for metric in metrics.metrics if metric.kind is Kind.COUNTER
+    }
     return {metric: total for metric, total in totals.items() if total}
 
 

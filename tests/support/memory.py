@@ -21,7 +21,6 @@ from gaq_twisted.access.tokens import Authenticator
 from gaq_twisted.config.settings import Settings
 from gaq_twisted.core.edition import Ticket, Upgrade
 from gaq_twisted.core.hub import Hub
-from gaq_twisted.core.metrics import Metrics
 from gaq_twisted.core.rejections import Rejections
 from gaq_twisted.core.socket import Socket
 from gaq_twisted.net.gateway import Capacity, Gateway
@@ -30,7 +29,7 @@ from gaq_twisted.streams.resumption import Resumption
 from gaq_twisted.streams.tail import Tail
 from gaq_twisted.web.site import EventSite, Health, resource_tree
 from tests.support.fakes import FakeReader
-from tests.support.samples import cookie, settings
+from tests.support.samples import cookie, settings, streams_metrics
 
 PEER = IPv4Address("TCP", "192.0.2.7", 4711)
 
@@ -157,7 +156,7 @@ class MemoryServer:
             values: settings.
         """
         self.clock = clock
-        self.metrics = Metrics()
+        self.metrics = streams_metrics()
         self.history = FakeReader()
         chosen = settings(**{"initial_replay_ms": 0, **values})
         self.hub = Hub(self.metrics, clock.seconds, chosen)

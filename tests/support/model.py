@@ -9,14 +9,14 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from gaq_twisted.core.hub import Hub
-from gaq_twisted.core.metrics import STREAM_GAP, Metrics
 from gaq_twisted.redis.errors import RedisError
 from gaq_twisted.streams.backfill import Backfill, ChannelStreams
 from gaq_twisted.streams.events import BEGINNING, ChannelEntries, Entry, Event, StreamId, Wanted
 from gaq_twisted.streams.firehose import Firehose, GlobalStream
+from gaq_twisted.streams.metrics import STREAM_GAP
 from gaq_twisted.streams.resumption import Resumption
 from gaq_twisted.streams.tail import Tail
-from tests.support.samples import job_data, settings
+from tests.support.samples import job_data, settings, streams_metrics
 
 GLOBAL = ""
 """The key of the global stream; other streams have their channel's name."""
@@ -304,7 +304,7 @@ class ModelServer:
         """Start."""
         self.tail_size = tail_size
         self.clock = Clock()
-        self.metrics = Metrics()
+        self.metrics = streams_metrics()
         self.streams = ModelStreams(redis)
         self.backfill = Backfill(self.streams, self.clock, lambda tries: RETRY_SECONDS, at_a_time=2)
         tail = Tail(tail_size, 2**20)

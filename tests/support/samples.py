@@ -8,7 +8,9 @@ import jwt
 
 from gaq_twisted.config.settings import Settings
 from gaq_twisted.config.types import SigningSecret
+from gaq_twisted.core.metrics import CORE, Metrics
 from gaq_twisted.streams.events import Event, parse_event
+from gaq_twisted.streams.metrics import STREAMS
 
 SECRET = "a secret of the tests, long enough to sign"
 CHANNEL = "090916f0-2b0e-4920-aacc-45e26bc9a8eb"
@@ -17,6 +19,11 @@ CHANNEL = "090916f0-2b0e-4920-aacc-45e26bc9a8eb"
 def settings(**values: Any) -> Settings:
     """Return settings with the tests' secret and those values."""
     return Settings(**{"jwt_secret": SigningSecret(SECRET), **values})
+
+
+def streams_metrics() -> Metrics:
+    """Return the metrics of a server of the streams edition."""
+    return Metrics((*CORE, *STREAMS))
 
 
 def job_data(channel: str = CHANNEL, job: str = "job", status: str = "done", **more: Any) -> bytes:

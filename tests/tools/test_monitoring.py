@@ -1,4 +1,4 @@
-"""The dashboard and the alerts of `deploy/monitoring`, beside the metrics that there are."""
+"""The dashboard and the alerts of `deploy/monitoring`, compared with the metrics."""
 
 import json
 import re
@@ -13,7 +13,8 @@ from treq.testing import StubTreq
 from twisted.trial.unittest import SynchronousTestCase
 
 from deploy.monitoring.dashboard import COLUMNS, dashboard
-from gaq_twisted.core.metrics import ALL, Kind, Metrics
+from gaq_twisted.core.metrics import Kind, Metrics
+from gaq_twisted.tools.reference import ALL_METRICS
 from gaq_twisted.web.prometheus import Exposition
 from gaq_twisted.web.site import resource_tree
 from tests.support.processes import ROOT
@@ -44,10 +45,13 @@ class Selector(NamedTuple):
 
 
 class Expression:
-    """What an expression of PromQL asks for."""
+    """The parts of an expression of PromQL.
+
+    Args:
+        text: the expression.
+    """
 
     def __init__(self, text: str) -> None:
-        """Take it apart."""
         self.selectors: list[Selector] = []
         self.grouped_by: set[str] = set()
         tokens = [(str(match.lastgroup), match[0]) for match in _TOKEN.finditer(text)]
@@ -68,7 +72,7 @@ class Expression:
 
 
 def queries() -> list[tuple[str, str, str]]:
-    """Return all of the dashboard: the panel's title, the expression and the legend."""
+    """Returns all of the dashboard: the panel's title, the expression and the legend."""
     return [
         (panel["title"], target["expr"], target["legendFormat"])
         for panel in dashboard()["panels"]
@@ -77,7 +81,7 @@ def queries() -> list[tuple[str, str, str]]:
 
 
 def rules() -> list[dict[str, Any]]:
-    """Return all alert rules."""
+    """Returns all alert rules."""
     (group,) = yaml.safe_load((MONITORING / "alerts.yml").read_text())["groups"]
     found: list[dict[str, Any]] = group["rules"]
     return found
@@ -87,7 +91,7 @@ class ExpressionTests(SynchronousTestCase):
     """The tests' own understanding of PromQL."""
 
     def test_selectors(self) -> None:
-        """Metrics are told from functions, labels, strings, ranges and variables."""
+        """Metrics are distinguished from functions, labels, strings, ranges and variables."""
         expression = Expression(
             'histogram_quantile(0.9, sum by (le, job) (rate(a_bucket{x="b{c}", y=~"$d"}[5m])))'
             " / on (job) group_left () 1e3 * (e_total offset 1d) and time() > f"
@@ -99,12 +103,12 @@ class ExpressionTests(SynchronousTestCase):
 
 
 class NameTests(SynchronousTestCase):
-    """What is asked for exists."""
+    """The metrics that expressions name exist."""
 
     def setUp(self) -> None:
-        """Let Prometheus be shown each metric with a value."""
-        metrics = Metrics()
-        for metric in ALL:
+        """Collects all metrics, each with a value, as Prometheus reads them."""
+        metrics = Metrics(ALL_METRICS)
+        for metric in ALL_METRICS:
             label = "some" if metric.label else ""
             if metric.kind is Kind.HISTOGRAM:
                 metrics.observe(metric, 1, label)
@@ -116,13 +120,13 @@ class NameTests(SynchronousTestCase):
         response = self.successResultOf(client.get("http://gaq.test/metrics"))
         text = self.successResultOf(response.text())
         self.labels: dict[str, set[str]] = {"up": TARGET_LABELS}
-        """What each metric's values are told apart by, as Prometheus has it."""
+        """The labels of each metric in Prometheus."""
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
                 self.labels[sample.name] = {*sample.labels, *TARGET_LABELS}
 
     def check(self, text: str) -> set[str]:
-        """Check an expression; return the labels that what it asks for has."""
+        """Checks an expression; returns the labels of its metrics."""
         expression = Expression(text)
         self.assertTrue(expression.selectors, text)
         known: set[str] = set()
@@ -149,7 +153,7 @@ class NameTests(SynchronousTestCase):
     def test_dashboard_is_complete(self) -> None:
         """Each metric of this server is on the dashboard."""
         shown = {metric for _, expr, _ in queries() for metric, _ in Expression(expr).selectors}
-        for metric in ALL:
+        for metric in ALL_METRICS:
             ends = {
                 Kind.COUNTER: {"_total"},
                 Kind.GAUGE: {""},
@@ -178,14 +182,14 @@ class NameTests(SynchronousTestCase):
 
 
 class BucketTests(SynchronousTestCase):
-    """Which buckets are asked for."""
+    """The buckets that expressions name."""
 
     def test_all(self) -> None:
-        """Each is one that the histogram has, written as it writes it."""
+        """Each is a bucket of the histogram, spelt as Prometheus spells it."""
         found = 0
         for expr in [*(expr for _, expr, _ in queries()), *(rule["expr"] for rule in rules())]:
             for name, bound in re.findall(r'(\w+)_bucket\{[^}]*\ble="([^"]+)"', expr):
-                (metric,) = (metric for metric in ALL if metric.name == name)
+                (metric,) = (metric for metric in ALL_METRICS if metric.name == name)
                 self.assertIn(bound, map(str, metric.buckets), expr)
                 found += 1
         self.assertGreater(found, 1)
@@ -195,7 +199,7 @@ class DashboardTests(SynchronousTestCase):
     """The dashboard as Grafana takes it."""
 
     def setUp(self) -> None:
-        """Make it."""
+        """Makes the dashboard."""
         self.made = dashboard()
         self.panels: list[dict[str, Any]] = self.made["panels"]
 
@@ -212,7 +216,7 @@ class DashboardTests(SynchronousTestCase):
             self.assertEqual(len(set(refs)), len(refs))
 
     def test_places(self) -> None:
-        """No panel is over another one or over the edge, and each stands on something."""
+        """No panel overlaps another or the edge, and there are no holes."""
         cells = {panel["id"]: set(_cells(panel["gridPos"])) for panel in self.panels}
         for one, other in combinations(cells.values(), 2):
             self.assertFalse(one & other)
@@ -230,7 +234,7 @@ class DashboardTests(SynchronousTestCase):
         self.assertEqual(set(widths.values()), {COLUMNS})
 
     def test_panels(self) -> None:
-        """Each says what it shows, asks something, and is of a kind that Grafana brings."""
+        """Each has a description and queries, and is of a type that is part of Grafana."""
         for panel in self.panels:
             self.assertIn(panel["type"], PANEL_TYPES)
             self.assertTrue(panel["title"])
@@ -240,7 +244,7 @@ class DashboardTests(SynchronousTestCase):
                 self.assertIn(panel["fieldConfig"]["defaults"]["unit"], UNITS)
 
     def test_data_source(self) -> None:
-        """Whatever asks Prometheus asks the one that was chosen on top."""
+        """All queries go to the Prometheus that was selected on top."""
         source, *_ = self.made["templating"]["list"]
         self.assertEqual((source["type"], source["query"]), ("datasource", "prometheus"))
         asking = [
@@ -334,5 +338,5 @@ def _cells(place: dict[str, int]) -> Iterator[tuple[int, int]]:
 
 
 def _anchor(heading: str) -> str:
-    """Return how a link names a heading, as GitHub does."""
+    """Returns how a link names a heading, as GitHub does."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")

@@ -17,15 +17,11 @@ from gaq_twisted.core.edition import Unauthorized
 from gaq_twisted.streams.publisher import Publisher
 from gaq_twisted.tools.cookies import Signer
 from gaq_twisted.tools.demo.jobs import publish_job
+from gaq_twisted.web.policy import content_security_policy
 
 _JOBS = {b"chart": 1, b"dashboard": 20, b"failure": 1}
 # Superset's own cookie for this host has the same name, at path /, and must survive.
 _COOKIE_PATH = "/demo"
-_POLICY = (
-    b"default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline';"
-    b" img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none';"
-    b" frame-ancestors 'none'"
-)
 
 
 class DemoPage(Resource):
@@ -40,6 +36,7 @@ class DemoPage(Resource):
         super().__init__()
         self._cookies = Cookies(settings)
         self._page = files(__package__).joinpath("page.html").read_bytes()
+        self._policy = content_security_policy(self._page)
         self.putChild(b"", self)
         self.putChild(b"cookie", CookieResource(self._cookies))
         self.putChild(b"publish", PublishResource(self._cookies, publisher))
@@ -49,7 +46,7 @@ class DemoPage(Resource):
         self._cookies.renew(request)
         request.setHeader(b"content-type", b"text/html; charset=utf-8")
         request.setHeader(b"cache-control", b"no-store")
-        request.setHeader(b"content-security-policy", _POLICY)
+        request.setHeader(b"content-security-policy", self._policy)
         return self._page
 
 

@@ -1,21 +1,22 @@
-"""Takes a sample every second, and sends it to those who watch."""
+"""Takes a sample every second, and sends it to the open status pages."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import cast
 
 import msgspec
 from twisted.application.service import Service
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.interfaces import IPushProducer, IReactorTime, ITCPTransport
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.web.server import Request
 from zope.interface import implementer
 
-from gaq_twisted.core.metrics import DELIVERY_SECONDS, Metrics
-from gaq_twisted.core.readiness import Readiness
+from gaq_twisted.core.dashboard import Dashboard
+from gaq_twisted.core.metrics import Metrics
 from gaq_twisted.core.rejections import Rejections
+from gaq_twisted.web.status.contents import REASONS
 from gaq_twisted.web.status.incidents import Incidents
-from gaq_twisted.web.status.sampler import FIELDS, History, Sample, Sampler
+from gaq_twisted.web.status.sampler import Sample, Sampler, SampleRing
 
 _INTERVAL_SECONDS = 1.0
 _KEPT_SAMPLES = 600
@@ -27,80 +28,88 @@ _RETRY_MS = 2000
 
 @implementer(IPushProducer)
 class Watcher:
-    """A browser that is sent samples, as Server-Sent Events."""
+    """A browser that is sent samples, as Server-Sent Events.
 
-    def __init__(self, request: Any, next_number: int) -> None:
-        """Take its request, and the number of the sample that it needs next."""
+    Args:
+        request: its request.
+        next_number: the number of the sample that it needs next.
+    """
+
+    def __init__(self, request: Request, next_number: int) -> None:
         self.request = request
         self.next_number = next_number
         self.lists_version: tuple[int, int] | None = None
-        """Which lists it has been sent."""
+        """The version of the lists that it was sent."""
         self.unread_samples = 0
         """For how many samples it has not read what it was sent before."""
         self.can_read = True
 
     def send(self, name: str, data: bytes, more: str = "") -> None:
-        """Send one event.
+        """Sends one event.
 
         Args:
             name: its name.
             data: its data, in one line.
-            more: further lines for it.
+            more: further lines of it.
         """
         self.request.write(b"%bevent: %b\ndata: %b\n\n" % (more.encode(), name.encode(), data))
 
     def finish(self) -> None:
-        """End the stream."""
+        """Ends the stream."""
         self.request.unregisterProducer()
         self.request.finish()
+
+    def drop(self) -> None:
+        """Ends the connection at once."""
+        cast(ITCPTransport, self.request.channel.transport).abortConnection()
 
     # Called by the transport (IPushProducer)
 
     def pauseProducing(self) -> None:
-        """Note that it does not read as fast as is sent to it."""
+        """Notes that the browser does not read as fast as is sent to it."""
         self.can_read = False
 
     def resumeProducing(self) -> None:
-        """Note that it has read nearly all."""
+        """Notes that the browser has read nearly all."""
         self.can_read = True
         self.unread_samples = 0
 
     def stopProducing(self) -> None:
-        """Do nothing; the request tells its end."""
+        """Does nothing; the request reports its end."""
 
 
 class StatusFeed(Service):
-    """Keeps the samples of the last ten minutes, and sends new ones to watchers."""
+    """Keeps the samples of the last ten minutes, and sends new ones to the open pages.
+
+    Args:
+        metrics: the numbers.
+        rejections: the clients that were rejected.
+        dashboard: what the page shows.
+        state: returns what else holds now, by name; among it `reasons`, why the server is
+            not ready.
+        clock: the time.
+        cpu_seconds: returns how much CPU time the process has used.
+    """
 
     _log = Logger()
 
     def __init__(
         self,
         metrics: Metrics,
-        refusals: Rejections,
-        readiness: Readiness,
-        facts: Mapping[str, object],
-        clock: Any,
+        rejections: Rejections,
+        dashboard: Dashboard,
+        state: Callable[[], Mapping[str, object]],
+        clock: IReactorTime,
         cpu_seconds: Callable[[], float],
     ) -> None:
-        """Take what is shown.
-
-        Args:
-            metrics: the numbers.
-            refusals: the clients that were turned away.
-            readiness: knows whether the server is ready.
-            facts: what does not change, under names that the page knows.
-            clock: provides IReactorTime.
-            cpu_seconds: returns how much CPU time the process has used.
-        """
         self._metrics = metrics
-        self._refusals = refusals
-        self._readiness = readiness
-        self._facts = facts
+        self._rejections = rejections
+        self._dashboard = dashboard
+        self._read_state = state
         self._clock = clock
         self._cpu_seconds = cpu_seconds
-        self._notes = Incidents()
-        self._history = History(_KEPT_SAMPLES)
+        self._incidents = Incidents(dashboard.rules)
+        self._samples = SampleRing(_KEPT_SAMPLES)
         self._last: Sample | None = None
         self._state = b"{}"
         self._watchers: dict[Watcher, None] = {}
@@ -108,34 +117,24 @@ class StatusFeed(Service):
         self._loop.clock = clock
 
     def startService(self) -> None:
-        """Begin."""
+        """Begins to take samples."""
         super().startService()
         now = self._clock.seconds()
-        self._sampler = Sampler(self._metrics, now, self._cpu_seconds())
-        # Tells this process from the one that it replaces.
+        self._sampler = Sampler(self._metrics, self._dashboard.columns, now, self._cpu_seconds())
+        # Distinguishes this process from the one that it replaces.
         self._run = f"{now * 1000:.0f}"
-        first, last = DELIVERY_SECONDS.buckets[0], DELIVERY_SECONDS.buckets[-1]
-        self._hello = msgspec.json.encode(
-            {
-                **self._facts,
-                "startedAt": now,
-                "fields": FIELDS,
-                "keptSeconds": _KEPT_SAMPLES * _INTERVAL_SECONDS,
-                "leastLatencySeconds": first,
-                "mostLatencySeconds": last,
-            }
-        )
+        self._hello = self._greeting(now)
         self._loop.start(_INTERVAL_SECONDS, now=False)
 
     def stopService(self) -> None:
-        """End, also all streams."""
+        """Ends the sampling, and all streams."""
         super().stopService()
         self._loop.stop()
         for watcher in list(self._watchers):
             watcher.finish()
 
     def watch(self, request: Request, last_event_id: str) -> bool:
-        """Send samples as the answer to a request, from now until it ends.
+        """Sends samples as the answer to a request, from now until it ends.
 
         Args:
             request: the request; its headers are set.
@@ -150,12 +149,29 @@ class StatusFeed(Service):
         has_some = run == self._run and number.isdecimal() and len(number) < 20
         watcher = Watcher(request, int(number) if has_some else 0)
         self._watchers[watcher] = None
-        # It fires at the end of the answer, whoever ends it.
+        # It fires at the end of the answer, whichever side ends it.
         request.notifyFinish().addBoth(lambda _: self._watchers.pop(watcher))
         request.registerProducer(watcher, True)
         watcher.send("hello", self._hello, f"retry: {_RETRY_MS}\n")
         self._update(watcher)
         return True
+
+    def _greeting(self, now: float) -> bytes:
+        """Returns what a page needs to know before the first sample."""
+        shown = self._dashboard
+        return msgspec.json.encode(
+            {
+                **shown.facts,
+                "startedAt": now,
+                "fields": self._sampler.fields,
+                "keptSeconds": _KEPT_SAMPLES * _INTERVAL_SECONDS,
+                "plots": shown.plots,
+                "tiles": shown.tiles,
+                "process": shown.process,
+                "up": shown.up,
+                "reasons": REASONS,
+            }
+        )
 
     def _take_guarded(self) -> None:
         try:
@@ -166,36 +182,38 @@ class StatusFeed(Service):
 
     def _take(self) -> None:
         sample = self._sampler.sample(self._clock.seconds(), self._cpu_seconds())
-        self._notes.compare(self._last, sample)
+        self._incidents.compare(self._last, sample)
         self._last = sample
-        self._history.add(msgspec.json.encode(sample))
-        reasons, facts = self._readiness.now()
-        self._state = msgspec.json.encode({"reasons": reasons, **facts})
+        self._samples.add(msgspec.json.encode(list(sample.values())))
+        self._state = msgspec.json.encode(self._read_state())
         for watcher in list(self._watchers):
             self._update(watcher)
 
     def _update(self, watcher: Watcher) -> None:
-        """Send what a watcher has not got yet, unless it is slow; end it if it is too slow."""
+        """Sends what a watcher does not have yet, unless it is slow; drops it if it is too slow."""
         if not watcher.can_read:
             watcher.unread_samples += 1
             if watcher.unread_samples > _PATIENCE_SAMPLES:
                 self._log.info("dropped a watcher that does not read", event="watcher_dropped")
-                watcher.request.channel.transport.abortConnection()
+                watcher.drop()
             return
-        lists_version = (self._refusals.version, self._notes.version)
+        lists_version = (self._rejections.version, self._incidents.version)
         if watcher.lists_version != lists_version:
             watcher.lists_version = lists_version
             watcher.send("lists", self._lists())
-        rows = self._history.since(watcher.next_number)
-        watcher.next_number = self._history.end
+        rows = self._samples.since(watcher.next_number)
+        watcher.next_number = self._samples.end
         if rows:
             watcher.send(
                 "samples",
                 b'{"state":%b,"samples":[%b]}' % (self._state, b",".join(rows)),
-                f"id: {self._run}-{self._history.end}\n",
+                f"id: {self._run}-{self._samples.end}\n",
             )
 
     def _lists(self) -> bytes:
         return msgspec.json.encode(
-            {"refusals": self._refusals.newest_first(), "notes": self._notes.newest_first()}
+            {
+                "refusals": self._rejections.newest_first(),
+                "notes": self._incidents.newest_first(),
+            }
         )

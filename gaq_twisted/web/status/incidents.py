@@ -1,22 +1,13 @@
-"""What is worth a line among the samples: Redis lost and found, gaps, stalls, the end."""
+"""The samples that are worth a line: Redis lost and found, gaps, stalls, the shutdown."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from enum import Enum
 
+from gaq_twisted.core.dashboard import Level, News, Reached, Rose, Rule, Switched
 from gaq_twisted.web.status.sampler import Sample
 
 _MOST = 50
-_STALL_SECONDS = 0.25
-
-
-class Level(Enum):
-    """How bad something is."""
-
-    GOOD = "good"
-    WARN = "warn"
-    BAD = "bad"
 
 
 @dataclass(frozen=True)
@@ -24,58 +15,65 @@ class Incident:
     """One line."""
 
     at: float
-    """When it was so last, in seconds since 1970."""
+    """When it was last so, in seconds since 1970."""
     count: int
-    """In how many samples in a row."""
+    """In how many samples in a row it was so."""
     level: Level
     kind: str
     text: str
 
 
 class Incidents:
-    """The last notes."""
+    """The last incidents.
 
-    def __init__(self) -> None:
-        """Have none."""
-        self._notes: deque[Incident] = deque(maxlen=_MOST)
+    Args:
+        rules: what makes an incident.
+    """
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self._rules = rules
+        self._last: deque[Incident] = deque(maxlen=_MOST)
         self.version = 0
-        """Another number whenever there is something new."""
+        """Changes whenever there is a new incident."""
 
     def compare(self, before: Sample | None, now: Sample) -> None:
-        """Note what is new in a sample.
+        """Notes what is new in a sample.
 
         Args:
             before: the sample before; None if it is the first.
             now: the sample.
         """
-        for level, kind, text in _news(before, now):
-            count, last = 1, self._notes[-1] if self._notes else None
-            if last is not None and last.kind == kind:
-                # Of what goes on, only the newest is kept.
-                count += self._notes.pop().count
-            self._notes.append(Incident(now.at, count, level, kind, text))
-            self.version += 1
+        for rule in self._rules:
+            for news, text in _news(rule, before, now):
+                self._note(now["at"] or 0.0, news, text)
 
     def newest_first(self) -> Sequence[Incident]:
-        """Return them."""
-        return list(reversed(self._notes))
+        """Returns the incidents."""
+        return list(reversed(self._last))
+
+    def _note(self, at: float, news: News, text: str) -> None:
+        count = 1
+        if self._last and self._last[-1].kind == news.kind:
+            # Of what goes on, only the newest is kept.
+            count += self._last.pop().count
+        self._last.append(Incident(at, count, news.level, news.kind, text))
+        self.version += 1
 
 
-def _news(before: Sample | None, now: Sample) -> Iterator[tuple[Level, str, str]]:
-    if now.redis_up and not (before and before.redis_up):
-        yield Level.GOOD, "Redis up", "following the global stream"
-    elif before and before.redis_up and not now.redis_up:
-        yield Level.BAD, "Redis down", "the global stream cannot be read"
-    if count := now.gaps - (before.gaps if before else 0):
-        yield Level.BAD, "gap", f"events may be lost ({_times(count)}); the log tells which"
-    if count := now.invalid_events - (before.invalid_events if before else 0):
-        yield Level.WARN, "skipped", f"{count:,} stream entries were no good events"
-    if count := now.send_errors - (before.send_errors if before else 0):
-        yield Level.BAD, "send failed", f"writing to a WebSocket failed ({_times(count)})"
-    if now.stall_seconds >= _STALL_SECONDS:
-        yield Level.WARN, "stall", f"the process stood still for up to {now.stall_seconds:.2g} s"
-    if now.is_draining and not (before and before.is_draining):
-        yield Level.WARN, "draining", "the server is about to stop"
+def _news(rule: Rule, before: Sample | None, now: Sample) -> Iterator[tuple[News, str]]:
+    """Yields what a rule says of a sample, with its text: nothing, or one thing."""
+    value = now[rule.column] or 0
+    last = (before[rule.column] or 0) if before else 0
+    match rule:
+        case Rose(news=news) if value != last:
+            count = int(value - last)
+            yield news, news.text.format(count=count, times=_times(count))
+        case Switched(on=news) if value and not last:
+            yield news, news.text
+        case Switched(off=News() as news) if last and not value:
+            yield news, news.text
+        case Reached(least=least, news=news) if value >= least:
+            yield news, news.text.format(value=value)
 
 
 def _times(count: int) -> str:

@@ -1,7 +1,7 @@
 
 "use strict";
-// The server sends rows of numbers, one a second, and the rows of the last ten minutes at
-// first.  All texts are drawn from these; nothing that comes is taken for markup.
+// The server sends rows of numbers, one a second, beginning with those of the last ten minutes.
+// All texts are made from these; nothing that the server sends is used as markup.
 const WIDTH = 600, HEIGHT = 100;
 const STALE_MS = 3500;
 const RETRY_MS = 5000;
@@ -28,14 +28,14 @@ const byteRate = (number) => scaled(number, "B/s");
 const percent = (part) => digits(part * 100) + " %";
 
 const digits = (number) => number >= 9.95 || number === 0 ? grouped(number) : number.toFixed(1);
-/** Leave out digits that say nothing, where a number does not change. */
+/** Leave out meaningless digits, where a number does not change. */
 const constant = (text) => text.replace(".0 ", " ");
 const seconds = (number) => number < 0.9995 ? digits(number * 1000) + " ms" : digits(number) + " s";
 
-function latency(number) {
-  // Within these buckets of the histogram nothing is known.
-  if (number <= facts.leastLatencySeconds) return "≤ " + constant(seconds(facts.leastLatencySeconds));
-  return (number >= facts.mostLatencySeconds ? "≥ " : "") + seconds(number);
+function latency(number, axis) {
+  // Beyond the ends of the axis nothing is known.
+  if (number <= axis.least) return "≤ " + constant(seconds(axis.least));
+  return (number >= axis.most ? "≥ " : "") + seconds(number);
 }
 
 function span(number) {
@@ -49,59 +49,21 @@ function span(number) {
 const time = (at) => new Date(at * 1000).toLocaleTimeString("en-GB");
 const day = (at) => new Date(at * 1000).toLocaleString("sv-SE").slice(0, 16);
 
-// What is plotted: name of a sample's place and label, how it is written, and the least top of
-// the axis.  A place that is not plotted is shown as a number only.
+const FORMATS = {count, rate, bytes, byteRate, percent, seconds, latency, text: String};
 
+// The server describes what is plotted and listed (gaq_twisted/core/dashboard.py).
 // A state is the worst of the last STATE_SAMPLES, so that it stays long enough to be read.
 const STATE_SAMPLES = 10;
-const SECONDS_AXIS = {least: 0.001, most: 10, isLogarithmic: true};
-const PLOTS = [
-  {title: "Sockets", text: count, least: 10, series: [["sockets", "sockets"], ["channels", "channels"]]},
-  {title: "Opened and closed", text: rate, least: 1, series: [["connectsPerSecond", "opened"], ["closesPerSecond", "closed"]]},
-  {title: "Events", text: rate, least: 1, series: [["eventsReadPerSecond", "read"], ["eventsDeliveredPerSecond", "delivered"], ["eventsWithoutListenerPerSecond", "nobody listens"]]},
-  {title: "Delivery, from Redis to socket", text: latency, axis: seconds, ...SECONDS_AXIS, series: [["deliveryP50Seconds", "50 %"], ["deliveryP95Seconds", "95 %"], ["deliveryP99Seconds", "99 %"]], idle: "no events"},
-  {title: "Frames sent", text: rate, least: 1, series: [["framesPerSecond", "frames"]]},
-  {title: "Bytes sent", text: byteRate, least: 1000, series: [["frameBytesPerSecond", "in frames"]]},
-  {title: "Turned away", text: rate, least: 1, series: [["upgradesRefusedPerSecond", "upgrades"], ["requestsRefusedPerSecond", "requests"], ["socketsRefusedPerSecond", "sockets"]],
-    state: (sample) => sample.upgradesRefusedPerSecond + sample.requestsRefusedPerSecond + sample.socketsRefusedPerSecond > 0 ? ["warn", "refusing"] : null},
-  {title: "Slow sockets", text: count, least: 10, series: [["slowSockets", "do not keep up"]], more: [["unsentBytes", "unsent", bytes]],
-    state: (sample) => sample.slowSockets ? ["warn", "some are slow"] : null},
-  {title: "Redis", text: seconds, least: 10, series: [["readAgeSeconds", "last answer"], ["lagSeconds", "behind by"]]},
-  {title: "Tail", text: percent, most: 1, series: [["tailEventsPart", "of its events"], ["tailBytesPart", "of its bytes"]]},
-  {title: "Reactor stalls", text: seconds, ...SECONDS_AXIS, series: [["stallSeconds", "longest"]],
-    state: (sample) => sample.stallSeconds >= 1 ? ["bad", "stalling"] : sample.stallSeconds >= 0.25 ? ["warn", "stalling"] : null},
-  {title: "CPU", text: percent, most: 1, series: [["cpu", "of one core"]],
-    state: (sample) => sample.cpu >= 0.9 ? ["warn", "busy"] : null},
-];
 
-// Reasons whose words need more words.
-const REASONS = {
-  files: "no room: too many open files",
-  total: "no room: maxTotalConnections",
-  channel: "no room: maxConnectionsPerChannel",
-  rate: "sent too many bytes a second",
-  message_size: "sent too large a message",
-  origin: "origin not allowed",
-  signature: "bad signature of the token",
-  algorithm: "algorithm of the token not allowed",
-  no_jwt: "the cookie is no token",
-  no_channel: "the token names no channel",
-  bad_handshake: "bad handshake",
-  not_http: "not HTTP/1.1",
-  long_headers: "headers too long",
-  target: "the target is no path",
-  host: "not one Host header",
-  body: "has a body",
-};
+// What the server has sent.
 
-// What has come.
-
-let facts = {fields: [], keptSeconds: 600};
+let facts = {fields: [], keptSeconds: 600, reasons: {}, up: []};
+let page = {plots: [], tiles: [], process: []};
 let samples = [];
 let state = {reasons: [], cursor: ""};
 let link = "connecting";
 let heardAt = -Infinity;
-let version = null;
+let shape = null;
 let source = null;
 let isNewSource = true;
 
@@ -114,32 +76,31 @@ function connect() {
   source.onerror = () => {
     const isRefused = source.readyState === EventSource.CLOSED;
     setLink(isRefused ? "refused" : "lost");
-    // After an answer that is no stream the browser does not try again by itself.
+    // After an answer that is not a stream, the browser does not try again by itself.
     if (isRefused) setTimeout(connect, RETRY_MS);
   };
 }
 
-function hello(told) {
-  // Another version may have another page.
-  if (version !== null && version !== told.version) location.reload();
-  version = told.version;
-  // Only a source that reconnects tells the server what it has.
-  if (isNewSource || told.startedAt !== facts.startedAt) samples = [];
+function hello(data) {
+  // Another version, or other settings, may have another page.
+  const itsShape = JSON.stringify([data.version, data.plots, data.tiles, data.process, data.up]);
+  if (shape === null) makePage(data);
+  else if (shape !== itsShape) location.reload();
+  shape = itsShape;
+  // Only a source that reconnects reports to the server what it has.
+  if (isNewSource || data.startedAt !== facts.startedAt) samples = [];
   isNewSource = false;
-  facts = told;
-  element("version").textContent = told.version;
-  element("started").textContent = day(told.startedAt);
+  facts = data;
+  element("version").textContent = data.version;
+  element("started").textContent = day(data.startedAt);
 }
 
-function take(told) {
-  for (const row of told.samples) {
-    const sample = Object.fromEntries(facts.fields.map((name, place) => [name, row[place]]));
-    sample.tailEventsPart = sample.tailEvents / facts.tailMaxEvents;
-    sample.tailBytesPart = sample.tailBytes / facts.tailMaxBytes;
-    samples.push(sample);
+function take(data) {
+  for (const row of data.samples) {
+    samples.push(Object.fromEntries(facts.fields.map((name, place) => [name, row[place]])));
   }
   samples.splice(0, samples.length - facts.keptSeconds);
-  state = told.state;
+  state = data.state;
   heardAt = performance.now();
   setLink("live");
   requestAnimationFrame(draw);
@@ -161,13 +122,13 @@ function showLink() {
   write(element("silence"), isLive || !last ? "" : `no data for ${span(silentMs / 1000)}`);
   if (isLive) return;
   showTitle("no data", "bad");
-  // What it was when it was heard last it need not be now.
+  // The last known state need not be the present one.
   if (last) setState(element("readiness"), "unknown", "was " + readinessOf(last)[1]);
 }
 
 // Drawing.
 
-/** Set a text, if it is another; so screen readers tell a status only when it changes. */
+/** Set a text if it differs, so that screen readers report a status only when it changes. */
 function write(place, text) {
   if (place.textContent !== text) place.textContent = text;
 }
@@ -190,6 +151,32 @@ function makeSvg(name, parent, attributes) {
   return made;
 }
 
+function makePage(data) {
+  page = data;
+  page.tiles.forEach(makeTile);
+  makeRows(page.process, document.querySelector("#process dl"));
+  page.plots.forEach(makePlot);
+  for (const id of ["outage", "outage-label"]) element(id).hidden = !data.up.length;
+}
+
+function makeTile(tile) {
+  const section = document.createElement("section");
+  element("process").before(section);
+  const id = tile.title.toLowerCase().replaceAll(" ", "-");
+  section.setAttribute("aria-labelledby", id + "-title");
+  const title = make("h2", section, {id: id + "-title", textContent: tile.title + " "});
+  tile.stateAt = make("span", title, {id, className: "state", textContent: "unknown"});
+  makeRows(tile.rows, make("dl", section));
+}
+
+function makeRows(rows, list) {
+  for (const row of rows) {
+    const place = make("div", list);
+    make("dt", place, {textContent: row.label});
+    row.value = make("dd", place, {id: row.column, textContent: NONE});
+  }
+}
+
 function makePlot(plot) {
   const section = make("section", element("plots"));
   section.setAttribute("aria-label", plot.title);
@@ -197,11 +184,12 @@ function makePlot(plot) {
   title.append(plot.title);
   plot.stateAt = make("span", title, {className: "state", hidden: true});
   const list = make("dl", section);
-  plot.lines = [...plot.series, ...(plot.more || [])].map(([name, label, text], place) => {
+  plot.lines = [...plot.series, ...(plot.more || [])].map((series, place) => {
     const isPlotted = place < plot.series.length;
     const row = make("div", list, {className: isPlotted ? ORDINALS[place] : "unplotted"});
-    make("dt", row, {textContent: label});
-    return {name, label, text: text || plot.text, isPlotted, value: make("dd", row)};
+    make("dt", row, {textContent: series.label});
+    const format = FORMATS[series.format || plot.format];
+    return {...series, text: (value) => format(value, plot.axis), isPlotted, value: make("dd", row)};
   });
   const figure = make("figure", section);
   const place = make("div", figure, {className: "plot"});
@@ -216,7 +204,7 @@ function makePlot(plot) {
   }
   plot.cursor = makeSvg("path", plot.svg, {class: "cursor"});
   plot.top = make("span", place, {className: "mark top"});
-  if (plot.isLogarithmic) make("span", place, {className: "mark bottom", textContent: constant(seconds(plot.least))});
+  if (plot.axis.isLogarithmic) make("span", place, {className: "mark bottom", textContent: constant(seconds(plot.axis.least))});
   const caption = make("figcaption", figure);
   make("span", caption, {textContent: "10 min ago"});
   make("span", caption, {textContent: "5 min"});
@@ -228,20 +216,22 @@ function makePlot(plot) {
   plot.svg.addEventListener("pointerleave", () => setCursor(0));
 }
 
-/** Return a round number that is no less. */
+/** Return a round number that is not less. */
 function roundUp(number) {
   const size = 10 ** Math.floor(Math.log10(number));
   return [1, 2, 5, 10].find((step) => step * size >= number * 0.9999) * size;
 }
 
-function scaleOf(plot) {
-  if (plot.isLogarithmic) {
-    const least = Math.log10(plot.least), range = Math.log10(plot.most) - least;
+const valueOf = (sample, line) => line.of ? sample[line.column] / facts[line.of] : sample[line.column];
+
+function scaleOf({axis, series}) {
+  if (axis.isLogarithmic) {
+    const least = Math.log10(axis.least), range = Math.log10(axis.most) - least;
     const place = (value) => Math.min(1, Math.max(0, (Math.log10(value) - least) / range));
-    return {top: plot.most, part: (value) => value > 0 ? place(value) : 0, lines: Array.from({length: range - 1}, (_, line) => (line + 1) / range)};
+    return {top: axis.most, part: (value) => value > 0 ? place(value) : 0, lines: Array.from({length: range - 1}, (_, line) => (line + 1) / range)};
   }
-  const values = samples.flatMap((sample) => plot.series.map(([name]) => sample[name] || 0));
-  const top = plot.most || roundUp(Math.max(plot.least, ...values));
+  const values = samples.flatMap((sample) => series.map((line) => valueOf(sample, line) || 0));
+  const top = axis.most || roundUp(Math.max(axis.least, ...values));
   return {top, part: (value) => Math.min(1, value / top), lines: [0.5]};
 }
 
@@ -250,9 +240,9 @@ function draw() {
   if (!last) return;
   const shown = shownSample();
   const x = (at) => (1 + (at - last.at) / facts.keptSeconds) * WIDTH;
-  const outages = samples.filter((sample) => !sample.redisUp).map((sample) => `M${(x(sample.at) - 1).toFixed(1)} 0V${HEIGHT}h1V0Z`).join("");
+  const outages = samples.filter((sample) => facts.up.some((name) => !sample[name])).map((sample) => `M${(x(sample.at) - 1).toFixed(1)} 0V${HEIGHT}h1V0Z`).join("");
   showFacts(last);
-  for (const plot of PLOTS) {
+  for (const plot of page.plots) {
     drawPlot(plot, x, last, shown);
     plot.outages.setAttribute("d", outages);
   }
@@ -263,31 +253,39 @@ function drawPlot(plot, x, last, shown) {
   const y = (value) => (1 - scale.part(value)) * (HEIGHT - 3) + 1.5;
   const minutes = Array.from({length: 9}, (_, minute) => `M${(minute + 1) * WIDTH / 10} 0V${HEIGHT}`);
   plot.grid.setAttribute("d", minutes.join("") + scale.lines.map((part) => `M0 ${(1 - part) * HEIGHT}H${WIDTH}`).join(""));
-  write(plot.top, constant((plot.axis || plot.text)(scale.top)));
-  const told = [];
+  write(plot.top, constant((plot.format === "latency" ? seconds : FORMATS[plot.format])(scale.top)));
+  const spoken = [];
   for (const line of plot.lines) {
-    const value = shown[line.name];
+    const value = valueOf(shown, line);
     write(line.value, value === null || Number.isNaN(value) ? plot.idle || NONE : line.text(value));
     if (!line.isPlotted) continue;
-    const runs = runsOf(line.name, x, y);
+    const runs = runsOf(line, x, y);
     line.path.setAttribute("d", runs.map(pathOf).join(""));
     if (plot.area) plot.area.setAttribute("d", runs.map(areaOf).join(""));
-    told.push(`${line.label}: ${rangeOf(line)}`);
+    spoken.push(`${line.label}: ${rangeOf(line)}`);
   }
   plot.cursor.setAttribute("d", shown === last ? "" : `M${x(shown.at)} 0V${HEIGHT}`);
-  plot.svg.setAttribute("aria-label", `${plot.title} in the last ten minutes; ${told.join("; ")}`);
-  const states = plot.state ? samples.slice(-STATE_SAMPLES).map(plot.state).filter(Boolean) : [];
-  const worst = states.find(([level]) => level === "bad") || states.at(-1);
+  plot.svg.setAttribute("aria-label", `${plot.title} in the last ten minutes; ${spoken.join("; ")}`);
+  const states = samples.slice(-STATE_SAMPLES).map((sample) => stateOf(plot.states || [], sample)).filter(Boolean);
+  const worst = states.find(({level}) => level === "bad") || states.at(-1);
   plot.stateAt.hidden = !worst;
-  if (worst) setState(plot.stateAt, ...worst);
+  if (worst) setState(plot.stateAt, worst.level, worst.word);
 }
 
-/** Return the points of a series, as runs that are interrupted where nothing is known. */
-function runsOf(name, x, y) {
+/** Return the first state that holds: the sum of its columns is in its range. */
+function stateOf(states, sample) {
+  return states.find(({columns = [], least = -Infinity, most = Infinity}) => {
+    const sum = columns.reduce((total, name) => total + Number(sample[name]), 0);
+    return sum >= least && sum <= most;
+  });
+}
+
+/** Return the points of a series, in runs between unknown values. */
+function runsOf(line, x, y) {
   const runs = [];
   let before = null;
   for (const sample of samples) {
-    const value = sample[name];
+    const value = valueOf(sample, line);
     const isKnown = value !== null && value !== undefined;
     if (isKnown) {
       const point = [x(sample.at).toFixed(1), y(value).toFixed(1)];
@@ -305,7 +303,7 @@ const pathOf = (run) => "M" + run.map((point) => point.join(" ")).join("L");
 const areaOf = (run) => `${pathOf(run)}V${HEIGHT}H${run[0][0]}Z`;
 
 function rangeOf(line) {
-  const values = samples.map((sample) => sample[line.name]).filter((value) => value !== null && value !== undefined);
+  const values = samples.map((sample) => valueOf(sample, line)).filter((value) => value !== null && value !== undefined);
   if (!values.length) return "no values";
   return `now ${line.value.textContent}, from ${line.text(Math.min(...values))} to ${line.text(Math.max(...values))}`;
 }
@@ -318,21 +316,24 @@ function readinessOf(sample) {
 function showFacts(sample) {
   const [level, word] = readinessOf(sample);
   setState(element("readiness"), level, word);
-  setState(element("redis"), ...(sample.redisUp ? sample.lagSeconds >= 1 ? ["warn", "behind"] : ["good", "up"] : ["bad", "down"]));
-  write(element("read-age"), sample.readAgeSeconds === null ? "never" : seconds(sample.readAgeSeconds) + " ago");
-  write(element("lag"), sample.lagSeconds ? seconds(sample.lagSeconds) : "nothing");
-  write(element("redis-connections"), count(sample.redisConnections));
-  write(element("cursor"), state.cursor || "none yet");
-  const faults = sample.gaps + sample.sendErrors + sample.invalidEvents + sample.slowClientsDropped;
-  setState(element("faults"), ...(sample.gaps + sample.sendErrors ? ["bad", "faults"] : faults ? ["warn", "some faults"] : ["good", "no faults"]));
-  write(element("gaps"), count(sample.gaps));
-  write(element("invalid"), count(sample.invalidEvents));
-  write(element("send-errors"), count(sample.sendErrors));
-  write(element("slow-dropped"), count(sample.slowClientsDropped));
+  const values = {...sample, ...state};
+  for (const tile of page.tiles) {
+    const {level, word} = stateOf(tile.states, sample);
+    setState(tile.stateAt, level, word);
+    showRows(tile.rows, values);
+  }
+  showRows(page.process, values);
   write(element("uptime"), span(sample.at - facts.startedAt));
-  write(element("tail"), `${count(sample.tailEvents)} events`);
-  write(element("tail-bytes"), bytes(sample.tailBytes));
   showTitle(word, level);
+}
+
+function showRows(rows, values) {
+  for (const row of rows) {
+    const value = values[row.column];
+    if (value === null || value === undefined || value === "") write(row.value, row.none || NONE);
+    else if (value === 0 && row.zero) write(row.value, row.zero);
+    else write(row.value, FORMATS[row.format](value) + (row.suffix || ""));
+  }
 }
 
 let shownLevel = "";
@@ -348,15 +349,15 @@ function showTitle(word, level) {
   document.querySelector("link[rel=icon]").href = "data:image/svg+xml," + encodeURIComponent(dot);
 }
 
-function showLists(told) {
-  fill("refusals", told.refusals.map((row) => [
+function showLists(data) {
+  fill("refusals", data.refusals.map((row) => [
     [time(row.at)],
     [count(row.count), "number"],
     [row.code === null ? row.kind : `${row.kind} ${row.code}`],
-    [REASONS[row.reason] || row.reason.replaceAll("_", " ")],
+    [facts.reasons[row.reason] || row.reason.replaceAll("_", " ")],
     [row.peer],
   ]));
-  fill("notes", told.notes.map((row) => [
+  fill("notes", data.notes.map((row) => [
     [time(row.at)],
     [row.count > 1 ? `${row.kind} × ${count(row.count)}` : row.kind, "state", row.level],
     [row.text],
@@ -398,6 +399,5 @@ function shownSample() {
 
 element("host").textContent = location.host;
 element("cursor-time").addEventListener("input", (event) => setCursor(Number(event.target.value)));
-PLOTS.forEach(makePlot);
 setInterval(showLink, 1000);
 connect();

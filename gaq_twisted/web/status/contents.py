@@ -1,0 +1,209 @@
+"""What the status page of every server shows, and what its editions add to that."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+from typing import TypeVar
+
+from gaq_twisted.core import metrics
+from gaq_twisted.core.dashboard import (
+    ANY,
+    Axis,
+    Count,
+    Dashboard,
+    Fault,
+    Flag,
+    Format,
+    Level,
+    Most,
+    News,
+    Plot,
+    Rate,
+    Reached,
+    Rose,
+    Row,
+    Section,
+    Series,
+    State,
+    Switched,
+    Tile,
+)
+
+_T = TypeVar("_T")
+_STALL_SECONDS = 0.25
+_BAD_STALL_SECONDS = 1.0
+_STALL_BUCKETS = metrics.REACTOR_STALL_SECONDS.buckets
+
+REASONS: Mapping[str, str] = {
+    "files": "no room: too many open files",
+    "total": "no room: maxTotalConnections",
+    "channel": "no room: maxConnectionsPerChannel",
+    "rate": "sent too many bytes a second",
+    "message_size": "sent too large a message",
+    "origin": "origin not allowed",
+    "signature": "bad signature of the token",
+    "algorithm": "algorithm of the token not allowed",
+    "no_jwt": "the cookie is no token",
+    "no_channel": "the token names no channel",
+    "bad_handshake": "bad handshake",
+    "not_http": "not HTTP/1.1",
+    "long_headers": "headers too long",
+    "target": "the target is no path",
+    "host": "not one Host header",
+    "body": "has a body",
+}
+"""The reasons of rejections that need other words than their names."""
+
+_REJECTED = (
+    Series("upgradesRefusedPerSecond", "upgrades"),
+    Series("requestsRefusedPerSecond", "requests"),
+    Series("socketsRefusedPerSecond", "sockets"),
+)
+
+CORE = Dashboard(
+    columns=(
+        Count("sockets", metrics.OPEN_SOCKETS),
+        Count("channels", metrics.OPEN_CHANNELS),
+        Rate("connectsPerSecond", (metrics.CONNECTED_CLIENT,)),
+        Rate("closesPerSecond", (metrics.CLOSED,)),
+        Rate("framesPerSecond", (metrics.FRAMES_SENT,)),
+        Rate("frameBytesPerSecond", (metrics.FRAME_BYTES_SENT,)),
+        Most("stallSeconds", metrics.REACTOR_STALL_SECONDS),
+        Count("slowSockets", metrics.SLOW_SOCKETS),
+        Count("unsentBytes", metrics.UNSENT_BYTES),
+        Rate("requestsRefusedPerSecond", (metrics.REQUEST_REJECTED,)),
+        Rate("upgradesRefusedPerSecond", (metrics.UPGRADE_REJECTED,)),
+        Rate(
+            "socketsRefusedPerSecond",
+            (metrics.CONNECTION_REJECTED, metrics.CLIENT_BACKPRESSURE_DISCONNECT),
+        ),
+        Count("sendErrors", metrics.CLIENT_SEND_ERROR),
+        Count("slowClientsDropped", metrics.CLIENT_BACKPRESSURE_DISCONNECT),
+        Flag("isDraining", metrics.DRAINING),
+    ),
+    plots=(
+        Plot(
+            section=Section.SOCKETS,
+            title="Sockets",
+            format=Format.COUNT,
+            axis=Axis(least=10),
+            series=(Series("sockets", "sockets"), Series("channels", "channels")),
+        ),
+        Plot(
+            section=Section.SOCKETS,
+            title="Opened and closed",
+            format=Format.RATE,
+            axis=Axis(least=1),
+            series=(Series("connectsPerSecond", "opened"), Series("closesPerSecond", "closed")),
+        ),
+        Plot(
+            section=Section.SENDING,
+            title="Frames sent",
+            format=Format.RATE,
+            axis=Axis(least=1),
+            series=(Series("framesPerSecond", "frames"),),
+        ),
+        Plot(
+            section=Section.SENDING,
+            title="Bytes sent",
+            format=Format.BYTE_RATE,
+            axis=Axis(least=1000),
+            series=(Series("frameBytesPerSecond", "in frames"),),
+        ),
+        Plot(
+            section=Section.SENDING,
+            title="Turned away",
+            format=Format.RATE,
+            axis=Axis(least=1),
+            series=_REJECTED,
+            states=(
+                State(Level.WARN, "refusing", tuple(one.column for one in _REJECTED), least=ANY),
+            ),
+        ),
+        Plot(
+            section=Section.SENDING,
+            title="Slow sockets",
+            format=Format.COUNT,
+            axis=Axis(least=10),
+            series=(Series("slowSockets", "do not keep up"),),
+            more=(Series("unsentBytes", "unsent", format=Format.BYTES),),
+            states=(State(Level.WARN, "some are slow", ("slowSockets",), least=ANY),),
+        ),
+        Plot(
+            section=Section.PROCESS,
+            title="Reactor stalls",
+            format=Format.SECONDS,
+            axis=Axis(least=_STALL_BUCKETS[0], most=_STALL_BUCKETS[-1], is_logarithmic=True),
+            series=(Series("stallSeconds", "longest"),),
+            states=(
+                State(Level.BAD, "stalling", ("stallSeconds",), least=_BAD_STALL_SECONDS),
+                State(Level.WARN, "stalling", ("stallSeconds",), least=_STALL_SECONDS),
+            ),
+        ),
+        Plot(
+            section=Section.PROCESS,
+            title="CPU",
+            format=Format.PERCENT,
+            axis=Axis(most=1),
+            series=(Series("cpu", "of one core"),),
+            states=(State(Level.WARN, "busy", ("cpu",), least=0.9),),
+        ),
+    ),
+    faults=(
+        Fault("writes failed", "sendErrors", Level.BAD),
+        Fault("slow clients dropped", "slowClientsDropped", Level.WARN),
+    ),
+    rules=(
+        Rose(
+            "sendErrors", News(Level.BAD, "send failed", "writing to a WebSocket failed ({times})")
+        ),
+        Reached(
+            "stallSeconds",
+            _STALL_SECONDS,
+            News(Level.WARN, "stall", "the process stood still for up to {value:.2g} s"),
+        ),
+        Switched("isDraining", on=News(Level.WARN, "draining", "the server is about to stop")),
+    ),
+)
+"""What belongs to no edition; the sampler itself adds the time and the CPU."""
+
+
+def contents(version: str, editions: Iterable[Dashboard]) -> Dashboard:
+    """Returns all that the status page shows.
+
+    Args:
+        version: the version of this server.
+        editions: what each edition adds.
+    """
+    added = tuple(editions)
+    parts = (CORE, *added)
+    return Dashboard(
+        columns=_joined(part.columns for part in parts),
+        plots=tuple(
+            sorted(_joined(part.plots for part in parts), key=lambda plot: int(plot.section))
+        ),
+        tiles=(
+            *_joined(part.tiles for part in parts),
+            _faults_tile(_joined(part.faults for part in (*added, CORE))),
+        ),
+        process=_joined(part.process for part in parts),
+        rules=_joined(part.rules for part in (*added, CORE)),
+        up=_joined(part.up for part in parts),
+        facts={"version": version, **dict(chain.from_iterable(p.facts.items() for p in parts))},
+    )
+
+
+def _faults_tile(faults: Sequence[Fault]) -> Tile:
+    bad = tuple(fault.column for fault in faults if fault.level is Level.BAD)
+    return Tile(
+        "Since the start",
+        rows=tuple(Row(fault.label, fault.column, Format.COUNT) for fault in faults),
+        states=(
+            State(Level.BAD, "faults", bad, least=ANY),
+            State(Level.WARN, "some faults", tuple(fault.column for fault in faults), least=ANY),
+            State(Level.GOOD, "no faults"),
+        ),
+    )
+
+
+def _joined(parts: Iterable[Sequence[_T]]) -> tuple[_T, ...]:
+    return tuple(chain.from_iterable(parts))
