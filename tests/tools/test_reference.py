@@ -201,7 +201,7 @@ def _texts() -> Iterator[str]:
 
 
 def _log_events() -> Iterator[tuple[str, str]]:
-    """Yield the name and level of each log event of the server that has a name."""
+    """Yields the name and level of each log event of the server that has a name."""
     tools = ROOT / "gaq_twisted" / "tools"
     for file, source in _sources().items():
         if tools in file.parents:
