@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.logger import ILogObserver, Logger
 from twisted.web.resource import IResource
 
+from gaq_twisted.access.tokens import Authenticator
 from gaq_twisted.config.load import Loaded
 from gaq_twisted.config.settings import Settings
 from gaq_twisted.core import metrics as names
@@ -199,9 +200,13 @@ def make_server(
         reactor,
         setting="internalListen",
     )
-    upkeep = Housekeeping(
-        hub, door, refusals, metrics, StatsdReports(metrics, statsd), settings, reactor
-    )
+    each_second = [
+        door.close_late,
+        sockets.begin_second,
+        refusals.summarise,
+        StatsdReports(metrics, statsd).send,
+    ]
+    upkeep = Housekeeping(hub, each_second, metrics, settings, reactor)
 
     notifier = notifier or Notifier({})
     server = Server(output, notifier)
@@ -211,12 +216,9 @@ def make_server(
     server.reloader = Reloader(
         settings,
         read_settings or (lambda: Loaded(settings, [], {})),
+        Authenticator,
         [listeners, internal],
-        sockets,
-        [
-            *(door.apply, hub.apply, upkeep.apply, server.drain.apply),
-            *([output.apply] if output else []),
-        ],
+        [sockets, door, hub, upkeep, server.drain, *([output] if output else [])],
     )
     _let_gauges_be_read(metrics, hub, tail, streams, sockets, lookout)
     for part in (

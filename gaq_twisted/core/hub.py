@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 from twisted.logger import Logger
 
 from gaq_twisted.config.settings import Settings
+from gaq_twisted.core.close import TOKEN_EXPIRED, Close
 from gaq_twisted.core.deadlines import Deadlines
 from gaq_twisted.core.metrics import (
     CLIENT_SEND_ERROR,
@@ -28,13 +29,13 @@ from gaq_twisted.core.metrics import (
     STREAM_GAP,
     Metrics,
 )
+from gaq_twisted.core.peer import Peer
+from gaq_twisted.core.reasons import ConnectionReason
 from gaq_twisted.core.throttle import Throttle
 from gaq_twisted.streams.events import Event, LastId, StreamId
 from gaq_twisted.streams.missed import SKEW_MS, Gap, History, Missed, Reading
 from gaq_twisted.streams.tail import Tail
 
-# RFC 6455 section 7.4.1.
-_POLICY_VIOLATION = 1008
 # To note when each event is written would cost as much as a tenth of writing it.
 _CHANNELS_PER_NOTE = 16
 # Where missed events were found.
@@ -45,8 +46,8 @@ class Socket(Protocol):
     """An open WebSocket as the hub sees it; each is equal only to itself."""
 
     channel: str
-    peer: str
-    """The address of the client, for the log."""
+    peer: Peer
+    """The client, for the log."""
     expires_at: float | None
     """When it must be gone, in seconds since 1970; None for never."""
 
@@ -62,7 +63,7 @@ class Socket(Protocol):
     def ping(self) -> None:
         """Send a ping."""
 
-    def close(self, code: int, reason: str) -> None:
+    def close(self, close: Close) -> None:
         """Begin the closing handshake (RFC 6455 section 7.4)."""
 
     def drop(self) -> None:
@@ -72,8 +73,7 @@ class Socket(Protocol):
 class NoRoom(Exception):
     """There are as many sockets as there may be; its text is one line that says which."""
 
-    def __init__(self, reason: str, text: str) -> None:
-        """Keep the reason, a word to count by, and the text."""
+    def __init__(self, reason: ConnectionReason, text: str) -> None:
         super().__init__(text)
         self.reason = reason
 
@@ -129,7 +129,7 @@ class Hub:
         self._got_early: dict[Socket, list[Event]] = {}
         self._expiring: Deadlines[Socket] = Deadlines()
         # With what those are closed that join, once the server is about to stop.
-        self._closing: tuple[int, str] | None = None
+        self._closing: Close | None = None
         # Clients can make such lines come as often as they connect; metrics count them all.
         self._complaints = Throttle(seconds)
         self._gaps = Throttle(seconds)
@@ -169,7 +169,7 @@ class Hub:
             NoRoom: if there are as many sockets as there may be.
         """
         if self._closing is not None:
-            socket.close(*self._closing)
+            socket.close(self._closing)
             return
         self._check_room(socket.channel)
         # It may leave unanswered what it is not sent yet.
@@ -184,12 +184,16 @@ class Hub:
 
     def _check_room(self, channel: str) -> None:
         if self._max_sockets and len(self._last_pong) >= self._max_sockets:
-            raise NoRoom("total", f"there are {self._max_sockets} connections already")
+            raise NoRoom(
+                ConnectionReason.TOTAL, f"there are {self._max_sockets} connections already"
+            )
         if self._max_per_channel:
             places = (self._channels, self._readings, self._before_start)
             count = sum(len(place.get(channel, ())) for place in places)
             if count >= self._max_per_channel:
-                raise NoRoom("channel", f"the channel has {count} connections already")
+                raise NoRoom(
+                    ConnectionReason.CHANNEL, f"the channel has {count} connections already"
+                )
 
     def leave(self, socket: Socket) -> bool:
         """Forget a socket; return whether it was known."""
@@ -232,7 +236,7 @@ class Hub:
                 continue
             is_silent = last <= latest
             if is_silent:
-                self._log.debug("{peer} did not answer pings", peer=socket.peer)
+                self._log.debug("{client} did not answer pings", **socket.peer.log_fields)
                 self._end(socket)
             else:
                 try:
@@ -241,27 +245,21 @@ class Hub:
                     self._failed_to_send(socket)
             yield is_silent
 
-    def close_all(self, code: int, reason: str) -> None:
-        """Close all sockets, and those that join from now on.
+    def close_all(self, close: Close) -> None:
+        """Close all sockets, and those that join from now on."""
+        self._closing = close
+        self.close(len(self._last_pong), close)
 
-        Args:
-            code: the close code.
-            reason: a few words.
-        """
-        self._closing = (code, reason)
-        self.close(len(self._last_pong), code, reason)
-
-    def close(self, count: int, code: int, reason: str) -> None:
+    def close(self, count: int, close: Close) -> None:
         """Close some sockets, those that joined first.
 
         Args:
             count: how many.
-            code: the close code.
-            reason: a few words.
+            close: the code and reason that they are sent.
         """
         for socket in list(islice(self._last_pong, count)):
             self.leave(socket)
-            socket.close(code, reason)
+            socket.close(close)
 
     def expire(self, most: int) -> bool:
         """Close sockets whose time is over.
@@ -276,7 +274,7 @@ class Hub:
             socket = self._expiring.pop(self._seconds())
             if socket is None:
                 return False
-            socket.close(_POLICY_VIOLATION, "token expired")
+            socket.close(TOKEN_EXPIRED)
         return True
 
     def sweep(self) -> Swept:
@@ -360,9 +358,9 @@ class Hub:
         if position is None:
             if last_id is not None and self._complaints.admits():
                 self._log.warn(
-                    "{peer}: ignored last_id, which is not <ms>-<seq>",
+                    "{client}: ignored last_id, which is not <ms>-<seq>",
                     event="last_id_ignored",
-                    peer=socket.peer,
+                    **socket.peer.log_fields,
                 )
             self._resume_new_client(socket)
             return
@@ -430,9 +428,9 @@ class Hub:
     def _tell_gap(self, socket: Socket, gap: Gap) -> None:
         if self._gaps.admits():
             self._log.warn(
-                "{peer} has lost {count} events since {since}, which Redis no longer has",
+                "{client} has lost {count} events since {since}, which Redis no longer has",
                 event="client_gap",
-                peer=socket.peer,
+                **socket.peer.log_fields,
                 count="some" if gap.at_most is None else f"up to {gap.at_most}",
                 since=bytes(gap.since).decode(),
             )
@@ -450,8 +448,8 @@ class Hub:
         self._metrics.observe(REPLAY_EVENTS, len(missed), source)
         self._send(socket, _frames(missed), socket.send_missed)
         self._log.debug(
-            "{peer} joined channel {channel} and was sent {missed} missed events",
-            peer=socket.peer,
+            "{client} joined channel {channel} and was sent {missed} missed events",
+            **socket.peer.log_fields,
             channel=socket.channel,
             missed=len(missed),
         )
@@ -474,7 +472,7 @@ class Hub:
             self._failed_to_send(socket)
 
     def _failed_to_send(self, socket: Socket) -> None:
-        self._log.failure("cannot send to {peer}", event="send_failed", peer=socket.peer)
+        self._log.failure("cannot send to {client}", event="send_failed", **socket.peer.log_fields)
         self._metrics.increment(CLIENT_SEND_ERROR)
         self._end(socket)
 

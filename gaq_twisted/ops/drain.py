@@ -1,66 +1,68 @@
-"""How the server says goodbye."""
+"""The end of the server: sockets are closed a few at a time."""
 
 from collections.abc import Callable, Sequence
 from math import ceil
-from typing import Any
 
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from gaq_twisted.config.settings import Settings
+from gaq_twisted.core.close import GOING_AWAY
 from gaq_twisted.core.hub import Hub
 from gaq_twisted.core.readiness import ReadinessProbe
 
-# RFC 6455 section 7.4.1.
-_GOING_AWAY = 1001
-_REASON = "the server stops"
 _BATCH_SECONDS = 0.05
-# Slower is of no use: so many clients that come back at once trouble nobody.
+# Slower has no use: that many clients coming back at once are no load for the other servers.
 _LEAST_SOCKETS_PER_SECOND = 100
 _ANSWER_SECONDS = 1.0
 
 
 class Drain:
-    """Lets the clients go, a few at a time, so that others can take them in."""
+    """Closes the sockets a few at a time, so that other servers can take the clients over.
+
+    It takes changed settings.
+
+    Args:
+        hub: has the sockets.
+        probe: reports from then on that this server is not ready.
+        listening: the services that accept connections.
+        when_all_closed: returns a Deferred that fires when no socket is open.
+        settings: name the times.
+        clock: provides the time.
+    """
 
     _log = Logger()
 
     def __init__(
         self,
         hub: Hub,
-        lookout: ReadinessProbe,
+        probe: ReadinessProbe,
         listening: Sequence[IService],
         when_all_closed: Callable[[], "Deferred[None]"],
         settings: Settings,
-        clock: Any,
+        clock: IReactorTime,
     ) -> None:
-        """Take what it needs.
-
-        Args:
-            hub: has the sockets.
-            lookout: is told that this server is no longer of use.
-            listening: the services that let clients in.
-            when_all_closed: returns a Deferred that fires when no socket is open.
-            settings: name the times.
-            clock: provides IReactorTime.
-        """
         self._hub = hub
-        self._lookout = lookout
+        self._probe = probe
         self._listening = listening
         self._when_all_closed = when_all_closed
         self._clock = clock
         self.apply(settings)
 
     def apply(self, settings: Settings) -> None:
-        """Go by these settings from now on."""
+        """Uses these settings from now on."""
         self._delay_seconds = settings.drain_delay_ms / 1000
         self._seconds = settings.drain_ms / 1000
 
     async def drain(self) -> None:
-        """Be not ready, wait, let nobody in, and close all sockets; events go on meanwhile."""
-        self._lookout.is_draining = True
+        """Reports not ready, waits, stops listening, then closes all sockets.
+
+        Events keep flowing throughout.
+        """
+        self._probe.is_draining = True
         if self._delay_seconds:
             self._log.info(
                 "stopping in {seconds} s", event="drain_delayed", seconds=self._delay_seconds
@@ -69,7 +71,7 @@ class Drain:
         await gatherResults([maybeDeferred(one.stopService) for one in self._listening])
         count = self._hub.socket_count
         if not count:
-            self._hub.close_all(_GOING_AWAY, _REASON)
+            self._hub.close_all(GOING_AWAY)
             return
         seconds = min(self._seconds, count / _LEAST_SOCKETS_PER_SECOND)
         self._log.info(
@@ -80,8 +82,8 @@ class Drain:
         )
         batches = max(1, ceil(seconds / _BATCH_SECONDS))
         for left in range(batches, 1, -1):
-            self._hub.close(ceil(self._hub.socket_count / left), _GOING_AWAY, _REASON)
+            self._hub.close(ceil(self._hub.socket_count / left), GOING_AWAY)
             await deferLater(self._clock, seconds / batches)
-        self._hub.close_all(_GOING_AWAY, _REASON)
+        self._hub.close_all(GOING_AWAY)
         closed = self._when_all_closed()
         await closed.addTimeout(_ANSWER_SECONDS, self._clock, lambda *_: None)

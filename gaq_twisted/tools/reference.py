@@ -29,6 +29,7 @@ from gaq_twisted.core.metrics import (
     Kind,
     Metric,
 )
+from gaq_twisted.core.reasons import ConnectionReason, RequestReason, UpgradeReason
 
 # The settings by what they are about; each group begins with the named one.
 _GROUPS = {
@@ -130,13 +131,9 @@ _METRICS_END = """
 """
 
 LABELS: Mapping[Metric, tuple[str, ...]] = {
-    REQUEST_REJECTED: ("long_headers", "not_http", "target", "host", "body", "files"),
-    UPGRADE_REJECTED: (
-        *("no_cookie", "no_jwt", "signature", "algorithm", "token_expired"),
-        *("token_not_yet_valid", "no_channel", "origin", "bad_handshake", "files"),
-        "internal_error",
-    ),
-    CONNECTION_REJECTED: ("total", "channel", "rate", "message_size"),
+    REQUEST_REJECTED: tuple(RequestReason),
+    UPGRADE_REJECTED: tuple(UpgradeReason),
+    CONNECTION_REJECTED: tuple(ConnectionReason),
     INVALID_EVENT: (
         *("no field data", "invalid UTF-8", "not JSON", "no text channel_id"),
         *("empty channel_id", "nested too deeply"),

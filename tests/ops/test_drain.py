@@ -34,7 +34,7 @@ class DrainTests(SynchronousTestCase):
         self.clock = Clock()
         self.patch(txaio.config, "loop", self.clock)
         self.server = MemoryServer(self.clock)
-        self.lookout = ReadinessProbe(Following(), 10)
+        self.probe = ReadinessProbe(Following(), 10)
         self.listening = Service()
         self.listening.startService()
         self.browsers: list[Browser] = []
@@ -46,8 +46,12 @@ class DrainTests(SynchronousTestCase):
     def begin(self, **values: Any) -> "Deferred[None]":
         """Begin to drain."""
         drain = Drain(
-            *(self.server.hub, self.lookout, [self.listening]),
-            *(self.server.factory.when_all_closed, settings(**values), self.clock),
+            self.server.hub,
+            self.probe,
+            [self.listening],
+            self.server.factory.when_all_closed,
+            settings(**values),
+            self.clock,
         )
         return Deferred.fromCoroutine(drain.drain())
 
@@ -75,9 +79,9 @@ class DrainTests(SynchronousTestCase):
     def test_without_sockets(self) -> None:
         """Where nobody is there, it is over at once, and nobody is let in any more."""
         self.assertIsNone(self.successResultOf(self.begin()))
-        self.assertTrue(self.lookout.is_draining)
+        self.assertTrue(self.probe.is_draining)
         self.assertFalse(self.listening.running)
-        self.assertEqual(self.lookout.readiness().reasons, ["draining"])
+        self.assertEqual(self.probe.readiness().reasons, ["draining"])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_few_sockets(self) -> None:
@@ -118,7 +122,7 @@ class DrainTests(SynchronousTestCase):
         with capturedLogs() as logs:
             done = self.begin(drain_delay_ms=2000)
         self.assertEqual([one["event"] for one in logs], ["drain_delayed"])
-        self.assertTrue(self.lookout.is_draining)
+        self.assertTrue(self.probe.is_draining)
         self.pass_time(1.9)
         self.assertEqual((self.listening.running, self.closed()), (1, 0))
         self.open(1)

@@ -1,0 +1,39 @@
+"""Why clients are rejected: the values of the label `reason`, by metric."""
+
+from enum import StrEnum
+
+
+class RequestReason(StrEnum):
+    """Why a request is refused before it is known what it asks for."""
+
+    LONG_HEADERS = "long_headers"
+    NOT_HTTP = "not_http"
+    TARGET = "target"
+    HOST = "host"
+    BODY = "body"
+    FILES = "files"
+
+
+class UpgradeReason(StrEnum):
+    """Why an upgrade is refused."""
+
+    NO_COOKIE = "no_cookie"
+    NO_JWT = "no_jwt"
+    SIGNATURE = "signature"
+    ALGORITHM = "algorithm"
+    TOKEN_EXPIRED = "token_expired"
+    TOKEN_NOT_YET_VALID = "token_not_yet_valid"
+    NO_CHANNEL = "no_channel"
+    ORIGIN = "origin"
+    BAD_HANDSHAKE = "bad_handshake"
+    FILES = "files"
+    INTERNAL_ERROR = "internal_error"
+
+
+class ConnectionReason(StrEnum):
+    """Why an open WebSocket is closed: for want of room, or for what its client sends."""
+
+    TOTAL = "total"
+    CHANNEL = "channel"
+    RATE = "rate"
+    MESSAGE_SIZE = "message_size"
