@@ -6,11 +6,14 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-_log = Logger()
-
 
 def every(
-    seconds: float, task: Callable[[], object], clock: IReactorTime, *, now: bool = True
+    seconds: float,
+    task: Callable[[], object],
+    clock: IReactorTime,
+    log: Logger,
+    *,
+    now: bool = True,
 ) -> LoopingCall:
     """Starts to call a task at an interval.
 
@@ -21,20 +24,21 @@ def every(
         seconds: the interval.
         task: what is called.
         clock: calls it.
+        log: the logger of the task's owner.
         now: whether to call it at once, too.
 
     Returns:
         The loop, whose `stop` ends it.
     """
-    loop = LoopingCall(guarded, task)
+    loop = LoopingCall(guarded, task, log)
     loop.clock = clock
     loop.start(seconds, now=now)
     return loop
 
 
-def guarded(task: Callable[[], object]) -> None:
+def guarded(task: Callable[[], object], log: Logger) -> None:
     """Calls a task, and logs the exception if it raises one."""
     try:
         task()
     except Exception:
-        _log.failure("a periodic task failed", event="periodic_task_failed")
+        log.failure("a periodic task failed", event="periodic_task_failed")

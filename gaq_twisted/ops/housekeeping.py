@@ -92,7 +92,7 @@ class Housekeeping(Service):
                 continue
             if loop is not None:
                 loop.stop()
-            self._loops[task] = every(seconds, task, self._clock)
+            self._loops[task] = every(seconds, task, self._clock, self._log)
 
     def _ping(self) -> None:
         # All at once, the pings and then the pongs would hold up every event.
@@ -115,7 +115,7 @@ class Housekeeping(Service):
     def _expire(self) -> None:
         if self._hub.expire(_EXPIRIES_AT_A_TIME) and self.running:
             # Other work has its turn in between.
-            self._clock.callLater(0, guarded, self._expire)
+            self._clock.callLater(0, guarded, self._expire, self._log)
 
     def _measure_stall(self) -> None:
         now = self._clock.seconds()
@@ -125,7 +125,7 @@ class Housekeeping(Service):
 
     def _do_each_second(self) -> None:
         for task in self._each_second:
-            guarded(task)
+            guarded(task, self._log)
 
     def _sweep(self) -> None:
         swept = self._hub.sweep()

@@ -4,6 +4,7 @@ import gc
 import resource
 
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 
 from gaq_twisted.core.every import every
 
@@ -27,7 +28,7 @@ def tune_gc(clock: IReactorTime) -> None:
     gc.freeze()
     young, middle, _ = gc.get_threshold()
     gc.set_threshold(young, middle, _NEVER)
-    every(_FULL_COLLECTION_SECONDS, gc.collect, clock, now=False)
+    every(_FULL_COLLECTION_SECONDS, gc.collect, clock, Logger(), now=False)
 
 
 def raise_file_limit() -> int:

@@ -74,7 +74,7 @@ class Notifier:
             clock: provides the time.
         """
         if self.watchdog_seconds is not None:
-            timer = TimerService(self.watchdog_seconds / 2, guarded, self.alive)
+            timer = TimerService(self.watchdog_seconds / 2, guarded, self.alive, self._log)
             timer.clock = clock
             yield timer
 
