@@ -204,23 +204,35 @@ def make_server(
     housekeeping = Housekeeping(
         hub,
         [edition.sweep for edition in editions],
-        gateway,
-        rejections,
+        [
+            gateway.close_late,
+            sockets.begin_second,
+            rejections.summarise,
+            StatsdReports(metrics, statsd).send,
+        ],
         metrics,
-        StatsdReports(metrics, statsd),
         settings,
         reactor,
     )
     drain = Drain(hub, readiness, listeners.services, sockets.when_all_closed, settings, reactor)
+
+    def validate_live(new: Settings) -> None:
+        for edition in editions:
+            edition.validate(new)
+
     reloader = Reloader(
         settings,
         host.read_settings or (lambda: Loaded(settings, [], {})),
+        validate_live,
         [listeners, internal],
-        [edition.validate for edition in editions],
         [
-            *(sockets.apply, gateway.apply, hub.apply, housekeeping.apply, drain.apply),
-            *(edition.apply for edition in editions),
-            *([host.output.apply] if host.output else []),
+            sockets,
+            gateway,
+            hub,
+            housekeeping,
+            drain,
+            *editions,
+            *([host.output] if host.output else []),
         ],
     )
     _connect_gauges(metrics, hub, sockets, readiness, editions)

@@ -109,7 +109,7 @@ class FuzzTestCase(SynchronousTestCase):
         """Check that nothing of a connection is left."""
         self.assertEqual(list(server.hub.sockets), [])
         self.assertEqual((server.site.channel_count, server.factory.countConnections), (0, 0))
-        self.assertEqual(server.door._waiting, {})
+        self.assertEqual(server.gateway._readers, {})
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
@@ -120,9 +120,9 @@ class Client(Protocol):
         """Connect."""
         self.received = b""
         self.lost = False
-        doorman = server.door.buildProtocol(PEER)
-        self.line = ServerTransport(doorman)
-        self.pump = connect(doorman, self.line, self, makeFakeClient(self), clock=server.clock)
+        reader = server.gateway.buildProtocol(PEER)
+        self.line = ServerTransport(reader)
+        self.pump = connect(reader, self.line, self, makeFakeClient(self), clock=server.clock)
 
     def dataReceived(self, data: bytes) -> None:
         """Keep the bytes."""
@@ -183,7 +183,7 @@ class HandshakeTests(FuzzTestCase):
             self.assertNotIn(b"\r\n\r\n", request.removeprefix(b"\r\n"))
             self.assertFalse(client.lost)
             self.clock.advance(10.1)
-            server.door.close_late()
+            server.gateway.close_late()
             self.assertTrue(client.line.aborted)
         elif client.received.startswith(b"HTTP/1.1 101 "):
             self.assertIn(TOKEN.encode(), request)

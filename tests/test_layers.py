@@ -100,6 +100,17 @@ def _pure_modules() -> list[str]:
     return sorted([*in_folders, *PURE_MODULES])
 
 
+def _does_anything(module: str) -> bool:
+    """Returns whether a module has a function with more than a docstring."""
+    tree = ast.parse(_files()[module].read_text())
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    return any(
+        not isinstance(statement, ast.Expr) or not isinstance(statement.value, ast.Constant)
+        for function in functions
+        for statement in function.body
+    )
+
+
 def _unwanted(modules: Sequence[str], unwanted: Sequence[str]) -> Iterator[str]:
     """Yields a line per module whose import loads an unwanted module."""
     left = list(modules)
@@ -307,9 +318,9 @@ class RoomTests(SynchronousTestCase):
         self.assertLessEqual(len(top), MAX_TOP_MODULES, top)
 
     def test_pure_modules_have_tests(self) -> None:
-        """Each pure module has a test file of its name, in the folder of the same name."""
+        """Each pure module that does anything has a test file of its name, in the same folder."""
         missing = []
-        for module in _pure_modules():
+        for module in filter(_does_anything, _pure_modules()):
             *folders, name = module.split(".")
             file = ROOT.joinpath("tests", *folders, f"test_{name}.py")
             if not file.exists():

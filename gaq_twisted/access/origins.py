@@ -1,7 +1,7 @@
 """Which pages may connect, by the Origin header that browsers send (RFC 6454 section 7).
 
-A browser sends the cookie with every WebSocket, whichever site's page opened it;
-the Origin header is what tells the sites apart.
+A browser sends the cookie with every WebSocket, whichever site's page opened it; only the Origin
+header names the site.
 """
 
 import re
@@ -22,10 +22,13 @@ _HOST = re.compile(rf"{HOST_NAME}(?::[0-9]{{1,5}})?")
 
 
 class OriginRules:
-    """Decides which pages may connect."""
+    """Decides which pages may connect.
+
+    Args:
+        patterns: the allowed origins; with none, all are allowed.
+    """
 
     def __init__(self, patterns: Sequence[OriginPattern]) -> None:
-        """Take what is allowed; nothing means everything."""
         self._any = not patterns or ANY_ORIGIN in patterns
         self._same_host = SAME_HOST in patterns
         self._null = NULL_ORIGIN in patterns
@@ -34,10 +37,9 @@ class OriginRules:
         self._below = [part for part in parts if part.host.startswith("*.")]
 
     def allow(self, origin: str | None, host: str) -> bool:
-        """Return whether a page of that origin may connect.
+        """Returns whether a page of that origin may connect.
 
-        A client without an Origin is no browser, and no page can make a browser
-        leave it out.
+        A client that sends no Origin is not a browser; no page can make a browser omit it.
 
         Args:
             origin: the Origin header, or None if there is none.

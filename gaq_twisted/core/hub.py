@@ -11,12 +11,11 @@ from typing import Protocol
 from twisted.logger import Logger
 
 from gaq_twisted.config.settings import Settings
+from gaq_twisted.core.close import TOKEN_EXPIRED, Close
 from gaq_twisted.core.deadlines import Deadlines
 from gaq_twisted.core.metrics import CLIENT_SEND_ERROR, CONNECTED_CLIENT, Metrics
+from gaq_twisted.core.reasons import ConnectionReason
 from gaq_twisted.core.socket import Socket
-
-# RFC 6455 section 7.4.1.
-_POLICY_VIOLATION = 1008
 
 
 class NoRoom(Exception):
@@ -29,7 +28,7 @@ class NoRoom(Exception):
         text: the line.
     """
 
-    def __init__(self, reason: str, text: str) -> None:
+    def __init__(self, reason: ConnectionReason, text: str) -> None:
         super().__init__(text)
         self.reason = reason
 
@@ -65,7 +64,7 @@ class Hub:
         self._ping_round = 0
         self._expiring: Deadlines[Socket] = Deadlines()
         # How sockets that enter are closed once the server is about to stop.
-        self._closing: tuple[int, str] | None = None
+        self._closing: Close | None = None
 
     def apply(self, settings: Settings) -> None:
         """Uses these limits from now on; open sockets stay."""
@@ -96,7 +95,7 @@ class Hub:
             NoRoom: if there are as many sockets as allowed.
         """
         if self._closing is not None:
-            socket.close(*self._closing)
+            socket.close(self._closing)
             return False
         self._check_room(socket.routes[0], membership)
         self._memberships[socket] = membership
@@ -109,11 +108,15 @@ class Hub:
 
     def _check_room(self, principal: str, membership: Membership) -> None:
         if self._max_sockets and len(self._memberships) >= self._max_sockets:
-            raise NoRoom("total", f"there are {self._max_sockets} connections already")
+            raise NoRoom(
+                ConnectionReason.TOTAL, f"there are {self._max_sockets} connections already"
+            )
         if self._max_per_principal:
             count = membership.count(principal)
             if count >= self._max_per_principal:
-                raise NoRoom("channel", f"the channel has {count} connections already")
+                raise NoRoom(
+                    ConnectionReason.CHANNEL, f"the channel has {count} connections already"
+                )
 
     def leave(self, socket: Socket) -> bool:
         """Forgets a socket; returns whether it was known."""
@@ -155,7 +158,7 @@ class Hub:
                 continue
             is_silent = last <= latest
             if is_silent:
-                self._log.debug("{peer} did not answer pings", peer=socket.peer)
+                self._log.debug("{client} did not answer pings", **socket.peer.log_fields)
                 self.drop(socket)
             else:
                 try:
@@ -164,27 +167,25 @@ class Hub:
                     self.fail(socket)
             yield is_silent
 
-    def close_all(self, code: int, reason: str) -> None:
-        """Closes all sockets, and from now on those that enter.
+    def close_all(self, close: Close) -> None:
+        """Closes all sockets, and from now on those that enter."""
+        self._closing = close
+        self.close_oldest(len(self._memberships), close)
 
-        Args:
-            code: the close code.
-            reason: a few words.
-        """
-        self._closing = (code, reason)
-        self.close(len(self._memberships), code, reason)
-
-    def close(self, count: int, code: int, reason: str) -> None:
+    def close_oldest(self, count: int, close: Close) -> None:
         """Closes some sockets, those that entered first.
 
         Args:
             count: how many.
-            code: the close code.
-            reason: a few words.
+            close: how.
         """
         for socket in list(islice(self._memberships, count)):
-            self.leave(socket)
-            socket.close(code, reason)
+            self.close_one(socket, close)
+
+    def close_one(self, socket: Socket, close: Close) -> None:
+        """Forgets a socket, and closes it."""
+        self.leave(socket)
+        socket.close(close)
 
     def expire(self, most: int) -> bool:
         """Closes sockets whose token has expired.
@@ -199,7 +200,7 @@ class Hub:
             socket = self._expiring.pop(self._seconds())
             if socket is None:
                 return False
-            socket.close(_POLICY_VIOLATION, "token expired")
+            socket.close(TOKEN_EXPIRED)
         return True
 
     def sweep(self) -> int:
@@ -211,7 +212,7 @@ class Hub:
 
     def fail(self, socket: Socket) -> None:
         """Drops a client to which nothing can be sent; called while the error is handled."""
-        self._log.failure("cannot send to {peer}", event="send_failed", peer=socket.peer)
+        self._log.failure("cannot send to {client}", event="send_failed", **socket.peer.log_fields)
         self._metrics.increment(CLIENT_SEND_ERROR)
         self.drop(socket)
 

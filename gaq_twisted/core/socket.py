@@ -2,14 +2,17 @@
 
 from typing import Protocol
 
+from gaq_twisted.core.close import Close
+from gaq_twisted.core.peer import Peer
+
 
 class Socket(Protocol):
     """An open WebSocket; each is equal only to itself."""
 
     routes: tuple[str, ...]
     """What messages for it are addressed to; the first one is its principal."""
-    peer: str
-    """The client, for the log."""
+    peer: Peer
+    """Where its client is."""
     expires_at: float | None
     """When it must be closed, in seconds since 1970; None for never."""
 
@@ -25,7 +28,7 @@ class Socket(Protocol):
     def ping(self) -> None:
         """Sends a ping."""
 
-    def close(self, code: int, reason: str) -> None:
+    def close(self, close: Close) -> None:
         """Starts the closing handshake (RFC 6455 section 7.4)."""
 
     def drop(self) -> None:

@@ -1,33 +1,37 @@
 """Bytes written to a socket at once, with the transport's buffer only as a fall-back.
 
-Twisted's own way is to keep what is written until the reactor finds the socket
-writable, and costs three system calls: to ask for that, to send, and to ask no
-more.  Nearly always the operating system has room for a frame at once.
+By default Twisted keeps what is written until the reactor finds the socket writable. That costs
+three system calls: to wait for it, to send, and to stop waiting. Nearly always the operating
+system has room for a frame at once.
 """
 
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.interfaces import ITransport
 from twisted.internet.tcp import Connection
 
+Writer = Callable[[Any, bytes], None]
+"""Writes bytes to a transport of the kind that it was chosen for."""
 
-def writer_for(transport: Any) -> Callable[[Any, bytes], None]:
-    """Return what writes to that transport: the direct way only where there is one."""
+
+def writer_for(transport: ITransport) -> Writer:
+    """Returns the function that writes to this transport; `write_now` where that is possible."""
     if isinstance(transport, Connection) and not transport.TLS:
         return write_now
     return write
 
 
-def write(transport: Any, data: bytes) -> None:
-    """Write by way of the transport's buffer, as TLS and tests' transports want it."""
+def write(transport: ITransport, data: bytes) -> None:
+    """Writes into the transport's buffer, as TLS and the transports of tests need it."""
     transport.write(data)
 
 
-def write_now(transport: Any, data: bytes) -> None:
-    """Write to the socket itself, unless bytes wait that must go first.
+def write_now(transport: Connection, data: bytes) -> None:
+    """Writes to the socket itself, unless earlier bytes are still waiting.
 
-    What the socket does not take is left to the transport; so is a socket that
-    fails, which ends the connection from a turn of the reactor of its own.
+    What the socket does not take goes into the transport's buffer. So does everything if the
+    socket fails; the transport then ends the connection in another turn of the reactor.
 
     Args:
         transport: a TCP or unix transport without TLS.

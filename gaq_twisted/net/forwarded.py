@@ -1,10 +1,11 @@
-"""Where a client is, by what the proxies before this server say of it; for the log."""
+"""The address of a client behind proxies, from the headers that the proxies add; for the log."""
 
 import re
 from collections.abc import Iterator, Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address
 
 from gaq_twisted.config.types import Network
+from gaq_twisted.core.peer import ip_of
 from gaq_twisted.net.request_head import Head
 
 _Address = IPv4Address | IPv6Address
@@ -16,25 +17,28 @@ _IPV4_WITH_PORT = re.compile(r"([0-9.]+):[0-9]+")
 
 
 class TrustedProxies:
-    """Believes the proxies of some networks."""
+    """Reads the headers of proxies that are in some networks, and of no others.
+
+    Args:
+        networks: where the trusted proxies are.
+    """
 
     def __init__(self, networks: Sequence[Network]) -> None:
-        """Take whom to believe."""
         self._networks = [one.network for one in networks]
 
     def client(self, peer: str, head: Head) -> str | None:
-        """Return the address of the client that a request came from by way of trusted proxies.
+        """Returns the address of the client whose request trusted proxies have forwarded.
 
-        The nearest proxy wrote the last address. From there on, back to the
-        first one that is not a trusted proxy's, the addresses are true.
+        The nearest proxy wrote the last address. From there back to the first address that is
+        not a trusted proxy's, the addresses are true.
 
         Args:
             peer: the address of the other end of the connection.
-            head: the request, of whose headers `X-Forwarded-For` counts, or else
+            head: the request, of whose headers `X-Forwarded-For` counts, or without that
                 `Forwarded` (RFC 7239).
 
         Returns:
-            The address, or None if the peer is no trusted proxy or tells none.
+            The address, or None if the peer is not a trusted proxy or names no address.
         """
         nearest = _address(peer)
         if nearest is None or not self._trusts(nearest):
@@ -53,7 +57,7 @@ class TrustedProxies:
 
 
 def _forwarded(head: Head) -> Iterator[_Address | None]:
-    """Yield the addresses, the nearest first; nearly always one is enough."""
+    """Yields the addresses, the nearest first; nearly always one is enough."""
     by_proxies = b",".join(head.values(b"x-forwarded-for")).decode("ascii", "replace")
     if by_proxies:
         for text in reversed(by_proxies.split(",")):
@@ -67,11 +71,4 @@ def _forwarded(head: Head) -> Iterator[_Address | None]:
 
 def _address(text: str) -> _Address | None:
     with_port = _IPV4_WITH_PORT.fullmatch(text)
-    # A zone may be any text, and means something on one machine only (RFC 4007 section 6).
-    bare, _, _ = text.strip("[]").partition("%")
-    try:
-        address = ip_address(with_port[1] if with_port else bare)
-    except ValueError:
-        return None
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return mapped or address
+    return ip_of(with_port[1] if with_port else text)

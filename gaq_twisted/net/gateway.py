@@ -1,23 +1,26 @@
-"""Who serves a new connection: an upgrade goes to an EventSocket, all else to the Site."""
+"""Every new connection: its request is read, then a WebSocket or the HTTP site takes it over."""
 
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol
 
-from twisted.internet.interfaces import IAddress
-from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.interfaces import IAddress, ITCPTransport
+from twisted.internet.protocol import Factory, connectionDone
+from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.logger import Logger
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 
 from gaq_twisted.config.settings import Settings
+from gaq_twisted.core.peer import Peer
+from gaq_twisted.core.reasons import RequestReason, UpgradeReason
 from gaq_twisted.core.rejections import Rejections
 from gaq_twisted.net.forwarded import TrustedProxies
 from gaq_twisted.net.request_head import BadRequest, Head, answer, asks_for_no_body, read_head
 from gaq_twisted.net.websocket import EventSocketFactory
-from gaq_twisted.web.site import EventSite, host_of
+from gaq_twisted.web.site import EventSite
 
-# What a process has open beside its clients: Redis, StatsD, logs, ports, the resolver.
+# Files that a process has open besides its clients: Redis, StatsD, logs, ports, the resolver.
 _OWN_FILES = 64
 
 
@@ -27,112 +30,138 @@ class Capacity(NamedTuple):
     connections: int
     """Of all kinds."""
     sockets: int
-    """WebSockets among them; fewer, so that health checks always find a place."""
+    """WebSockets among them; fewer, so that health checks always find room."""
 
     @classmethod
     def of_files(cls, count: int) -> "Capacity":
-        """Return what a process can have that may open so many files."""
+        """Returns the capacity of a process that may open so many files."""
         connections = max(2, count - _OWN_FILES)
         return cls(connections, connections - max(1, min(256, connections // 8)))
 
 
-class RequestReader(Protocol):
-    """Reads the head of a connection's one request, and hands the connection on.
+class Successor(Protocol):
+    """A protocol that takes over a connection whose request has been read."""
 
-    Requests are read strictly, and a connection without one is not kept for
-    long. So what comes behind is spared half requests, bodies and a second
-    request, and an EventSocket keeps nothing of HTTP in memory.
+    peer: Peer
+
+    def makeConnection(self, transport: ITCPTransport) -> None:
+        """As IProtocol.makeConnection."""
+
+    def dataReceived(self, data: bytes) -> None:
+        """As IProtocol.dataReceived; called with the whole request first."""
+
+
+class RequestReader(TwistedProtocol):
+    """Reads the head of a connection's one request, and hands the connection over.
+
+    Requests are read strictly, and a connection without one does not stay open for long. So the
+    protocols that take over never see half a request, a body or a second request, and an
+    EventSocket keeps nothing of HTTP in memory.
+
+    Args:
+        gateway: has the limits and the protocols that take over.
+        address: the address that the protocols that take over are made with.
     """
 
-    def __init__(self, door: "Gateway", address: IAddress | None) -> None:
-        """Take who knows the others, and where the other end is."""
-        self._door = door
+    # What TCP, unix and TLS transports have in common, and what wraps them for the PROXY protocol.
+    transport: ITCPTransport
+
+    def __init__(self, gateway: "Gateway", address: IAddress | None) -> None:
+        self._gateway = gateway
         self._address = address
         self._received = b""
         self._is_answered = False
 
     def connectionMade(self) -> None:
-        """Wait, but not for ever."""
-        self._door.waits(self)
+        """Starts the request timeout."""
+        self._gateway.add_reader(self)
 
     def dataReceived(self, data: bytes) -> None:
-        """Hand over the connection once there is a whole request."""
+        """Hands the connection over once there is a whole request."""
         if self._is_answered:
             return
         self._received += data
         try:
-            found = read_head(self._received, self._door.max_head_bytes)
+            found = read_head(self._received, self._gateway.max_head_bytes)
         except BadRequest as error:
-            self._door.refusals.request(self.peer, error.status, error.reason, str(error))
+            self._gateway.rejections.request(self.peer, error.status, error.reason, str(error))
             self._answer(error.status, str(error))
             return
-        if found is None:
-            return
-        head, rest = found
+        if found is not None:
+            self._serve(*found)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Ends the request timeout."""
+        self._gateway.remove_reader(self)
+
+    def abort(self) -> None:
+        """Ends the connection."""
+        self.transport.abortConnection()
+
+    @property
+    def peer(self) -> Peer:
+        """The other end of the connection, or the client that a PROXY header names."""
+        return Peer.at(self.transport.getPeer())
+
+    def _serve(self, head: Head, rest: bytes) -> None:
+        peer = self._gateway.client_of(self.peer, head)
         if not head.asks_for_websocket():
-            self._hand_over(self._door.site.buildProtocol(self._address), head)
-        elif self._door.has_room_for_socket():
-            socket = self._door.sockets.buildProtocol(self._address)
-            self._hand_over(socket, head)
+            self._hand_over(self._gateway.site.buildProtocol(self._address), peer, head)
+        elif self._gateway.has_room_for_socket():
+            socket = self._gateway.sockets.buildProtocol(self._address)
+            self._hand_over(socket, peer, head)
             if rest:
                 socket.dataReceived(rest)
         else:
             status, text = HTTPStatus.SERVICE_UNAVAILABLE, "too many connections for this process"
-            self._door.refusals.upgrade(self.peer, status, "files", text)
+            self._gateway.rejections.upgrade(peer, status, UpgradeReason.FILES, text)
             self._answer(status, text)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Wait no more."""
-        self._door.waits_no_more(self)
-
-    def abort(self) -> None:
-        """End the connection."""
-        transport: Any = self.transport
-        transport.abortConnection()
-
-    @property
-    def peer(self) -> str:
-        """The address of the other end, or of whom a PROXY header names."""
-        transport: Any = self.transport
-        return host_of(transport.getPeer())
 
     def _answer(self, status: HTTPStatus, text: str) -> None:
         self._is_answered = True
-        transport: Any = self.transport
         without_body = asks_for_no_body(self._received)
-        transport.write(answer(status, text, without_body=without_body))
-        transport.loseConnection()
+        self.transport.write(answer(status, text, without_body=without_body))
+        self.transport.loseConnection()
 
-    def _hand_over(self, protocol: Any, head: Head) -> None:
-        self._door.waits_no_more(self)
-        client = self._door.proxies.client(self.peer, head)
-        transport: Any = self.transport
-        if isinstance(transport, ProtocolWrapper):
-            transport.wrappedProtocol = protocol
-        else:
-            transport.protocol = protocol
-        self.transport = None
-        protocol.makeConnection(transport)
-        if client is not None:
-            protocol.peer = f"{client} by way of {protocol.peer}"
-        protocol.dataReceived(bytes(head))
+    def _hand_over(self, successor: Successor, peer: Peer, head: Head) -> None:
+        self._gateway.remove_reader(self)
+        transport = self.transport
+        # Twisted has no public way to exchange the protocol of a connection.
+        place = "wrappedProtocol" if isinstance(transport, ProtocolWrapper) else "protocol"
+        setattr(transport, place, successor)
+        # A reference back would leave work for the garbage collector.
+        del self.transport
+        successor.makeConnection(transport)
+        # Autobahn gives it another spelling in makeConnection.
+        successor.peer = peer
+        successor.dataReceived(bytes(head))
 
 
-class Rejecter(Protocol):
+class Rejecter(TwistedProtocol):
     """Ends a connection for which there is no room.
 
-    A factory may also return no protocol at all, but those that wrap others,
-    for TLS and the PROXY protocol, do not bear that.
+    A factory may also return no protocol at all, but Twisted's factories that wrap others, for
+    TLS and the PROXY protocol, fail on that.
     """
 
+    transport: ITCPTransport
+
     def connectionMade(self) -> None:
-        """End it."""
-        transport: Any = self.transport
-        transport.abortConnection()
+        """Ends the connection."""
+        self.transport.abortConnection()
 
 
 class Gateway(Factory):
-    """Takes every connection, as long as there is room."""
+    """Accepts every connection while there is room; takes changed settings.
+
+    Args:
+        site: serves requests.
+        sockets: serves upgrades.
+        rejections: notes clients that are rejected.
+        seconds: returns the time in seconds.
+        settings: name the limits and the trusted proxies.
+        capacity: how many connections there can be.
+    """
 
     _log = Logger()
 
@@ -142,81 +171,83 @@ class Gateway(Factory):
         self,
         site: EventSite,
         sockets: EventSocketFactory,
-        refusals: Rejections,
+        rejections: Rejections,
         seconds: Callable[[], float],
         settings: Settings,
         capacity: Capacity,
     ) -> None:
-        """Take to whom connections go, and the limits.
-
-        Args:
-            site: serves requests.
-            sockets: serves upgrades.
-            refusals: notes who is turned away.
-            seconds: returns the time in seconds.
-            settings: name the limits.
-            capacity: how many connections there can be.
-        """
         self.site = site
         self.sockets = sockets
-        self.refusals = refusals
+        self.rejections = rejections
         self._seconds = seconds
         self._capacity = capacity
-        # Connections without a request yet, by when they were made, oldest first.
-        self._waiting: dict[RequestReader, float] = {}
+        # Connections without a whole request, with the time at which they were made, oldest first.
+        self._readers: dict[RequestReader, float] = {}
         self.apply(settings)
 
     def apply(self, settings: Settings) -> None:
-        """Go by these settings from now on."""
+        """Uses these settings from now on."""
         self.max_head_bytes = settings.max_request_header_bytes
-        self.proxies = TrustedProxies(settings.trusted_proxies)
-        self._patience_seconds = settings.request_timeout_ms / 1000
+        self._proxies = TrustedProxies(settings.trusted_proxies)
+        self._timeout_seconds = settings.request_timeout_ms / 1000
 
     def buildProtocol(self, address: IAddress | None) -> RequestReader | Rejecter:
-        """Return who reads the request, or ends the connection if there is no room."""
+        """Returns the protocol that reads the request, or one that ends the connection."""
         if self._connections() >= self._capacity.connections and not self._make_room():
-            self.refusals.request(
-                *(host_of(address), HTTPStatus.SERVICE_UNAVAILABLE),
-                *("files", "too many connections"),
+            self.rejections.request(
+                Peer.at(address),
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                RequestReason.FILES,
+                "too many connections",
             )
             return Rejecter()
         return RequestReader(self, address)
 
+    def client_of(self, peer: Peer, head: Head) -> Peer:
+        """Returns the client of a request, and the proxy if it came through a trusted one.
+
+        Args:
+            peer: the other end of the connection.
+            head: the request.
+        """
+        client = self._proxies.client(peer.address, head)
+        return peer if client is None else Peer(client, peer.address)
+
     def has_room_for_socket(self) -> bool:
-        """Return whether there may be one more WebSocket."""
-        return int(self.sockets.countConnections) < self._capacity.sockets
+        """Returns whether there may be one more WebSocket."""
+        return self.sockets.connection_count < self._capacity.sockets
 
-    def waits(self, doorman: RequestReader) -> None:
-        """Note a connection that has just been made."""
-        self._waiting[doorman] = self._seconds()
+    def add_reader(self, reader: RequestReader) -> None:
+        """Adds a connection that has just been made."""
+        self._readers[reader] = self._seconds()
 
-    def waits_no_more(self, doorman: RequestReader) -> None:
-        """Forget a connection."""
-        self._waiting.pop(doorman, None)
+    def remove_reader(self, reader: RequestReader) -> None:
+        """Removes a connection that has a whole request, or was lost."""
+        self._readers.pop(reader, None)
 
     def close_late(self) -> None:
-        """End the connections on which no whole request came in time."""
-        made_before = self._seconds() - self._patience_seconds
-        while self._waiting:
-            doorman, made_at = next(iter(self._waiting.items()))
+        """Ends the connections whose request did not arrive in time."""
+        made_before = self._seconds() - self._timeout_seconds
+        while self._readers:
+            reader, made_at = next(iter(self._readers.items()))
             if made_at > made_before:
                 break
-            self._end(doorman)
+            self._end(reader)
 
     def _connections(self) -> int:
-        return len(self._waiting) + int(self.sockets.countConnections) + self.site.channel_count
+        return len(self._readers) + self.sockets.connection_count + self.site.channel_count
 
     def _make_room(self) -> bool:
-        """End the connection that has been waiting longest; return whether there is one.
+        """Ends the connection that has waited longest; returns whether there was one.
 
-        So a crowd that says nothing cannot keep out those who have something to say.
+        Idle connections must not starve active ones.
         """
-        if not self._waiting:
+        if not self._readers:
             return False
-        self._end(next(iter(self._waiting)))
+        self._end(next(iter(self._readers)))
         return True
 
-    def _end(self, doorman: RequestReader) -> None:
-        self._log.debug("{peer} did not make a whole request in time", peer=doorman.peer)
-        self.waits_no_more(doorman)
-        doorman.abort()
+    def _end(self, reader: RequestReader) -> None:
+        self._log.debug("{client} did not send a whole request in time", **reader.peer.log_fields)
+        self.remove_reader(reader)
+        reader.abort()

@@ -1,4 +1,4 @@
-"""Where the server listens: at Twisted's endpoints, with certificates that can be read again."""
+"""Listening at Twisted's endpoints, with certificates that can be replaced while it runs."""
 
 import os
 import socket
@@ -16,78 +16,85 @@ from twisted.internet.interfaces import (
     IProtocolFactory,
     IStreamServerEndpoint,
 )
+from twisted.internet.protocol import ServerFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import implementer
 
 from gaq_twisted.config.types import ConfigError
+from gaq_twisted.net.reactor import Reactor
 
-# When a server starts anew, all its clients come back at once. The system has its own limit.
+# After a restart all clients come back at once. The operating system has a limit of its own.
 _BACKLOG = 4096
 _HTTP_1_1 = b"http/1.1"
 
 
 class Listeners:
-    """The services that listen at some endpoints, and their certificates."""
+    """The services that listen at some endpoints, and their certificates.
+
+    Args:
+        endpoints: endpoint strings, or endpoints.
+        factory: serves the connections.
+        reactor: what the endpoints listen with.
+        setting: the key of the setting that names the endpoints, for messages.
+        reuse_port: whether other processes may listen on the same TCP ports.
+
+    Raises:
+        ConfigError: if a text is not an endpoint, or a file that it names cannot be used.
+    """
 
     def __init__(
         self,
         endpoints: Iterable[str | IStreamServerEndpoint],
         factory: IProtocolFactory,
-        reactor: Any,
+        reactor: Reactor,
         *,
         setting: str = "listen",
         reuse_port: bool = False,
     ) -> None:
-        """Make the services, not started.
-
-        Args:
-            endpoints: endpoint strings, or endpoints.
-            factory: takes the connections.
-            reactor: provides what the endpoints need.
-            setting: the key of the setting that names the endpoints, for messages.
-            reuse_port: whether other processes may listen on the same TCP ports.
-
-        Raises:
-            ConfigError: if a text is no endpoint, or a file that it names cannot be used.
-        """
         self.services: list[IService] = []
         """One for each endpoint."""
         self._setting = setting
         self._certificates: dict[str, _Certificates] = {}
-        for text in endpoints:
-            if not isinstance(text, str):
-                # From a text, since only such a service raises what goes wrong.
+        for endpoint in endpoints:
+            if isinstance(endpoint, str):
+                self.services.append(self._described(endpoint, factory, reactor, reuse_port))
+            else:
+                # Made from a text, because only such a service raises what goes wrong.
                 one = service("tcp:0", factory, reactor=reactor)
-                one.endpoint = text
+                one.endpoint = endpoint
                 self.services.append(one)
-                continue
-            if text.startswith("haproxy:ssl:"):
-                # Twisted would look for the PROXY header within TLS, where no proxy puts it.
-                fault = f"{setting}: {text} cannot be used: let the proxy end TLS, or pass it on"
-                raise ConfigError([f"{fault} to an ssl: endpoint"])
-            if text.startswith("ssl:"):
-                self._certificates[text] = _Certificates(self._context_factory(text))
-            listening: Any = _ListeningReactor(reactor, reuse_port, self._certificates.get(text))
-            try:
-                self.services.append(service(text, factory, reactor=listening))
-            except Exception as error:
-                raise self._not_usable(text, error) from None
 
     def read_certificates(self) -> "Certificates":
-        """Return the certificates as their files are now; they are not used yet.
+        """Returns the certificates as their files are now; they are not used yet.
 
         Raises:
             ConfigError: if a file cannot be used.
         """
         return {text: self._context_factory(text) for text in self._certificates}
 
-    def apply(self, certificates: "Certificates") -> None:
-        """Use these certificates for connections that are made from now on."""
+    def renew(self, certificates: "Certificates") -> None:
+        """Uses these certificates for connections that are made from now on."""
         for text, context_factory in certificates.items():
             self._certificates[text].current = context_factory
 
+    def _described(
+        self, text: str, factory: IProtocolFactory, reactor: Reactor, reuse_port: bool
+    ) -> IService:
+        """Returns the service that listens at an endpoint string."""
+        if text.startswith("haproxy:ssl:"):
+            # Twisted would expect the PROXY header within TLS, where no proxy puts it.
+            fault = f"{self._setting}: {text} cannot be used: let the proxy end TLS, or pass it on"
+            raise ConfigError([f"{fault} to an ssl: endpoint"])
+        if text.startswith("ssl:"):
+            self._certificates[text] = _Certificates(self._context_factory(text))
+        listening: Any = _ListeningReactor(reactor, reuse_port, self._certificates.get(text))
+        try:
+            return service(text, factory, reactor=listening)
+        except Exception as error:
+            raise self._not_usable(text, error) from None
+
     def _context_factory(self, text: str) -> IOpenSSLContextFactory:
-        """Return what makes the TLS contexts of an endpoint, from its files as they are now."""
+        """Returns what makes the TLS contexts of an endpoint, from its files as they are now."""
         capture: Any = _Capture()
         factory: Any = None
         try:
@@ -99,7 +106,7 @@ class Listeners:
         return made
 
     def _not_usable(self, text: str, error: Exception) -> ConfigError:
-        """Return an error that says which endpoint cannot be used, and why."""
+        """Returns an error that says which endpoint cannot be used, and why."""
         if isinstance(error, OSError):
             reason = f"{error.filename}: {error.strerror}"
         elif isinstance(error, SSL.Error | crypto.Error):
@@ -110,12 +117,12 @@ class Listeners:
 
 
 def _choose_protocol(_: object, offered: list[bytes]) -> Any:
-    """Choose what to speak over TLS (RFC 7301); Twisted, if left alone, refuses who asks."""
+    """Chooses the protocol over TLS (RFC 7301); by default Twisted accepts no offer at all."""
     return _HTTP_1_1 if _HTTP_1_1 in offered else SSL.NO_OVERLAPPING_PROTOCOLS
 
 
 Certificates = dict[str, IOpenSSLContextFactory]
-"""What makes TLS contexts, by endpoint string."""
+"""Makers of TLS contexts, by endpoint string."""
 
 
 @implementer(IOpenSSLContextFactory)
@@ -126,14 +133,26 @@ class _Certificates:
         self.current = current
 
     def getContext(self) -> SSL.Context:
-        """Return the context for a new connection."""
+        """Returns the context for a new connection."""
         return self.current.getContext()
 
 
 class _ListeningReactor:
-    """A reactor as endpoints see it, that listens in our way."""
+    """The reactor that an endpoint listens with, in our way; all else is the real reactor's.
 
-    def __init__(self, reactor: Any, reuse_port: bool, certificates: _Certificates | None) -> None:
+    Twisted's endpoint strings allow neither a larger backlog than 50 for `tcp:` and `ssl:` without
+    being told in each string, nor SO_REUSEPORT, nor certificates that can be replaced. So it is
+    the reactor's methods that are changed, not the strings.
+
+    Args:
+        reactor: the real reactor.
+        reuse_port: whether to set SO_REUSEPORT.
+        certificates: those of an `ssl:` endpoint.
+    """
+
+    def __init__(
+        self, reactor: Reactor, reuse_port: bool, certificates: _Certificates | None
+    ) -> None:
         self._reactor = reactor
         self._reuse_port = reuse_port
         self._certificates = certificates
@@ -142,9 +161,9 @@ class _ListeningReactor:
         return getattr(self._reactor, name)
 
     def listenTCP(
-        self, port: int, factory: IProtocolFactory, backlog: int = 50, interface: str = ""
+        self, port: int, factory: "ServerFactory[Any]", backlog: int = 50, interface: str = ""
     ) -> IListeningPort:
-        """Listen, with room for a crowd."""
+        """Listens, with a backlog for many clients that connect at once."""
         backlog = max(backlog, _BACKLOG)
         if not self._reuse_port:
             listening: IListeningPort = self._reactor.listenTCP(port, factory, backlog, interface)
@@ -155,7 +174,7 @@ class _ListeningReactor:
                 (interface, port), family=family, backlog=backlog, reuse_port=True
             )
         except OSError as error:
-            # Without the address, which the message has anyway.
+            # Without the address, because the message has it anyway.
             plain = OSError(error.errno, os.strerror(error.errno or 0))
             raise CannotListenError(interface, port, plain) from None
         with one:
@@ -166,22 +185,26 @@ class _ListeningReactor:
     def listenSSL(
         self,
         port: int,
-        factory: IProtocolFactory,
+        factory: "ServerFactory[Any]",
         contextFactory: IOpenSSLContextFactory,
         backlog: int = 50,
         interface: str = "",
     ) -> IListeningPort:
-        """Listen, with certificates that can be read again."""
+        """Listens, with certificates that can be replaced."""
         assert self._certificates is not None
-        tls = TLSMemoryBIOFactory(self._certificates, False, factory)
+        tls: Any = TLSMemoryBIOFactory(self._certificates, False, factory)
         return self.listenTCP(port, tls, backlog, interface)
 
 
 class _Capture:
-    """A reactor that only notes how an endpoint would listen by TLS."""
+    """A reactor that only captures how an endpoint would listen with TLS.
+
+    Twisted's parser of endpoint strings is the one place that turns a string's files into a
+    context factory, and it passes that to `listenSSL` only.
+    """
 
     context_factory: Any = None
 
     def listenSSL(self, port: int, factory: Any, contextFactory: Any, **more: object) -> None:
-        """Take note."""
+        """Captures the context factory."""
         self.context_factory = contextFactory

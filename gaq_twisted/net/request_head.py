@@ -1,7 +1,7 @@
 """HTTP request heads, read strictly, and answers of one line.
 
-Whatever two readers could understand in two ways is refused here, so that
-nobody behind this module has to care (RFC 9112 sections 3, 5, 6 and 11.2).
+A request that two readers could understand in two ways is refused here, so that no code behind
+this module has to handle one (RFC 9112 sections 3, 5, 6 and 11.2).
 """
 
 import re
@@ -9,47 +9,54 @@ from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 from typing import NamedTuple
 
+from gaq_twisted.core.reasons import RequestReason
+
 _TOKEN = rb"[-!#$%&'*+.^_`|~0-9A-Za-z]+"
 _HEAD = re.compile(
     rb"(%b) ([!-~]+) HTTP/1\.([01])\r\n((?:%b:[\t -~\x80-\xff]*\r\n)*)\r\n" % (_TOKEN, _TOKEN)
 )
 _ABSOLUTE = re.compile(rb"(?:https?|wss?)://([^/?#@]+)(.*)", re.IGNORECASE)
 _END = b"\r\n\r\n"
-# Some readers take this character of ISO 8859-1 for the end of a line.
+# Some readers treat this character of ISO 8859-1 as the end of a line.
 _NEXT_LINE = b"\x85"
 
 Header = tuple[bytes, bytes]
 
 
 class BadRequest(Exception):
-    """A request cannot be taken; its text is one line without any of the request."""
+    """A request is refused; the text is one line, without anything of the request.
 
-    def __init__(self, status: HTTPStatus, reason: str, text: str) -> None:
-        """Keep the status to answer with, a word to count by, and the text."""
+    Args:
+        status: the status to answer with.
+        reason: what to count it by.
+        text: why.
+    """
+
+    def __init__(self, status: HTTPStatus, reason: RequestReason, text: str) -> None:
         super().__init__(text)
         self.status = status
         self.reason = reason
 
 
 class Head(NamedTuple):
-    """All of a request that has no body."""
+    """A whole request, which has no body."""
 
     method: bytes
     target: bytes
-    """What is asked for: a path, perhaps with a query, or `*`."""
+    """The requested path, perhaps with a query, or `*`."""
     minor_version: bytes
     """`1` for HTTP/1.1, `0` for HTTP/1.0."""
     headers: Sequence[Header]
-    """Names in lower case, and values without white space around them; one cookie at most."""
+    """Names in lower case, and values without white space around them; at most one cookie."""
 
     def values(self, name: bytes) -> list[bytes]:
-        """Return the values of all headers of that name, which is in lower case."""
+        """Returns the values of all headers of that name, which is in lower case."""
         return [value for header, value in self.headers if header == name]
 
     def asks_for_websocket(self) -> bool:
-        """Return whether this asks to go on with the WebSocket protocol (RFC 6455 section 4.1).
+        """Returns whether this asks to switch to the WebSocket protocol (RFC 6455 section 4.1).
 
-        Only GET and HTTP/1.1 can; of HTTP/1.0 it must be ignored (RFC 9110 section 7.8).
+        Only GET with HTTP/1.1 can; with HTTP/1.0 it must be ignored (RFC 9110 section 7.8).
         """
         if self.method != b"GET" or self.minor_version != b"1":
             return False
@@ -66,14 +73,14 @@ class Head(NamedTuple):
 
 
 def read_head(received: bytes, max_bytes: int) -> tuple[Head, bytes] | None:
-    """Return the first request in what was received, and what follows it; None if it is not whole.
+    """Returns the first request in what was received, and what follows it; None if it is not whole.
 
     Args:
         received: all bytes of a connection so far.
         max_bytes: how long a head may be.
 
     Raises:
-        BadRequest: if it is none, or none that has a place here.
+        BadRequest: if it is not HTTP/1.1, or not allowed here.
     """
     # An empty line may come first (RFC 9112 section 2.2).
     start = 2 if received.startswith(b"\r\n") else 0
@@ -82,31 +89,31 @@ def read_head(received: bytes, max_bytes: int) -> tuple[Head, bytes] | None:
     if size > max_bytes:
         raise BadRequest(
             HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-            "long_headers",
+            RequestReason.LONG_HEADERS,
             f"the headers are longer than {max_bytes} bytes",
         )
     if end < 0:
         return None
     match = _HEAD.fullmatch(received, start, start + size)
     if match is None:
-        raise _bad("not_http", "not an HTTP/1.1 request")
+        raise _bad(RequestReason.NOT_HTTP, "not an HTTP/1.1 request")
     method, target, minor_version, fields = match.groups()
     headers = list(_headers(fields))
     absolute = _ABSOLUTE.fullmatch(target)
     if absolute is not None:
-        # The host that it names counts (RFC 9112 section 3.2.2).
+        # The host in the target takes precedence (RFC 9112 section 3.2.2).
         others = [(name, value) for name, value in headers if name != b"host"]
         headers = [(b"host", absolute[1]), *others]
         target = absolute[2] if absolute[2].startswith(b"/") else b"/" + absolute[2]
     elif not target.startswith(b"/") and target != b"*":
-        raise _bad("target", "the request's target is not a path")
+        raise _bad(RequestReason.TARGET, "the request's target is not a path")
     head = Head(method, target, minor_version, headers)
     _check(head)
     return head, received[start + size :]
 
 
 def asks_for_no_body(received: bytes) -> bool:
-    """Return whether a request may be answered with a head only, whatever else it is."""
+    """Returns whether the answer must have no body, because the method is HEAD."""
     return received.removeprefix(b"\r\n").startswith(b"HEAD ")
 
 
@@ -117,13 +124,13 @@ def answer(
     *,
     without_body: bool = False,
 ) -> bytes:
-    """Return a whole response that ends the connection.
+    """Returns a whole response that ends the connection.
 
     Args:
         status: its status.
-        text: its body, one line without the line's end.
+        text: its body, one line without the line end.
         headers: further headers.
-        without_body: whether to leave the body out, as the answer to HEAD (RFC 9110 section 9.3.2).
+        without_body: whether to omit the body, as in an answer to HEAD (RFC 9110 section 9.3.2).
     """
     body = f"{text}\n".encode()
     lines = [f"HTTP/1.1 {status.value} {status.phrase}"]
@@ -157,11 +164,13 @@ def _headers(fields: bytes) -> Iterable[Header]:
 def _check(head: Head) -> None:
     hosts = len(head.values(b"host"))
     if hosts > 1 or (not hosts and head.minor_version == b"1"):
-        raise _bad("host", "there must be one Host header")
+        raise _bad(RequestReason.HOST, "there must be one Host header")
     lengths = head.values(b"content-length")
     if head.values(b"transfer-encoding") or any(length != b"0" for length in lengths):
-        raise BadRequest(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body", "no request here has a body")
+        raise BadRequest(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE, RequestReason.BODY, "no request here has a body"
+        )
 
 
-def _bad(reason: str, text: str) -> BadRequest:
+def _bad(reason: RequestReason, text: str) -> BadRequest:
     return BadRequest(HTTPStatus.BAD_REQUEST, reason, text)

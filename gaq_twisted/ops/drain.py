@@ -1,29 +1,38 @@
-"""How the server says goodbye."""
+"""The end of the server: sockets are closed a few at a time."""
 
 from collections.abc import Callable, Sequence
 from math import ceil
-from typing import Any
 
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from gaq_twisted.config.settings import Settings
+from gaq_twisted.core.close import GOING_AWAY
 from gaq_twisted.core.hub import Hub
 from gaq_twisted.core.readiness import Readiness
 
-# RFC 6455 section 7.4.1.
-_GOING_AWAY = 1001
-_REASON = "the server stops"
 _BATCH_SECONDS = 0.05
-# Slower is of no use: so many clients that come back at once trouble nobody.
+# Slower has no use: that many clients coming back at once are no load for the other servers.
 _LEAST_SOCKETS_PER_SECOND = 100
 _ANSWER_SECONDS = 1.0
 
 
 class Drain:
-    """Lets the clients go, a few at a time, so that others can take them in."""
+    """Closes the sockets a few at a time, so that other servers can take the clients over.
+
+    It takes changed settings.
+
+    Args:
+        hub: has the sockets.
+        readiness: reports from then on that this server is not ready.
+        listening: the services that accept connections.
+        when_all_closed: returns a Deferred that fires when no socket is open.
+        settings: name the times.
+        clock: provides the time.
+    """
 
     _log = Logger()
 
@@ -34,18 +43,8 @@ class Drain:
         listening: Sequence[IService],
         when_all_closed: Callable[[], "Deferred[None]"],
         settings: Settings,
-        clock: Any,
+        clock: IReactorTime,
     ) -> None:
-        """Take what it needs.
-
-        Args:
-            hub: has the sockets.
-            readiness: is told that this server is no longer of use.
-            listening: the services that let clients in.
-            when_all_closed: returns a Deferred that fires when no socket is open.
-            settings: name the times.
-            clock: provides IReactorTime.
-        """
         self._hub = hub
         self._readiness = readiness
         self._listening = listening
@@ -54,12 +53,15 @@ class Drain:
         self.apply(settings)
 
     def apply(self, settings: Settings) -> None:
-        """Go by these settings from now on."""
+        """Uses these settings from now on."""
         self._delay_seconds = settings.drain_delay_ms / 1000
         self._seconds = settings.drain_ms / 1000
 
     async def drain(self) -> None:
-        """Be not ready, wait, let nobody in, and close all sockets; events go on meanwhile."""
+        """Reports not ready, waits, stops listening, then closes all sockets.
+
+        Events keep flowing throughout.
+        """
         self._readiness.is_draining = True
         if self._delay_seconds:
             self._log.info(
@@ -69,7 +71,7 @@ class Drain:
         await gatherResults([maybeDeferred(one.stopService) for one in self._listening])
         count = self._hub.socket_count
         if not count:
-            self._hub.close_all(_GOING_AWAY, _REASON)
+            self._hub.close_all(GOING_AWAY)
             return
         seconds = min(self._seconds, count / _LEAST_SOCKETS_PER_SECOND)
         self._log.info(
@@ -80,8 +82,8 @@ class Drain:
         )
         batches = max(1, ceil(seconds / _BATCH_SECONDS))
         for left in range(batches, 1, -1):
-            self._hub.close(ceil(self._hub.socket_count / left), _GOING_AWAY, _REASON)
+            self._hub.close_oldest(ceil(self._hub.socket_count / left), GOING_AWAY)
             await deferLater(self._clock, seconds / batches)
-        self._hub.close_all(_GOING_AWAY, _REASON)
+        self._hub.close_all(GOING_AWAY)
         closed = self._when_all_closed()
         await closed.addTimeout(_ANSWER_SECONDS, self._clock, lambda *_: None)

@@ -1,39 +1,38 @@
-"""Limits and garbage collection of this process."""
+"""The garbage collector and the file limit of this process."""
 
 import gc
 import resource
-from typing import Any
 
-from twisted.internet.task import LoopingCall
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from gaq_twisted.core.every import every
 
 _FULL_COLLECTION_SECONDS = 24 * 3600.0
-# As good as never; there is no value that means so.
+# Effectively never; `gc` has no value for that.
 _NEVER = 1_000_000
 
 
-def tune_gc(clock: Any) -> None:
-    """Let the collector look through old objects once a day only.
+def tune_gc(clock: IReactorTime) -> None:
+    """Lets the garbage collector examine old objects once a day only.
 
-    By itself it looks through all of them whenever their number has grown by a
-    quarter, which with 20,000 sockets stops the process for 0.1 s.  Sockets
-    leave nothing for it: what they held is free when they close.  What else
-    may become garbage in old age (a connection to Redis, a kept-alive HTTP
-    connection) can wait a day.  Young objects are few and looked at as usual.
+    By default it examines all of them whenever their number has grown by a quarter, which with
+    20,000 sockets stops the process for 0.1 s. Sockets leave nothing to it: their memory is freed
+    when they close. Other old garbage (a connection to Redis, a kept-alive HTTP connection) can
+    wait a day. Young objects are few and are examined as usual.
 
     Args:
-        clock: provides IReactorTime.
+        clock: calls the daily collection.
     """
-    # What was imported lives as long as the process, and need never be looked at.
+    # What was imported lives as long as the process, and need never be examined.
     gc.freeze()
     young, middle, _ = gc.get_threshold()
     gc.set_threshold(young, middle, _NEVER)
-    daily = LoopingCall(gc.collect)
-    daily.clock = clock
-    daily.start(_FULL_COLLECTION_SECONDS, now=False)
+    every(_FULL_COLLECTION_SECONDS, gc.collect, clock, Logger(), now=False)
 
 
 def raise_file_limit() -> int:
-    """Raise the limit as far as an ordinary process may, and return it."""
+    """Raises the limit on open files as far as an ordinary process may, and returns it."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     return most if most != resource.RLIM_INFINITY else 2**31

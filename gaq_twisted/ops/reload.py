@@ -1,6 +1,7 @@
 """Settings that change while the server runs."""
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from twisted.logger import Logger
 
@@ -11,8 +12,23 @@ from gaq_twisted.config.types import ConfigError
 from gaq_twisted.net.listeners import Listeners
 
 
+class Live(Protocol):
+    """A part of the server that takes changed settings while it runs."""
+
+    def apply(self, settings: Settings) -> None:
+        """Uses these settings, which were validated, from now on."""
+
+
 class Reloader:
-    """Reads the settings again, and lets all parts go by them."""
+    """Reads the settings again, and applies them.
+
+    Args:
+        settings: those at the start.
+        read: reads the settings; raises ConfigError.
+        validate: raises ConfigError for settings that some part could not use.
+        listeners: have certificates.
+        parts: the settings are applied to these.
+    """
 
     _log = Logger()
 
@@ -20,32 +36,22 @@ class Reloader:
         self,
         settings: Settings,
         read: Callable[[], Loaded],
+        validate: Callable[[Settings], object],
         listeners: Sequence[Listeners],
-        validators: Sequence[Callable[[Settings], None]],
-        live: Sequence[Callable[[Settings], None]],
+        parts: Sequence[Live],
     ) -> None:
-        """Take who goes by the settings.
-
-        Args:
-            settings: those at the start.
-            read: reads the settings; raises ConfigError.
-            listeners: have certificates.
-            validators: raise ConfigError if new settings cannot be used.
-            live: use new settings; they do not fail.
-        """
         self._running = values_by_key(settings)
         self._read = read
+        self._validate = validate
         self._listeners = listeners
-        self._validators = validators
-        self._live = live
+        self._parts = parts
 
     def reload(self) -> None:
-        """Read the settings and certificates again; where they cannot be used, nothing changes."""
+        """Reads settings and certificates again; if they cannot be used, nothing changes."""
         try:
             loaded = self._read()
             certificates = [one.read_certificates() for one in self._listeners]
-            for validate in self._validators:
-                validate(loaded.settings)
+            self._validate(loaded.settings)
         except ConfigError as error:
             for fault in error.faults:
                 self._log.error(
@@ -53,12 +59,12 @@ class Reloader:
                 )
             return
         for one, current in zip(self._listeners, certificates, strict=True):
-            one.apply(current)
-        for apply in self._live:
-            apply(loaded.settings)
-        self._tell(loaded)
+            one.renew(current)
+        for part in self._parts:
+            part.apply(loaded.settings)
+        self._report(loaded)
 
-    def _tell(self, loaded: Loaded) -> None:
+    def _report(self, loaded: Loaded) -> None:
         for warning in loaded.warnings:
             self._log.warn("{warning}", event="settings_warning", warning=warning)
         values = values_by_key(loaded.settings)

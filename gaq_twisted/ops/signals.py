@@ -1,20 +1,21 @@
-"""What signals do: SIGTERM and SIGINT stop the server, the second time at once; SIGHUP reloads."""
+"""Signals: SIGTERM and SIGINT stop the server, the second one at once; SIGHUP reloads."""
 
 import os
 import signal
 from collections.abc import Callable
-from typing import Any
+
+from gaq_twisted.net.reactor import Reactor
 
 
-def handle_signals(reactor: Any, reload: Callable[[], None] | None) -> None:
-    """Replace the reactor's own handlers; to be called once the reactor runs.
+def handle_signals(reactor: Reactor, reload: Callable[[], None] | None) -> None:
+    """Replaces the reactor's own handlers; to be called once the reactor runs.
 
-    With these, twistd reports the signal that stopped it as its exit status.
-    A server that has said goodbye to all its clients has succeeded.
+    With the reactor's handlers, twistd's exit status is the signal that stopped it. A server that
+    has closed all its sockets properly has succeeded.
 
     Args:
-        reactor: provides IReactorCore and IReactorFromThreads.
-        reload: called for SIGHUP; if None that stops too, as when a terminal is closed.
+        reactor: is stopped.
+        reload: called for SIGHUP; if None that stops the server too, as when a terminal closes.
     """
     is_stopping = False
 

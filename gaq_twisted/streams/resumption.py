@@ -200,9 +200,9 @@ class Resumption:
         if position is None:
             if last_id is not None and self._warnings.admits():
                 self._log.warn(
-                    "{peer}: ignored last_id, which is not <ms>-<seq>",
+                    "{client}: ignored last_id, which is not <ms>-<seq>",
                     event="last_id_ignored",
-                    peer=socket.peer,
+                    **socket.peer.log_fields,
                 )
             self._resume_new_client(socket)
             return
@@ -267,9 +267,9 @@ class Resumption:
     def _log_gap(self, socket: Socket, gap: Gap) -> None:
         if self._gaps.admits():
             self._log.warn(
-                "{peer} has lost {count} events since {since}, which Redis no longer has",
+                "{client} has lost {count} events since {since}, which Redis no longer has",
                 event="client_gap",
-                peer=socket.peer,
+                **socket.peer.log_fields,
                 count="some" if gap.at_most is None else f"up to {gap.at_most}",
                 since=bytes(gap.since).decode(),
             )
@@ -287,8 +287,8 @@ class Resumption:
         self._metrics.observe(REPLAY_EVENTS, len(events), source)
         self._audience.admit(socket, _frames(events))
         self._log.debug(
-            "{peer} joined channel {channel} and was sent {missed} missed events",
-            peer=socket.peer,
+            "{client} joined channel {channel} and was sent {missed} missed events",
+            **socket.peer.log_fields,
             channel=socket.routes[0],
             missed=len(events),
         )

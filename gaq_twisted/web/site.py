@@ -1,10 +1,15 @@
-"""The HTTP side: health checks, and whatever else is no WebSocket."""
+"""The HTTP side: health checks, readiness, and every other request that is not a WebSocket's."""
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
-from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IProtocolFactory,
+    IReactorTime,
+    ITCPTransport,
+)
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -14,54 +19,54 @@ from twisted.web.server import Request, Site
 from zope.interface import implementer_only
 
 from gaq_twisted.core.hub import Hub
+from gaq_twisted.core.peer import Peer
 from gaq_twisted.core.readiness import Readiness
 
-_PATIENCE_SECONDS = 10.0
-
-
-def host_of(address: object) -> str:
-    """Return what the log calls the other end of a connection: its host, where it has one."""
-    return str(getattr(address, "host", address))
+_TIMEOUT_SECONDS = 10.0
 
 
 class OneRequestChannel(http.HTTPChannel):
-    """Serves one request, so that nobody needs to wait for a second one."""
+    """Serves one request and ends the connection, so that none waits for a second request."""
 
-    peer = ""
-    """The address of the client, for the log."""
-    _end_call: Any = None
+    transport: ITCPTransport
+    peer: Peer
+    """The client, for the log; the gateway replaces it with what it knows of proxies."""
+    _end_call: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
-        """Be one more."""
+        """Counts the connection."""
         self.factory.channel_count += 1
-        transport: Any = self.transport
-        self.peer = host_of(transport.getPeer())
+        self.peer = Peer.at(self.transport.getPeer())
         super().connectionMade()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Be one less."""
+        """Stops counting the connection."""
         self.factory.channel_count -= 1
         if self._end_call is not None and self._end_call.active():
             self._end_call.cancel()
         super().connectionLost(reason)
 
     def loseConnection(self) -> None:
-        """End the connection, and not wait for ever for a client that must agree, as with TLS."""
+        """Ends the connection; a client that must agree, as with TLS, has a bounded time for it."""
         super().loseConnection()
         if self._end_call is None:
-            transport: Any = self.transport
-            self._end_call = self.callLater(_PATIENCE_SECONDS, transport.abortConnection)
+            self._end_call = self.callLater(_TIMEOUT_SECONDS, self.transport.abortConnection)
 
     def checkPersistence(self, request: http.Request, version: bytes) -> bool:
-        """Announce the connection's end."""
+        """Announces the connection's end."""
         request.responseHeaders.setRawHeaders(b"connection", [b"close"])
         return False
 
 
-# Over TLS a Site would offer HTTP/2, and change the context of each connection for that.
+# With the interfaces of Site, TLS would offer HTTP/2, and change each connection's context for it.
 @implementer_only(IProtocolFactory)
 class EventSite(Site):
-    """A Site whose requests are logged as events of level debug, not as an access log."""
+    """A Site whose requests are logged as events of level debug, not as an access log.
+
+    Args:
+        root: the resources.
+        reactor: provides the time.
+    """
 
     _log = Logger()
 
@@ -69,21 +74,20 @@ class EventSite(Site):
     displayTracebacks = False
     protocol: Any = OneRequestChannel
 
-    def __init__(self, root: IResource, *, reactor: Any) -> None:
-        """Take the resources, and a reactor that provides IReactorTime."""
-        super().__init__(root, timeout=_PATIENCE_SECONDS, reactor=reactor)
+    def __init__(self, root: IResource, *, reactor: IReactorTime) -> None:
+        super().__init__(root, timeout=_TIMEOUT_SECONDS, reactor=reactor)
         self.channel_count = 0
-        """How many connections it serves."""
+        """The number of connections."""
 
     def log(self, request: http.Request) -> None:
-        """Note one request that was answered."""
-        channel: Any = request.channel
+        """Logs a request that was answered."""
+        channel = cast(OneRequestChannel, request.channel)
         self._log.debug(
-            "{peer} {method} {path}: {code}",
-            peer=channel.peer,
+            "{client} {method} {path}: {code}",
             method=request.method.decode("ascii", "replace"),
             path=request.path.decode("ascii", "replace"),
             code=request.code,
+            **channel.peer.log_fields,
         )
 
 
@@ -93,23 +97,23 @@ class NotFound(Resource):
     isLeaf = True
 
     def render(self, request: Request) -> bytes:
-        """Answer 404."""
+        """Answers 404."""
         return _answer(request, 404, b"not found; a WebSocket upgrade is taken on any path\n")
 
 
 class Branch(Resource):
-    """A resource with no children but those that were put there."""
+    """A resource that has only the children that were added."""
 
     def getChild(self, path: bytes, request: Request) -> IResource:
-        """Return what answers where there is nothing."""
+        """Returns the resource that answers where there is no child."""
         return NotFound()
 
 
 class Health(Branch):
-    """Says that the process lives."""
+    """Reports that the process is alive."""
 
     def render(self, request: Request) -> bytes:
-        """Answer 200 OK to GET and HEAD, and 405 to all else."""
+        """Answers 200 OK to GET and HEAD, and 405 to other methods."""
         if request.method in (b"GET", b"HEAD"):
             return _answer(request, 200, b"OK")
         request.setHeader(b"allow", b"GET, HEAD")
@@ -117,16 +121,20 @@ class Health(Branch):
 
 
 class Ready(Branch):
-    """Says whether this server is of use now."""
+    """Reports whether this server is ready for clients.
+
+    Args:
+        readiness: finds out.
+        hub: the sockets are counted.
+    """
 
     def __init__(self, readiness: Readiness, hub: Hub) -> None:
-        """Take who knows it, and whose sockets are counted."""
         super().__init__()
         self._readiness = readiness
         self._hub = hub
 
     def render_GET(self, request: Request) -> bytes:
-        """Answer 200 if it is and 503 if not, with the reasons and facts as JSON."""
+        """Answers 200 if it is ready and 503 if not, with reasons and facts as JSON."""
         reasons, facts = self._readiness.now()
         answer = {
             "ready": not reasons,
@@ -145,16 +153,16 @@ def _answer(
     request.setHeader(b"server", b"gaq-twisted")
     request.setHeader(b"content-type", kind)
     request.setHeader(b"content-length", b"%d" % len(text))
-    # Twisted would cut the body from an answer to HEAD by itself, but complain in the log.
+    # Twisted would remove the body from an answer to HEAD by itself, but log a warning.
     return b"" if request.method == b"HEAD" else text
 
 
 def resource_tree(resources: Mapping[bytes, IResource], base_path: str = "") -> Branch:
-    """Return resources as one.
+    """Returns a tree of resources.
 
     Args:
         resources: by the last part of their path.
-        base_path: what comes before that, as `/a/b`.
+        base_path: the path before that, such as `/a/b`.
     """
     root = place = Branch()
     for part in base_path.encode().split(b"/")[1:]:

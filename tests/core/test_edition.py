@@ -6,6 +6,7 @@ from typing import Any, cast
 from twisted.trial.unittest import SynchronousTestCase
 
 from gaq_twisted.core.edition import Edition, Ticket, Unauthorized, Upgrade, choose
+from gaq_twisted.core.reasons import UpgradeReason
 
 
 class FakeEdition:
@@ -18,7 +19,7 @@ class FakeEdition:
     def ticket(self, upgrade: Upgrade) -> Ticket:
         """Return a ticket, or refuse."""
         if self.name not in upgrade.cookies:
-            raise Unauthorized(f"no_{self.name}", "no cookie")
+            raise Unauthorized(UpgradeReason.NO_COOKIE, self.name)
         return Ticket((self.name,), None)
 
 
@@ -31,7 +32,7 @@ class ChooseTests(SynchronousTestCase):
         try:
             edition, ticket = choose(cast(Any, editions), Upgrade(cookies, query))
         except Unauthorized as error:
-            return error.reason
+            return f"no_{error}"
         self.assertEqual(ticket.routes, (edition.name,))
         return edition.name
 

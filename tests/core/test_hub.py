@@ -3,6 +3,7 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from gaq_twisted.core.audience import Audience, Dispatch
+from gaq_twisted.core.close import GOING_AWAY, TOKEN_EXPIRED
 from gaq_twisted.core.hub import Hub, NoRoom
 from gaq_twisted.core.metrics import CLIENT_SEND_ERROR, CONNECTED_CLIENT
 from tests.support.fakes import FakeSocket, counted, finish
@@ -214,19 +215,19 @@ class CloseTests(HubTestCase):
     def test_oldest_first(self) -> None:
         """Those that entered first are closed first, and hear nothing more."""
         first, second, third = self.join(), self.join(), self.join()
-        self.hub.close(2, 1001, "bye")
+        self.hub.close_oldest(2, GOING_AWAY)
         self.assertEqual(
-            [one.closed_with for one in (first, second, third)], [(1001, "bye")] * 2 + [None]
+            [one.closed_with for one in (first, second, third)], [GOING_AWAY] * 2 + [None]
         )
         self.assertEqual(self.sockets, [third])
 
     def test_all(self) -> None:
         """Once all are closed, those that enter are closed too, and not counted."""
         socket = self.join()
-        self.hub.close_all(1001, "bye")
+        self.hub.close_all(GOING_AWAY)
         late = FakeSocket(RED)
         self.assertFalse(self.audience.enter(late))
-        self.assertEqual([socket.closed_with, late.closed_with], [(1001, "bye")] * 2)
+        self.assertEqual([socket.closed_with, late.closed_with], [GOING_AWAY] * 2)
         self.assertEqual((self.sockets, len(self.audience.routes)), ([], 0))
 
     def test_expired(self) -> None:
@@ -241,5 +242,5 @@ class CloseTests(HubTestCase):
         self.assertIsNone(expiring.closed_with)
         self.now = 1010.0
         self.assertTrue(self.hub.expire(1))
-        self.assertEqual(expiring.closed_with, (1008, "token expired"))
+        self.assertEqual(expiring.closed_with, TOKEN_EXPIRED)
         self.assertEqual((gone.closed_with, endless.closed_with), (None, None))

@@ -17,6 +17,7 @@ from websockets.typing import Origin
 
 from gaq_twisted.access.tokens import Authenticator
 from gaq_twisted.config.types import OriginPattern
+from gaq_twisted.core.close import Close
 from gaq_twisted.core.metrics import (
     CLIENT_BACKPRESSURE_DISCONNECT,
     CONNECTION_REJECTED,
@@ -188,7 +189,7 @@ class RefusalTests(ProtocolTestCase):
         self.assertEqual((browser.lost, self.hub.socket_count), (True, 0))
         *before, event = above_debug(logs)
         self.assertIs(event["log_level"], LogLevel.info)
-        self.assertIn(f"{PEER.host}:{PEER.port}", event["peer"])
+        self.assertEqual(event["peer"], PEER.host)
         self.assertEqual((event["code"], event["reason"]), (code, reason))
         self.assertNotIn("eyJ", shown(logs) + browser.received.decode())
         return before
@@ -468,7 +469,7 @@ class IncomingTests(ProtocolTestCase):
     def test_answered_close_frame(self) -> None:
         """Once the client has answered the server's close frame, the connection is not reset."""
         (socket,) = self.hub.sockets
-        socket.close(1001, "bye")
+        socket.close(Close(1001, "bye"))
         self.browser.pump.flush()
         self.assertFalse(self.browser.lost)
         self.browser.answer()
@@ -668,7 +669,7 @@ class SlowClientTests(ProtocolTestCase):
         """A transport that is full is told to wait for nobody before it is to end."""
         self.producer.pauseProducing()
         (socket,) = self.hub.sockets
-        socket.close(1001, "bye")
+        socket.close(Close(1001, "bye"))
         self.browser.pump.flush()
         self.browser.answer()
         self.assertIsNone(self.browser.line.producer)

@@ -37,8 +37,12 @@ class DrainTests(SynchronousTestCase):
     def begin(self, **values: Any) -> "Deferred[None]":
         """Begin to drain."""
         drain = Drain(
-            *(self.server.hub, self.readiness, [self.listening]),
-            *(self.server.factory.when_all_closed, settings(**values), self.clock),
+            self.server.hub,
+            self.readiness,
+            [self.listening],
+            self.server.factory.when_all_closed,
+            settings(**values),
+            self.clock,
         )
         return Deferred.fromCoroutine(drain.drain())
 

@@ -10,8 +10,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from gaq_twisted.realtime.envelope import InvalidMessage, InvalidReason, Message, parse, text_frame
 
 TEXTS = st.text(st.characters(blacklist_categories=()), min_size=1)
+FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=10,
 )

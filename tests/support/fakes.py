@@ -5,7 +5,9 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from gaq_twisted.core.close import Close
 from gaq_twisted.core.metrics import Kind, Metric, Metrics
+from gaq_twisted.core.peer import Peer
 from gaq_twisted.core.socket import Socket
 from gaq_twisted.streams.backfill import ChannelStreams
 from gaq_twisted.streams.events import ChannelEntries, Entry, Event, StreamId
@@ -25,11 +27,11 @@ class FakeSocket(Socket):
     def __init__(self, channel: str, *more_routes: str, broken: bool = False) -> None:
         """Take its routes, and whether sending fails."""
         self.routes = (channel, *more_routes)
-        self.peer = "tcp4:192.0.2.1:1234"
+        self.peer = Peer("192.0.2.1")
         self.expires_at: float | None = None
         self.broken = broken
         self.open = True
-        self.closed_with: tuple[int, str] | None = None
+        self.closed_with: Close | None = None
         self.sent: list[bytes] = []
         self.pings = 0
 
@@ -53,9 +55,9 @@ class FakeSocket(Socket):
             raise OSError("broken pipe")
         self.pings += 1
 
-    def close(self, code: int, reason: str) -> None:
+    def close(self, close: Close) -> None:
         """Keep how it is closed."""
-        self.closed_with = (code, reason)
+        self.closed_with = close
 
     def drop(self) -> None:
         """Note the end."""

@@ -36,37 +36,39 @@ PEER = IPv4Address("TCP", "192.0.2.7", 4711)
 
 @implementer(IPushProducer)
 class ServerTransport(FakeTransport):
-    """The server's end of a connection; it notes every write and whether it was aborted."""
+    """The server's end of a connection; it records every write and whether it was aborted."""
 
     def __init__(self, protocol: object) -> None:
-        """Be connected with a peer whose address is known."""
         super().__init__(protocol, isServer=True, peerAddress=PEER)
         self.writes: list[bytes] = []
         self.aborted = False
 
     def write(self, data: bytes) -> None:
-        """Note the write, even if it is too late to be sent."""
+        """Records the write, even if it is too late to be sent."""
         self.writes.append(data)
         super().write(data)
 
     def abortConnection(self) -> None:
-        """End the connection; what was not sent is lost."""
+        """Ends the connection; what was not sent is lost."""
         self.aborted = True
         self.stream.clear()
         super().abortConnection()
 
 
 class Browser(Protocol):
-    """A client: it sends raw bytes, and has the websockets package read what it gets.
+    """A client: it sends raw bytes, and parses what it receives with the websockets package.
 
-    What websockets would answer (pongs, close frames) goes out with `answer` only.
+    It offers compression, as browsers do. What websockets would answer (pongs, close frames) is
+    sent by `answer` only.
+
+    Args:
+        target: the path of the upgrade.
     """
 
     pump: IOPump
     line: ServerTransport
 
     def __init__(self, target: str = "/") -> None:
-        """Offer compression, as browsers do."""
         uri = parse_uri(f"ws://gaq.test{target}")
         self.websocket = ClientProtocol(uri, extensions=[ClientPerMessageDeflateFactory()])
         self.received = b""
@@ -74,27 +76,27 @@ class Browser(Protocol):
         self._events: list[object] = []
 
     def dataReceived(self, data: bytes) -> None:
-        """Keep the bytes and read them."""
+        """Keeps the bytes and parses them."""
         self.received += data
         self.websocket.receive_data(data)
         self._events.extend(self.websocket.events_received())
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Note the end."""
+        """Records the end."""
         self.lost = True
 
     def send(self, data: bytes) -> None:
-        """Send raw bytes and wait for what comes back."""
+        """Sends raw bytes and waits for what comes back."""
         assert self.transport is not None
         self.transport.write(data)
         self.pump.flush()
 
     def answer(self) -> None:
-        """Send what websockets has to send."""
+        """Sends what websockets has to send."""
         self.send(b"".join(self.websocket.data_to_send()))
 
     def upgrade(self, *cookies: str) -> None:
-        """Ask for a WebSocket, with a Cookie header for each of the cookies."""
+        """Requests a WebSocket, with a Cookie header for each of the cookies."""
         request = self.websocket.connect()
         for one in cookies:
             request.headers["Cookie"] = one
@@ -102,7 +104,7 @@ class Browser(Protocol):
         self.answer()
 
     def lose(self) -> None:
-        """Go away without a word."""
+        """Closes the connection without a close frame."""
         assert self.transport is not None
         self.transport.loseConnection()
         self.pump.flush()
@@ -118,7 +120,7 @@ class Browser(Protocol):
         return [bytes(frame.data) for frame in self.frames(Opcode.TEXT)]
 
     def frames(self, opcode: Opcode) -> Iterator[Frame]:
-        """Yield the frames of that kind so far."""
+        """Yields the frames of that kind so far."""
         for event in self._events:
             if isinstance(event, Frame) and event.opcode is opcode:
                 yield event
@@ -145,16 +147,15 @@ class MemoryEdition:
 
 
 class MemoryServer:
-    """A hub and the real door before it."""
+    """A hub without sockets and events, and the real gateway in front of it.
+
+    Args:
+        clock: the time.
+        files: how many files the process may open.
+        values: settings.
+    """
 
     def __init__(self, clock: Clock, *, files: int = 1_000_000, **values: Any) -> None:
-        """Have no sockets, and no events from before.
-
-        Args:
-            clock: the time.
-            files: how many files the process may open.
-            values: settings.
-        """
         self.clock = clock
         self.metrics = streams_metrics()
         self.history = FakeReader()
@@ -166,37 +167,41 @@ class MemoryServer:
         self.resumption.start([], whole_from=b"0-0")
         self.edition = MemoryEdition(self.resumption, chosen)
         editions: Any = [self.edition]
-        self.refusals = Rejections(self.metrics, clock.seconds)
+        self.rejections = Rejections(self.metrics, clock.seconds)
         self.factory = EventSocketFactory(
-            editions, self.hub, chosen, self.refusals, self.metrics, clock
+            editions, self.hub, chosen, self.rejections, self.metrics, clock
         )
         self.site = EventSite(resource_tree({b"health": Health()}), reactor=clock)
-        self.door = Gateway(
-            *(self.site, self.factory, self.refusals, clock.seconds),
-            *(chosen, Capacity.of_files(files)),
+        self.gateway = Gateway(
+            self.site,
+            self.factory,
+            self.rejections,
+            clock.seconds,
+            chosen,
+            Capacity.of_files(files),
         )
 
     def connect(self, target: str = "/") -> Browser:
-        """Return a client that is connected and has asked nothing yet."""
-        return connected_browser(self.door, self.clock, target)
+        """Returns a client that is connected and has asked nothing yet."""
+        return connected_browser(self.gateway, self.clock, target)
 
     def open(self, target: str = "/") -> Browser:
-        """Return a client with an open WebSocket."""
+        """Returns a client with an open WebSocket."""
         browser = self.connect(target)
         browser.upgrade(cookie())
         assert browser.response.status_code == 101, browser.received
         return browser
 
 
-def connected_browser(door: Gateway, clock: Clock, target: str = "/") -> Browser:
-    """Return a client that is connected to a door and has asked nothing yet."""
-    channel = door.buildProtocol(PEER)
+def connected_browser(gateway: Gateway, clock: Clock, target: str = "/") -> Browser:
+    """Returns a client that is connected to a gateway and has asked nothing yet."""
+    reader = gateway.buildProtocol(PEER)
     browser = Browser(target)
-    browser.line = ServerTransport(channel)
-    browser.pump = connect(channel, browser.line, browser, makeFakeClient(browser), clock=clock)
+    browser.line = ServerTransport(reader)
+    browser.pump = connect(reader, browser.line, browser, makeFakeClient(browser), clock=clock)
     return browser
 
 
 def shown(events: Sequence[LogEvent]) -> str:
-    """Return all that any log could show of those events."""
+    """Returns all that any log could show of those events."""
     return "\n".join(f"{eventAsText(event)}\n{event!r}" for event in events)

@@ -5,6 +5,8 @@ from typing import Any
 from twisted.test.iosim import connect, makeFakeClient
 
 from gaq_twisted.core import metrics as core
+from gaq_twisted.core.peer import Peer
+from gaq_twisted.core.reasons import ConnectionReason
 from gaq_twisted.web.site import EventSite
 from tests.support.feed import FeedTestCase, Watching
 from tests.support.memory import ServerTransport
@@ -138,7 +140,7 @@ class FeedTests(FeedTestCase):
         (first,) = browser.events("lists")
         self.assertEqual(first.data["refusals"], [])
         self.assertEqual([note["kind"] for note in first.data["notes"]], ["Redis up"])
-        self.refusals.connection("192.0.2.7", 1008, "rate", "too much")
+        self.refusals.connection(Peer("192.0.2.7"), 1008, ConnectionReason.RATE, "too much")
         self.tick(3)
         browser.pump.flush()
         _, second = browser.events("lists")

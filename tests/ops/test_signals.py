@@ -1,0 +1,83 @@
+"""Signals, as far as one process can send them to itself."""
+
+import os
+import signal
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from gaq_twisted.ops.signals import handle_signals
+
+NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class RecordingReactor:
+    """Records what is called from threads, instead of calling it."""
+
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+
+    def callFromThread(self, call: Any) -> None:
+        """Records the call."""
+        self.calls.append(call)
+
+    def stop(self) -> None:
+        """Does nothing."""
+
+
+class SignalTests(SynchronousTestCase):
+    """Each signal, once and again."""
+
+    def setUp(self) -> None:
+        """Restores the handlers of the tests' own process afterwards."""
+        for number in NUMBERS:
+            self.addCleanup(signal.signal, number, signal.getsignal(number))
+        self.exits: list[int] = []
+        self.patch(os, "_exit", self.exits.append)
+        self.reloads = 0
+        self.start()
+
+    def start(self, *, with_reload: bool = True) -> None:
+        """Handles signals with another reactor."""
+        self.recorder = RecordingReactor()
+        reactor: Any = self.recorder
+        handle_signals(reactor, self.reload if with_reload else None)
+
+    def reload(self) -> None:
+        """Counts the reload."""
+        self.reloads += 1
+
+    def send(self, number: signal.Signals) -> None:
+        """Sends a signal to this process."""
+        signal.raise_signal(number)
+
+    def test_stop(self) -> None:
+        """SIGTERM and SIGINT stop the reactor, from the reactor's own loop."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self.start()
+            self.send(number)
+            self.assertEqual(self.recorder.calls, [self.recorder.stop])
+        self.assertEqual(self.exits, [])
+
+    def test_second_signal(self) -> None:
+        """A second one ends the process at once, with the status that a shell would report."""
+        for first, second in ((signal.SIGTERM, signal.SIGINT), (signal.SIGINT, signal.SIGTERM)):
+            self.start()
+            self.send(first)
+            self.send(second)
+        self.assertEqual(self.exits, [128 + signal.SIGINT, 128 + signal.SIGTERM])
+
+    def test_reload(self) -> None:
+        """SIGHUP reloads each time, from the reactor's own loop."""
+        self.send(signal.SIGHUP)
+        self.send(signal.SIGHUP)
+        self.assertEqual(self.reloads, 0)
+        for call in self.recorder.calls:
+            call()
+        self.assertEqual((self.reloads, self.exits), (2, []))
+
+    def test_nothing_to_reload(self) -> None:
+        """SIGHUP stops a server that has nothing to reload."""
+        self.start(with_reload=False)
+        self.send(signal.SIGHUP)
+        self.assertEqual(self.recorder.calls, [self.recorder.stop])

@@ -1,0 +1,1 @@
+"""Tests of gaq_twisted.web.status, without processes."""
