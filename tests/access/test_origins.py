@@ -12,7 +12,7 @@ class OriginTests(SynchronousTestCase):
     def assert_rules(
         self, allowed: str, *, good: tuple[str, ...], bad: tuple[str, ...], host: str = "gaq.test"
     ) -> None:
-        """Check which origins a list, written with spaces, allows."""
+        """Checks which origins a list, written with spaces, allows."""
         rules = OriginRules([OriginPattern(text) for text in allowed.split()])
         for origin in good:
             self.assertTrue(rules.allow(origin, host), origin)

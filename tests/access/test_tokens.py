@@ -30,7 +30,7 @@ def _base64(data: bytes) -> str:
 
 
 def _signed(payload: bytes) -> str:
-    """Return a token with that payload, JSON or not."""
+    """Returns a token with that payload, JSON or not."""
     return jwt.PyJWS().encode(payload, SECRET, algorithm="HS256", headers={"typ": "JWT"})
 
 
@@ -38,15 +38,15 @@ class AuthTestCase(SynchronousTestCase):
     """Asks an Authenticator."""
 
     def identity(self, header: str, **values: Any) -> Identity:
-        """Return who sent that header, under those settings."""
+        """Returns who sent that header, under those settings."""
         return Authenticator(replace(settings(), **values)).identify(header)
 
     def channel(self, header: str, **values: Any) -> str:
-        """Return the channel of that header under those settings."""
+        """Returns the channel of that header under those settings."""
         return self.identity(header, **values).channel
 
     def refusal(self, header: str, **values: Any) -> str:
-        """Return why that header is refused: one line that tells nothing of a token."""
+        """Returns why that header is refused: one line, without anything of a token."""
         text = str(self.assertRaises(Unauthorized, self.channel, header, **values))
         self.assertEqual(len(text.splitlines()), 1, text)
         for part in header.replace("=", ".").replace(";", ".").split("."):
@@ -57,7 +57,7 @@ class AuthTestCase(SynchronousTestCase):
         return text
 
     def assert_refused(self, refused: str, reason: str, **values: Any) -> None:
-        """Check that a token is refused with a text that holds that reason."""
+        """Checks that a token is refused with a text that holds that reason."""
         self.assertIn(reason, self.refusal(f"async-token={refused}", **values), refused)
 
 
@@ -198,7 +198,7 @@ class SignatureTests(AuthTestCase):
 
 
 def _private_key(name: str) -> Any:
-    """Return a new private key for that algorithm."""
+    """Returns a new private key for that algorithm."""
     curves = {"ES256": ec.SECP256R1(), "ES384": ec.SECP384R1(), "ES512": ec.SECP521R1()}
     if name in curves:
         return ec.generate_private_key(curves[name])
@@ -248,7 +248,7 @@ class KeyPairTests(AuthTestCase):
         self.assert_refused(forged, "jwtAlgorithms", jwt_secret=pem, jwt_algorithms=("RS256",))
 
     def fault(self, secret: str, *algorithms: str, previous: str = "") -> str:
-        """Return why these settings are refused, a line without the secret."""
+        """Returns why these settings are refused, a line without the secret."""
         values = replace(
             settings(),
             jwt_secret=SigningSecret(secret),
