@@ -9,7 +9,7 @@ from jwt.types import Options
 
 from gaq_twisted.config.settings import Settings
 from gaq_twisted.config.types import ConfigError
-from gaq_twisted.core.reasons import UpgradeReason
+from gaq_twisted.core.reasons import TokenReason, UpgradeReason
 
 # A token must satisfy what the JWT library of the Node.js server demands. By default PyJWT
 # also rejects a `sub` that is a number or null, which Superset writes, and checks claims to
@@ -36,9 +36,9 @@ class Unauthorized(Exception):
         text: why.
     """
 
-    def __init__(self, reason: UpgradeReason, text: str) -> None:
+    def __init__(self, reason: TokenReason, text: str) -> None:
         super().__init__(text)
-        self.reason = reason
+        self.reason: TokenReason = reason
 
 
 class Identity(NamedTuple):

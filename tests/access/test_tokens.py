@@ -1,10 +1,10 @@
-"""Whom a Cookie header lets in, and what is said to the others."""
+"""Which Cookie headers are accepted, and why others are refused."""
 
 import base64
 import hmac
 import json
 import time
-from typing import Any
+from typing import Any, get_args
 
 import jwt
 from cryptography.hazmat.primitives import serialization
@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gaq_twisted.access.tokens import Authenticator, Identity, Unauthorized
 from gaq_twisted.config.types import ConfigError, SigningSecret, SpareSecret
+from gaq_twisted.core.reasons import TokenReason
 from tests.support.samples import CHANNEL, SECRET, settings, token
 
 # The claims of Superset 6.1's own cookies.
@@ -111,7 +112,7 @@ class ClaimsTests(AuthTestCase):
             self.assert_refused(token(nbf=value), "not a valid JWT")
 
     def test_expiry(self) -> None:
-        """When a token expires is told, in whole seconds, as RFC 7519 lets it be rounded."""
+        """The time at which a token expires is in whole seconds; RFC 7519 allows rounding."""
         at = int(time.time()) + HOUR
         for value, expected in ((at, at), (at + 0.9, at), (str(at), at)):
             identity = self.identity(f"async-token={token(exp=value)}")
@@ -159,7 +160,7 @@ class SignatureTests(AuthTestCase):
             self.assert_refused(forged, "bad signature")
 
     def test_other_algorithm(self) -> None:
-        """An algorithm that the settings do not name is refused, with a reason that tells so."""
+        """An algorithm that the settings do not name is refused, with that reason."""
         signed = jwt.encode({"channel": CHANNEL}, LONG_SECRET, algorithm="HS512")
         self.assert_refused(signed, "jwtAlgorithms", jwt_secret=LONG_SECRET)
         both = {"jwt_secret": LONG_SECRET, "jwt_algorithms": ("HS256", "HS512")}
@@ -219,6 +220,26 @@ def _private_pem(key: Any) -> SigningSecret:
     return SigningSecret(key.private_bytes(encoding, form, none).decode())
 
 
+class ReasonTests(AuthTestCase):
+    """What refused cookies are counted by."""
+
+    def test_each(self) -> None:
+        """Each reason that is about a token has a cookie that is refused for it."""
+        hour = int(time.time()) + HOUR
+        found = set()
+        for header in (
+            "",
+            "async-token=nonsense",
+            f"async-token={token(secret='another secret, long enough to sign with')}",
+            f"async-token={jwt.encode({'channel': CHANNEL}, LONG_SECRET, algorithm='HS512')}",
+            f"async-token={token(exp=1)}",
+            f"async-token={token(nbf=hour)}",
+            f"async-token={token(7)}",
+        ):
+            found.add(self.assertRaises(Unauthorized, self.channel, header).reason)
+        self.assertEqual(found, set(get_args(TokenReason)))
+
+
 class KeyPairTests(AuthTestCase):
     """Superset signs with a private key."""
 
@@ -226,8 +247,16 @@ class KeyPairTests(AuthTestCase):
         """Tokens of each algorithm are verified with the public key, or with the private one."""
         rsa_key = _private_key("RS256")
         for name in (
-            *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
-            *("ES256", "ES384", "ES512", "EdDSA"),
+            "RS256",
+            "RS384",
+            "RS512",
+            "PS256",
+            "PS384",
+            "PS512",
+            "ES256",
+            "ES384",
+            "ES512",
+            "EdDSA",
         ):
             key = rsa_key if name[1] == "S" and name[0] in "RP" else _private_key(name)
             signed = jwt.encode({"channel": CHANNEL}, key, algorithm=name)
@@ -238,7 +267,7 @@ class KeyPairTests(AuthTestCase):
             self.assert_refused(other, "bad signature", **values)
 
     def test_public_key_as_secret(self) -> None:
-        """Whoever knows the public key cannot sign with it."""
+        """The public key cannot be used to sign."""
         pem = _public_pem(_private_key("RS256"))
         header, payload = (
             _base64(json.dumps(part).encode()) for part in ({"alg": "HS256"}, {"channel": CHANNEL})

@@ -366,6 +366,23 @@ class ProxyTests(GatewayTestCase):
             peers = self.peers((proxy,), "X-Forwarded-For: 198.51.100.1")
             self.assertEqual(peers, {f"198.51.100.1 by way of {PEER.host}"})
 
+    def test_one_spelling(self) -> None:
+        """Whichever part of the server logs a client, its address and proxy are spelled alike."""
+        forwarded = "X-Forwarded-For: 198.51.100.1"
+        self.start(files=FILES_FOR_TWO, trusted_proxies=(Network(PEER.host),))
+        with capturedLogs() as logs:
+            self.sent(upgrade_request(forwarded).replace(b"async-token", b"other"))
+            self.sent(HEALTH[:-2] + f"{forwarded}\r\n\r\n".encode())
+            self.sent(upgrade_request(forwarded))
+            self.sent(upgrade_request(forwarded))
+        clients = [one for one in logs if "peer" in one]
+        self.assertEqual(
+            {one["event"] for one in clients if "event" in one}, {"upgrade_refused"}, clients
+        )
+        self.assertGreater(len(clients), 3)
+        for one in clients:
+            self.assertEqual((one["peer"], one["proxy"]), ("198.51.100.1", PEER.host), one)
+
     def test_not_trusted(self) -> None:
         """Nobody else is believed."""
         for proxies in ((), ("198.51.100.0/24",)):

@@ -666,7 +666,7 @@ class SlowClientTests(ProtocolTestCase):
         self.assertFalse(browser.line.aborted)
 
     def test_end_of_a_full_transport(self) -> None:
-        """A transport that is full is told to wait for nobody before it is to end."""
+        """A full transport no longer waits for its producer when it is to end."""
         self.producer.pauseProducing()
         (socket,) = self.hub.sockets
         socket.close(Close(1001, "bye"))

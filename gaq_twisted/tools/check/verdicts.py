@@ -20,7 +20,6 @@ from gaq_twisted.config.catalogue import all_settings, values_by_key
 from gaq_twisted.config.load import DEFAULT, Loaded
 from gaq_twisted.config.settings import Settings
 from gaq_twisted.config.types import OriginPattern, Secret, SpareSecret
-from gaq_twisted.core.reasons import UpgradeReason
 
 _CHANNEL_CHARACTERS = 8
 _NAME_CHARACTERS = 40
@@ -185,12 +184,12 @@ class _CookieJudge:
         if error is None:
             raise ValueError("this token is good")
         tell = {
-            UpgradeReason.SIGNATURE: self._signature,
-            UpgradeReason.ALGORITHM: self._algorithm,
-            UpgradeReason.TOKEN_EXPIRED: self._expired,
-            UpgradeReason.TOKEN_NOT_YET_VALID: self._not_yet_valid,
-            UpgradeReason.NO_CHANNEL: self._no_channel,
-            UpgradeReason.NO_JWT: self._no_jwt,
+            "signature": self._signature,
+            "algorithm": self._algorithm,
+            "token_expired": self._expired,
+            "token_not_yet_valid": self._not_yet_valid,
+            "no_channel": self._no_channel,
+            "no_jwt": self._no_jwt,
         }
         more, remedy = tell[error.reason](token)
         return self.finding(Mark.FAIL, f"refused with 401: {error}{more}", remedy)
@@ -357,9 +356,7 @@ def _refusal(settings: Settings, header: str) -> Unauthorized | None:
 
 def _has_good_signature(refusal: Unauthorized | None) -> bool:
     return refusal is None or refusal.reason in (
-        UpgradeReason.TOKEN_EXPIRED,
-        UpgradeReason.TOKEN_NOT_YET_VALID,
-        UpgradeReason.NO_CHANNEL,
+        *("token_expired", "token_not_yet_valid", "no_channel"),
     )
 
 
