@@ -15,7 +15,7 @@ from gaq_twisted.config.settings import Settings
 from gaq_twisted.core.dashboard import Dashboard
 from gaq_twisted.core.metrics import Metric
 from gaq_twisted.core.readiness import Progress
-from gaq_twisted.core.reasons import UpgradeReason
+from gaq_twisted.core.reasons import TokenReason
 from gaq_twisted.core.socket import Socket
 
 
@@ -49,9 +49,9 @@ class Unauthorized(Exception):
         text: the line.
     """
 
-    def __init__(self, reason: UpgradeReason, text: str) -> None:
+    def __init__(self, reason: TokenReason, text: str) -> None:
         super().__init__(text)
-        self.reason = reason
+        self.reason: TokenReason = reason
 
 
 class Edition(Protocol):

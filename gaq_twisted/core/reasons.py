@@ -1,6 +1,7 @@
 """Why clients are rejected: the values of the label `reason`, by metric."""
 
 from enum import StrEnum
+from typing import Literal
 
 
 class RequestReason(StrEnum):
@@ -28,6 +29,18 @@ class UpgradeReason(StrEnum):
     BAD_HANDSHAKE = "bad_handshake"
     FILES = "files"
     INTERNAL_ERROR = "internal_error"
+
+
+TokenReason = Literal[
+    UpgradeReason.NO_COOKIE,
+    UpgradeReason.NO_JWT,
+    UpgradeReason.SIGNATURE,
+    UpgradeReason.ALGORITHM,
+    UpgradeReason.TOKEN_EXPIRED,
+    UpgradeReason.TOKEN_NOT_YET_VALID,
+    UpgradeReason.NO_CHANNEL,
+]
+"""Those that are about the cookie; mypy reports a `match` with `assert_never` that lacks one."""
 
 
 class ConnectionReason(StrEnum):

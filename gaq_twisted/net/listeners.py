@@ -140,9 +140,9 @@ class _Certificates:
 class _ListeningReactor:
     """The reactor that an endpoint listens with, in our way; all else is the real reactor's.
 
-    Twisted's endpoint strings allow neither a larger backlog than 50 for `tcp:` and `ssl:` without
-    being told in each string, nor SO_REUSEPORT, nor certificates that can be replaced. So it is
-    the reactor's methods that are changed, not the strings.
+    Endpoint strings have a backlog of 50 unless each of them names another, and have no words for
+    SO_REUSEPORT and for certificates that can be replaced. So the reactor's methods are changed,
+    not the strings.
 
     Args:
         reactor: the real reactor.

@@ -52,7 +52,7 @@ class EventSocket(SlimSocket):
     _edition: Edition
     _ticket: Ticket
     # Why an upgrade is refused; by default because of what is wrong with its HTTP.
-    _refusal = UpgradeReason.BAD_HANDSHAKE
+    _refusal: UpgradeReason = UpgradeReason.BAD_HANDSHAKE
     unsent_bytes: int | None = None
     """How much was sent since the transport reported that it is full; None while it is not."""
     _message_bytes = 0
@@ -118,9 +118,8 @@ class EventSocket(SlimSocket):
         status = HTTPStatus(code)
         headers = responseHeaders or []
         if headers:
-            # Autobahn adds headers only where they name the versions of the protocol that it
-            # knows, and then there is a better status (RFC 6455 section 4.2.2), which must name
-            # the protocol to upgrade to (RFC 9110 section 15.5.22).
+            # They name the versions that Autobahn knows; for that there is a better status
+            # (RFC 6455 section 4.2.2), which must name the protocol (RFC 9110 section 15.5.22).
             status = HTTPStatus.UPGRADE_REQUIRED
             headers = [*headers, ("Upgrade", "websocket"), ("Connection", "Upgrade")]
         self.factory.rejections.upgrade(self.peer, status, self._refusal, reason)

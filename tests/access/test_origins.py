@@ -12,7 +12,7 @@ class OriginTests(SynchronousTestCase):
     def assert_rules(
         self, allowed: str, *, good: tuple[str, ...], bad: tuple[str, ...], host: str = "gaq.test"
     ) -> None:
-        """Check which origins a list, written with spaces, allows."""
+        """Checks which origins a list, written with spaces, allows."""
         rules = OriginRules([OriginPattern(text) for text in allowed.split()])
         for origin in good:
             self.assertTrue(rules.allow(origin, host), origin)
@@ -29,20 +29,32 @@ class OriginTests(SynchronousTestCase):
         self.assert_rules(
             "https://BI.example.com http://other.test:8088 https://[::1]:8443",
             good=(
-                *("https://bi.example.com", "https://bi.example.com:443", "HTTPS://BI.EXAMPLE.COM"),
-                *("https://bi.example.com.", "http://other.test:8088", "https://[::1]:8443"),
+                "https://bi.example.com",
+                "https://bi.example.com:443",
+                "HTTPS://BI.EXAMPLE.COM",
+                "https://bi.example.com.",
+                "http://other.test:8088",
+                "https://[::1]:8443",
             ),
             bad=(
-                *("http://bi.example.com", "https://bi.example.com:8443", "https://example.com"),
-                *("https://bi.example.com.evil.test", "https://evil.test/bi.example.com"),
-                *("https://evilbi.example.com", "https://bi.example.com@evil.test", "null", ""),
-                *(
-                    "https://bi.example.com/",
-                    "https://bi.example.com#",
-                    "https://bi.example.com\\x",
-                ),
-                *("http://other.test", "https://[::1]", "bi.example.com", "https://"),
-                *("https://bi.example.com:99999", "https://bi.example.com, https://evil.test"),
+                "http://bi.example.com",
+                "https://bi.example.com:8443",
+                "https://example.com",
+                "https://bi.example.com.evil.test",
+                "https://evil.test/bi.example.com",
+                "https://evilbi.example.com",
+                "https://bi.example.com@evil.test",
+                "null",
+                "",
+                "https://bi.example.com/",
+                "https://bi.example.com#",
+                "https://bi.example.com\\x",
+                "http://other.test",
+                "https://[::1]",
+                "bi.example.com",
+                "https://",
+                "https://bi.example.com:99999",
+                "https://bi.example.com, https://evil.test",
             ),
         )
 
@@ -52,13 +64,14 @@ class OriginTests(SynchronousTestCase):
             "https://*.example.com",
             good=("https://a.example.com", "https://b.a.example.com", "https://A.Example.Com:443"),
             bad=(
-                *("https://example.com", "https://.example.com", "https://evilexample.com"),
-                *(
-                    "https://a.example.com.evil.test",
-                    "http://a.example.com",
-                    "https://a.example.co",
-                ),
-                *("https://a.example.com:8443", "https://*.example.com"),
+                "https://example.com",
+                "https://.example.com",
+                "https://evilexample.com",
+                "https://a.example.com.evil.test",
+                "http://a.example.com",
+                "https://a.example.co",
+                "https://a.example.com:8443",
+                "https://*.example.com",
             ),
         )
 

@@ -1,10 +1,10 @@
-"""Whom a Cookie header lets in, and what is said to the others."""
+"""Which Cookie headers are accepted, and why others are refused."""
 
 import base64
 import hmac
 import json
 import time
-from typing import Any
+from typing import Any, get_args
 
 import jwt
 from cryptography.hazmat.primitives import serialization
@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from gaq_twisted.access.tokens import Authenticator, Identity
 from gaq_twisted.config.types import ConfigError, SigningSecret, SpareSecret
 from gaq_twisted.core.edition import Unauthorized
+from gaq_twisted.core.reasons import TokenReason
 from tests.support.samples import CHANNEL, SECRET, settings, token
 
 # The claims of Superset 6.1's own cookies.
@@ -31,7 +32,7 @@ def _base64(data: bytes) -> str:
 
 
 def _signed(payload: bytes) -> str:
-    """Return a token with that payload, JSON or not."""
+    """Returns a token with that payload, JSON or not."""
     return jwt.PyJWS().encode(payload, SECRET, algorithm="HS256", headers={"typ": "JWT"})
 
 
@@ -39,15 +40,15 @@ class AuthTestCase(SynchronousTestCase):
     """Asks an Authenticator."""
 
     def identity(self, header: str, **values: Any) -> Identity:
-        """Return who sent that header, under those settings."""
+        """Returns who sent that header, under those settings."""
         return Authenticator(replace(settings(), **values)).identify(header)
 
     def channel(self, header: str, **values: Any) -> str:
-        """Return the channel of that header under those settings."""
+        """Returns the channel of that header under those settings."""
         return self.identity(header, **values).channel
 
     def refusal(self, header: str, **values: Any) -> str:
-        """Return why that header is refused: one line that tells nothing of a token."""
+        """Returns why that header is refused: one line, without anything of a token."""
         text = str(self.assertRaises(Unauthorized, self.channel, header, **values))
         self.assertEqual(len(text.splitlines()), 1, text)
         for part in header.replace("=", ".").replace(";", ".").split("."):
@@ -58,7 +59,7 @@ class AuthTestCase(SynchronousTestCase):
         return text
 
     def assert_refused(self, refused: str, reason: str, **values: Any) -> None:
-        """Check that a token is refused with a text that holds that reason."""
+        """Checks that a token is refused with a text that holds that reason."""
         self.assertIn(reason, self.refusal(f"async-token={refused}", **values), refused)
 
 
@@ -112,7 +113,7 @@ class ClaimsTests(AuthTestCase):
             self.assert_refused(token(nbf=value), "not a valid JWT")
 
     def test_expiry(self) -> None:
-        """When a token expires is told, in whole seconds, as RFC 7519 lets it be rounded."""
+        """The time at which a token expires is in whole seconds; RFC 7519 allows rounding."""
         at = int(time.time()) + HOUR
         for value, expected in ((at, at), (at + 0.9, at), (str(at), at)):
             identity = self.identity(f"async-token={token(exp=value)}")
@@ -160,7 +161,7 @@ class SignatureTests(AuthTestCase):
             self.assert_refused(forged, "bad signature")
 
     def test_other_algorithm(self) -> None:
-        """An algorithm that the settings do not name is refused, with a reason that tells so."""
+        """An algorithm that the settings do not name is refused, with that reason."""
         signed = jwt.encode({"channel": CHANNEL}, LONG_SECRET, algorithm="HS512")
         self.assert_refused(signed, "jwtAlgorithms", jwt_secret=LONG_SECRET)
         both = {"jwt_secret": LONG_SECRET, "jwt_algorithms": ("HS256", "HS512")}
@@ -199,7 +200,7 @@ class SignatureTests(AuthTestCase):
 
 
 def _private_key(name: str) -> Any:
-    """Return a new private key for that algorithm."""
+    """Returns a new private key for that algorithm."""
     curves = {"ES256": ec.SECP256R1(), "ES384": ec.SECP384R1(), "ES512": ec.SECP521R1()}
     if name in curves:
         return ec.generate_private_key(curves[name])
@@ -220,6 +221,26 @@ def _private_pem(key: Any) -> SigningSecret:
     return SigningSecret(key.private_bytes(encoding, form, none).decode())
 
 
+class ReasonTests(AuthTestCase):
+    """What refused cookies are counted by."""
+
+    def test_each(self) -> None:
+        """Each reason that is about a token has a cookie that is refused for it."""
+        hour = int(time.time()) + HOUR
+        found = set()
+        for header in (
+            "",
+            "async-token=nonsense",
+            f"async-token={token(secret='another secret, long enough to sign with')}",
+            f"async-token={jwt.encode({'channel': CHANNEL}, LONG_SECRET, algorithm='HS512')}",
+            f"async-token={token(exp=1)}",
+            f"async-token={token(nbf=hour)}",
+            f"async-token={token(7)}",
+        ):
+            found.add(self.assertRaises(Unauthorized, self.channel, header).reason)
+        self.assertEqual(found, set(get_args(TokenReason)))
+
+
 class KeyPairTests(AuthTestCase):
     """Superset signs with a private key."""
 
@@ -227,8 +248,16 @@ class KeyPairTests(AuthTestCase):
         """Tokens of each algorithm are verified with the public key, or with the private one."""
         rsa_key = _private_key("RS256")
         for name in (
-            *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
-            *("ES256", "ES384", "ES512", "EdDSA"),
+            "RS256",
+            "RS384",
+            "RS512",
+            "PS256",
+            "PS384",
+            "PS512",
+            "ES256",
+            "ES384",
+            "ES512",
+            "EdDSA",
         ):
             key = rsa_key if name[1] == "S" and name[0] in "RP" else _private_key(name)
             signed = jwt.encode({"channel": CHANNEL}, key, algorithm=name)
@@ -239,7 +268,7 @@ class KeyPairTests(AuthTestCase):
             self.assert_refused(other, "bad signature", **values)
 
     def test_public_key_as_secret(self) -> None:
-        """Whoever knows the public key cannot sign with it."""
+        """The public key cannot be used to sign."""
         pem = _public_pem(_private_key("RS256"))
         header, payload = (
             _base64(json.dumps(part).encode()) for part in ({"alg": "HS256"}, {"channel": CHANNEL})
@@ -249,7 +278,7 @@ class KeyPairTests(AuthTestCase):
         self.assert_refused(forged, "jwtAlgorithms", jwt_secret=pem, jwt_algorithms=("RS256",))
 
     def fault(self, secret: str, *algorithms: str, previous: str = "") -> str:
-        """Return why these settings are refused, a line without the secret."""
+        """Returns why these settings are refused, a line without the secret."""
         values = replace(
             settings(),
             jwt_secret=SigningSecret(secret),

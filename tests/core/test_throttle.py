@@ -1,4 +1,4 @@
-"""What may happen very often."""
+"""Limits on how often something happens."""
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -6,26 +6,26 @@ from twisted.trial.unittest import SynchronousTestCase
 from gaq_twisted.core.throttle import Throttle
 
 
-class BurstTests(SynchronousTestCase):
+class ThrottleTests(SynchronousTestCase):
     """Admissions in time."""
 
     def test_window(self) -> None:
-        """The first few of each window are admitted; how many were not is told once, after it."""
+        """The first few of each window are admitted; the others are counted once, after it."""
         clock = Clock()
-        burst = Throttle(clock.seconds, most=2, window_seconds=10)
-        self.assertEqual([burst.admits() for _ in range(5)], [True, True, False, False, False])
+        throttle = Throttle(clock.seconds, most=2, window_seconds=10)
+        self.assertEqual([throttle.admits() for _ in range(5)], [True, True, False, False, False])
         clock.advance(9)
-        self.assertEqual((burst.admits(), burst.suppressed()), (False, 0))
+        self.assertEqual((throttle.admits(), throttle.suppressed()), (False, 0))
         clock.advance(1)
-        self.assertEqual((burst.suppressed(), burst.suppressed()), (4, 0))
-        self.assertEqual([burst.admits() for _ in range(3)], [True, True, False])
+        self.assertEqual((throttle.suppressed(), throttle.suppressed()), (4, 0))
+        self.assertEqual([throttle.admits() for _ in range(3)], [True, True, False])
 
     def test_next_window(self) -> None:
-        """A new window does not forget how many were withheld in the one before."""
+        """A new window does not forget how many were suppressed in the one before."""
         clock = Clock()
-        burst = Throttle(clock.seconds, most=1, window_seconds=10)
-        self.assertEqual([burst.admits() for _ in range(3)], [True, False, False])
+        throttle = Throttle(clock.seconds, most=1, window_seconds=10)
+        self.assertEqual([throttle.admits() for _ in range(3)], [True, False, False])
         clock.advance(10)
-        self.assertEqual([burst.admits() for _ in range(2)], [True, False])
+        self.assertEqual([throttle.admits() for _ in range(2)], [True, False])
         clock.advance(10)
-        self.assertEqual(burst.suppressed(), 3)
+        self.assertEqual(throttle.suppressed(), 3)

@@ -29,27 +29,26 @@ class MemoryLine:
     """A Line in memory."""
 
     def __init__(self, server: MemoryServer) -> None:
-        """Open a WebSocket."""
         self._clock = server.clock
         self._browser: Browser = server.connect()
         self._browser.send(GOOD.request())
         assert not GOOD.faults(self._browser.received), self._browser.received
 
     def send(self, data: bytes) -> None:
-        """Send bytes; those for a connection that has ended are lost."""
+        """Sends bytes; those for a connection that has ended are lost."""
         self._browser.send(data)
 
     def _frames(self) -> list[Frame]:
         return list(parse(self._browser.received.partition(b"\r\n\r\n")[2]))
 
     def read_until(self, is_last: Callable[[Frame], bool]) -> list[Frame]:
-        """Return all frames so far; all that will come has come."""
+        """Returns all frames so far; all that will come has come."""
         frames = self._frames()
         assert any(map(is_last, frames)), f"no answer, only {frames}"
         return frames
 
     def read_to_end(self) -> list[Frame]:
-        """Return all frames, once the server has lost its patience."""
+        """Returns all frames, once the server has lost its patience."""
         self._clock.advance(5)
         self._browser.pump.flush()
         assert self._browser.lost, "the server does not end the connection"
@@ -60,7 +59,7 @@ class ConformanceTestCase(SynchronousTestCase):
     """Has a server in memory."""
 
     def setUp(self) -> None:
-        """Make the server; Autobahn's timers follow txaio's loop."""
+        """Makes the server; Autobahn's timers follow txaio's loop."""
         self.clock = Clock()
         self.patch(txaio.config, "loop", self.clock)
         self.server = MemoryServer(self.clock, max_inbound_bytes_per_second=BYTES_PER_SECOND)
@@ -87,7 +86,7 @@ class HandshakeTests(ConformanceTestCase):
     """Requests; a test method for each case."""
 
     def check(self, case: Handshake, *segments: bytes) -> None:
-        """Send a request in those segments and check the answer."""
+        """Sends a request in those segments and check the answer."""
         browser = self.server.connect()
         for segment in segments:
             browser.send(segment)

@@ -21,16 +21,15 @@ class Sink(Protocol):
     """A server's end whose transport the test uses."""
 
     def __init__(self) -> None:
-        """Not be connected yet."""
         self.made: Deferred[None] = Deferred()
         self.lost: Deferred[None] = Deferred()
 
     def connectionMade(self) -> None:
-        """Tell the test."""
+        """Reports to the test."""
         self.made.callback(None)
 
     def connectionLost(self, reason: object = None) -> None:
-        """Tell the test."""
+        """Reports to the test."""
         self.lost.callback(None)
 
 
@@ -38,18 +37,17 @@ class Reader(Protocol):
     """A client that keeps what it reads."""
 
     def __init__(self) -> None:
-        """Have read nothing."""
         self.received = bytearray()
         self.made: Deferred[None] = Deferred()
         self.wanted = 0
         self.enough: Deferred[None] = Deferred()
 
     def connectionMade(self) -> None:
-        """Tell the test."""
+        """Reports to the test."""
         self.made.callback(None)
 
     def dataReceived(self, data: bytes) -> None:
-        """Keep it."""
+        """Keeps it."""
         self.received += data
         if len(self.received) >= self.wanted and not self.enough.called:
             self.enough.callback(None)
@@ -59,7 +57,7 @@ class WriteNowTests(TestCase):
     """A connection through the operating system."""
 
     async def connected(self) -> tuple[Any, Any]:
-        """Return the server's transport and the client's protocol."""
+        """Returns the server's transport and the client's protocol."""
         net: Any = reactor
         self.sink, reader = Sink(), Reader()
         listening = net.listenTCP(0, Factory.forProtocol(lambda: self.sink), interface="127.0.0.1")
@@ -73,7 +71,7 @@ class WriteNowTests(TestCase):
         return transport, reader
 
     async def until(self, reader: Any, count: int) -> None:
-        """Wait until the client has so many bytes."""
+        """Waits until the client has so many bytes."""
         reader.wanted = count
         if len(reader.received) < count:
             await reader.enough.addTimeout(DEADLINE_SECONDS, reactor)

@@ -15,7 +15,7 @@ class ForwardedTests(SynchronousTestCase):
     def client(
         self, *values: str, peer: str = PROXY, header: str = "x-forwarded-for"
     ) -> str | None:
-        """Return the client of a request with these headers."""
+        """Returns the client of a request with these headers."""
         headers = [(header.encode(), value.encode()) for value in values]
         proxies = TrustedProxies([Network("10.0.0.0/8"), Network("fd00::/8")])
         return proxies.client(peer, Head(b"GET", b"/", b"1", headers))

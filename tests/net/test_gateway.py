@@ -1,4 +1,4 @@
-"""Who serves a new connection, and who is turned away before that."""
+"""New connections: those that are served, and those that are rejected."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ FILES_FOR_TWO = 66
 
 
 def status(browser: Browser) -> int:
-    """Return the status of the answer; 0 if there is none."""
+    """Returns the status of the answer; 0 if there is none."""
     return int(browser.received.split(b" ", 2)[1]) if browser.received else 0
 
 
@@ -29,24 +29,24 @@ class GatewayTestCase(SynchronousTestCase):
     """Has a server in memory."""
 
     def setUp(self) -> None:
-        """Make the server; Autobahn's timers follow txaio's loop."""
+        """Makes the server; Autobahn's timers follow txaio's loop."""
         self.clock = Clock()
         self.patch(txaio.config, "loop", self.clock)
         self.start()
 
     def start(self, **values: Any) -> None:
-        """Make the server, with these settings."""
+        """Makes the server, with these settings."""
         self.server = MemoryServer(self.clock, **values)
 
     def sent(self, *segments: bytes) -> Browser:
-        """Return a client that has sent these segments."""
+        """Returns a client that has sent these segments."""
         browser = self.server.connect()
         for segment in segments:
             browser.send(segment)
         return browser
 
     def is_open(self, browser: Browser) -> bool:
-        """Return whether a client has a WebSocket, on which events arrive."""
+        """Returns whether a client has a WebSocket, on which events arrive."""
         if status(browser) != 101:
             return False
         finish(self.server.resumption.deliver([job_event("1-0")]))
@@ -128,7 +128,7 @@ class RefusedTests(GatewayTestCase):
     """Requests that are not taken."""
 
     def assert_refused(self, code: int, reason: str, *segments: bytes) -> bytes:
-        """Check the answer, its end, the count and the line in the log; return the answer."""
+        """Checks the answer, its end, the count and the line in the log; return the answer."""
         before = self.server.metrics.counts(REQUEST_REJECTED).get(reason, 0)
         with capturedLogs() as logs:
             browser = self.sent(*segments)
@@ -221,12 +221,12 @@ class RefusedTests(GatewayTestCase):
         self.assert_refused(431, "long_headers", b"GET / HTTP/1.1\r\nX: " + b"x" * 16_384)
 
     def test_not_http(self) -> None:
-        """Other protocols are told that this is none of them."""
+        """Other protocols are answered with 400."""
         for data in (b"\x16\x03\x01\x02\x00", b"PING", b"*1\r\n$4\r\nPING", b"\x89\x00" * 8):
             self.assert_refused(400, "not_http", data + b"\r\n\r\n")
 
     def test_nothing_after_the_answer(self) -> None:
-        """What comes after a refusal is not looked at."""
+        """Data after a refusal is ignored."""
         browser = self.server.connect()
         browser.line.disconnecting = False
         browser.send(b"x\r\n\r\n")
@@ -261,7 +261,7 @@ class RefusedTests(GatewayTestCase):
 
 
 class WaitingTests(GatewayTestCase):
-    """Connections that do not say what they want."""
+    """Connections without a request."""
 
     def test_late(self) -> None:
         """A connection without a whole request is ended in time, whatever it sends meanwhile."""
@@ -327,7 +327,7 @@ class CapacityTests(GatewayTestCase):
         self.assertEqual(status(self.sent(upgrade_request())), 101)
 
     def test_crowd(self) -> None:
-        """A crowd that says nothing does not keep out those who have something to say."""
+        """Idle connections do not starve active ones."""
         self.start(files=FILES_FOR_TWO)
         socket = self.sent(upgrade_request())
         silent = [self.server.connect() for _ in range(5)]
@@ -350,7 +350,7 @@ class ProxyTests(GatewayTestCase):
     """What the log calls a client behind a proxy."""
 
     def peers(self, proxies: tuple[str, ...], *headers: str) -> set[str]:
-        """Return what the hub and the HTTP side call a client that sends these headers."""
+        """Returns what the hub and the HTTP side call a client that sends these headers."""
         self.start(trusted_proxies=tuple(map(Network, proxies)))
         browser = self.sent(upgrade_request(*headers))
         (socket,) = self.server.hub.sockets
@@ -365,6 +365,23 @@ class ProxyTests(GatewayTestCase):
         for proxy in (PEER.host, "192.0.2.0/24"):
             peers = self.peers((proxy,), "X-Forwarded-For: 198.51.100.1")
             self.assertEqual(peers, {f"198.51.100.1 by way of {PEER.host}"})
+
+    def test_one_spelling(self) -> None:
+        """Whichever part of the server logs a client, its address and proxy are spelled alike."""
+        forwarded = "X-Forwarded-For: 198.51.100.1"
+        self.start(files=FILES_FOR_TWO, trusted_proxies=(Network(PEER.host),))
+        with capturedLogs() as logs:
+            self.sent(upgrade_request(forwarded).replace(b"async-token", b"other"))
+            self.sent(HEALTH[:-2] + f"{forwarded}\r\n\r\n".encode())
+            self.sent(upgrade_request(forwarded))
+            self.sent(upgrade_request(forwarded))
+        clients = [one for one in logs if "peer" in one]
+        self.assertEqual(
+            {one["event"] for one in clients if "event" in one}, {"upgrade_refused"}, clients
+        )
+        self.assertGreater(len(clients), 3)
+        for one in clients:
+            self.assertEqual((one["peer"], one["proxy"]), ("198.51.100.1", PEER.host), one)
 
     def test_not_trusted(self) -> None:
         """Nobody else is believed."""

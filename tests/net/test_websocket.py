@@ -32,12 +32,12 @@ CLOSE = b"\x88"
 
 
 def ids(browser: Browser) -> list[bytes]:
-    """Return the ids of the events that a browser was sent."""
+    """Returns the ids of the events that a browser was sent."""
     return [text.split(b'"')[3] for text in browser.texts]
 
 
 def above_debug(events: Iterable[LogEvent]) -> list[LogEvent]:
-    """Return the log events that an operator sees."""
+    """Returns the log events that an operator sees."""
     return [event for event in events if event["log_level"] > LogLevel.debug]
 
 
@@ -45,20 +45,20 @@ class ProtocolTestCase(SynchronousTestCase):
     """Has a server whose network and time are the test's."""
 
     def setUp(self) -> None:
-        """Make the server; Autobahn's timers follow txaio's loop."""
+        """Makes the server; Autobahn's timers follow txaio's loop."""
         self.clock = Clock()
         self.patch(txaio.config, "loop", self.clock)
         self.server = MemoryServer(self.clock)
         self.hub = self.server.hub
 
     def deliver(self, stream_id: str, browser: Browser) -> None:
-        """Deliver an event and let it travel."""
+        """Delivers an event and lets it travel."""
         finish(self.server.resumption.deliver([job_event(stream_id)]))
         browser.pump.flush()
 
 
 class UpgradeTests(ProtocolTestCase):
-    """Clients that are let in."""
+    """Clients that are accepted."""
 
     def test_any_path(self) -> None:
         """An upgrade is taken on every path, that of the health check too."""
@@ -172,10 +172,10 @@ class UpgradeTests(ProtocolTestCase):
 
 
 class RefusalTests(ProtocolTestCase):
-    """Clients that are not let in."""
+    """Clients that are refused."""
 
     def refused(self, code: int, reason: str, act: Callable[[Browser], None]) -> list[LogEvent]:
-        """Check the whole answer and its line in the log; return what was logged before that."""
+        """Checks the whole answer and its line in the log; return what was logged before that."""
         browser = self.server.connect()
         with capturedLogs() as logs:
             act(browser)
@@ -220,7 +220,7 @@ class RefusalTests(ProtocolTestCase):
 
         class Broken(Authenticator):
             def __init__(self) -> None:
-                """Need no settings."""
+                pass
 
             def identify(self, cookie_header: str) -> NoReturn:
                 raise RuntimeError("boom")
@@ -262,10 +262,10 @@ class RefusalTests(ProtocolTestCase):
 
 
 class IncomingTests(ProtocolTestCase):
-    """What clients send once they are in."""
+    """What clients send on an open socket."""
 
     def setUp(self) -> None:
-        """Open a socket."""
+        """Opens a socket."""
         super().setUp()
         self.browser = self.server.open()
 
@@ -276,11 +276,11 @@ class IncomingTests(ProtocolTestCase):
         return socket
 
     def send_frame(self, opcode: Opcode, data: bytes, *, fin: bool = True) -> None:
-        """Send a frame as browsers do."""
+        """Sends a frame as browsers do."""
         self.browser.send(Frame(opcode, data, fin).serialize(mask=True))
 
     def assert_healthy(self) -> None:
-        """Check that the socket hears events and holds nothing of what came."""
+        """Checks that the socket hears events and holds nothing of what came."""
         self.assertEqual(bytes(self.socket.data), b"")
         self.assertFalse(hasattr(self.socket, "message_data") and self.socket.message_data)
         self.assertFalse(getattr(self.socket, "frame_data", None))
@@ -314,7 +314,7 @@ class IncomingTests(ProtocolTestCase):
             self.assert_healthy()
 
     def assert_closed(self, code: int, reason: str) -> None:
-        """Check how the socket was closed, and that this was counted."""
+        """Checks how the socket was closed, and that this was counted."""
         (close,) = self.browser.frames(Opcode.CLOSE)
         self.assertEqual(bytes(close.data[:2]), code.to_bytes(2, "big"))
         self.assertEqual(self.server.metrics.counts(CONNECTION_REJECTED), {reason: 1})
@@ -485,7 +485,7 @@ class IncomingTests(ProtocolTestCase):
         self.assertTrue(self.browser.line.aborted)
 
     def test_connection_lost(self) -> None:
-        """The hub forgets a client that is gone without a word."""
+        """The hub forgets a client whose connection is lost."""
         other = self.server.open()
         self.browser.lose()
         self.assertEqual(self.hub.socket_count, 1)
@@ -522,7 +522,7 @@ class AdmissionTests(ProtocolTestCase):
         self.assertEqual(browser.response.status_code, 403)
 
     def assert_closed(self, browser: Browser, code: int, text: str) -> None:
-        """Check how a socket was closed."""
+        """Checks how a socket was closed."""
         (close,) = browser.frames(Opcode.CLOSE)
         self.assertEqual(bytes(close.data), code.to_bytes(2, "big") + text.encode())
         self.assertEqual(browser.texts, [])
@@ -579,7 +579,7 @@ class SlowClientTests(ProtocolTestCase):
     limit = 2**16
 
     def setUp(self) -> None:
-        """Open a socket whose transport may keep little."""
+        """Opens a socket whose transport may keep little."""
         super().setUp()
         self.server = MemoryServer(self.clock, max_socket_buffer_bytes=self.limit)
         self.hub = self.server.hub
@@ -589,7 +589,7 @@ class SlowClientTests(ProtocolTestCase):
         self.size = len(job_event("1000-0").frame())
 
     def fill(self, events: int) -> None:
-        """Deliver events."""
+        """Delivers events."""
         for number in range(1000, 1000 + events):
             finish(self.server.resumption.deliver([job_event(f"{number}-0")]))
 
@@ -666,7 +666,7 @@ class SlowClientTests(ProtocolTestCase):
         self.assertFalse(browser.line.aborted)
 
     def test_end_of_a_full_transport(self) -> None:
-        """A transport that is full is told to wait for nobody before it is to end."""
+        """A full transport no longer waits for its producer when it is to end."""
         self.producer.pauseProducing()
         (socket,) = self.hub.sockets
         socket.close(Close(1001, "bye"))

@@ -1,4 +1,4 @@
-"""How the server says goodbye, with sockets in memory."""
+"""The end of a server, with sockets in memory."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ class DrainTests(SynchronousTestCase):
     """Times and sockets."""
 
     def setUp(self) -> None:
-        """Make the server; Autobahn's timers follow txaio's loop."""
+        """Makes the server; Autobahn's timers follow txaio's loop."""
         self.clock = Clock()
         self.patch(txaio.config, "loop", self.clock)
         self.server = MemoryServer(self.clock)
@@ -31,11 +31,11 @@ class DrainTests(SynchronousTestCase):
         self.browsers: list[Browser] = []
 
     def open(self, count: int) -> None:
-        """Open sockets."""
+        """Opens sockets."""
         self.browsers.extend(self.server.open() for _ in range(count))
 
     def begin(self, **values: Any) -> "Deferred[None]":
-        """Begin to drain."""
+        """Begins to drain."""
         drain = Drain(
             self.server.hub,
             self.readiness,
@@ -47,19 +47,19 @@ class DrainTests(SynchronousTestCase):
         return Deferred.fromCoroutine(drain.drain())
 
     def pass_time(self, seconds: float) -> None:
-        """Let time pass, in which clients answer."""
+        """Lets time pass, in which clients answer."""
         for _ in range(round(seconds / 0.05)):
             self.clock.advance(0.05)
             self.answer()
 
     def answer(self) -> None:
-        """Let the clients answer."""
+        """Lets the clients answer."""
         for browser in self.browsers:
             browser.pump.flush()
             browser.answer()
 
     def closed(self) -> int:
-        """Return how many sockets were told to close, each once, and with 1001."""
+        """Returns how many sockets were sent a close frame; checks that it is one, with 1001."""
         frames = [list(browser.frames(Opcode.CLOSE)) for browser in self.browsers]
         for one in frames:
             self.assertLessEqual(len(one), 1)
@@ -68,7 +68,7 @@ class DrainTests(SynchronousTestCase):
         return sum(map(len, frames))
 
     def test_without_sockets(self) -> None:
-        """Where nobody is there, it is over at once, and nobody is let in any more."""
+        """Without sockets it ends at once, and no client can connect any more."""
         self.assertIsNone(self.successResultOf(self.begin()))
         self.assertTrue(self.readiness.is_draining)
         self.assertFalse(self.listening.running)
@@ -76,7 +76,7 @@ class DrainTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_few_sockets(self) -> None:
-        """A few sockets are not kept waiting, and it is over when they have answered."""
+        """A few sockets are closed at once, and it ends when they have answered."""
         self.open(3)
         done = self.begin()
         self.pass_time(0.05)
@@ -99,7 +99,7 @@ class DrainTests(SynchronousTestCase):
         self.assertEqual((counts[0], counts[-1]), (0, 10))
 
     def test_nothing_after_the_close_frame(self) -> None:
-        """A socket that was told to close is sent no event."""
+        """A socket that was sent a close frame is sent no event."""
         self.open(1)
         done = self.begin()
         finish(self.server.resumption.deliver([job_event("1-0")]))
@@ -108,7 +108,7 @@ class DrainTests(SynchronousTestCase):
         self.assertIsNone(self.successResultOf(done))
 
     def test_delay(self) -> None:
-        """Before that, all goes on, but for readiness; who comes then is let go with the rest."""
+        """In the delay all goes on but readiness; clients that connect then are closed as well."""
         self.open(1)
         with capturedLogs() as logs:
             done = self.begin(drain_delay_ms=2000)
@@ -135,7 +135,7 @@ class DrainTests(SynchronousTestCase):
         self.assertIsNone(self.successResultOf(done))
 
     def test_after_the_last_one(self) -> None:
-        """A client whose request comes whole only after that is told as well."""
+        """A client whose request is complete only after that is closed as well."""
         for count in (0, 1):
             self.open(count)
             late = self.server.connect()
@@ -150,7 +150,7 @@ class DrainTests(SynchronousTestCase):
             self.setUp()
 
     def test_no_answer(self) -> None:
-        """Clients that do not answer are waited for a second, and not more."""
+        """Clients that do not answer have one second."""
         self.open(1)
         done = self.begin(drain_ms=0)
         self.clock.advance(0.9)
@@ -159,7 +159,7 @@ class DrainTests(SynchronousTestCase):
         self.assertIsNone(self.successResultOf(done))
 
     def test_quiet(self) -> None:
-        """The log has a line, and none that complains."""
+        """The log has one line, and no warning."""
         self.open(3)
         with capturedLogs() as logs:
             self.begin()

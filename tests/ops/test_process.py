@@ -12,18 +12,18 @@ class CollectorTests(SynchronousTestCase):
     """A process that was just started."""
 
     def setUp(self) -> None:
-        """Calm the collector, and give the other tests theirs back."""
+        """Tunes the collector, and restores it for the other tests."""
         self.addCleanup(gc.set_threshold, *gc.get_threshold())
         self.addCleanup(gc.unfreeze)
         self.clock = Clock()
         tune_gc(self.clock)
 
     def full_collections(self) -> int:
-        """Return how often all objects were looked at so far."""
+        """Returns the number of full collections so far."""
         return int(gc.get_stats()[2]["collections"])
 
     def test_growth(self) -> None:
-        """Many new objects that stay are no reason to look at all others."""
+        """Many new objects that stay cause no full collection."""
         before = self.full_collections()
         kept: list[list[object]] = [[[]] for _ in range(500_000)]
         self.assertEqual(self.full_collections(), before)
@@ -38,7 +38,7 @@ class CollectorTests(SynchronousTestCase):
         self.assertGreater(gc.get_stats()[0]["collections"], before)
 
     def test_daily(self) -> None:
-        """Once a day all are looked at."""
+        """Once a day there is a full collection."""
         before = self.full_collections()
         self.clock.advance(24 * 3600 - 1)
         self.assertEqual(self.full_collections(), before)

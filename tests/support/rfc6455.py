@@ -42,7 +42,7 @@ def frame(
     key: bytes | None = _MASKING_KEY,
     length_bytes: int | None = None,
 ) -> bytes:
-    """Return a frame as a client sends it.
+    """Returns a frame as a client sends it.
 
     Args:
         opcode: four bits.
@@ -68,12 +68,12 @@ def _masked(payload: bytes, key: bytes) -> bytes:
 
 
 def close(code: int, reason: bytes = b"") -> bytes:
-    """Return the payload of a close frame."""
+    """Returns the payload of a close frame."""
     return code.to_bytes(2, "big") + reason
 
 
 def parse(data: bytes) -> Iterator[Frame]:
-    """Yield the whole frames at the beginning of what a server sent.
+    """Yields the whole frames at the beginning of what a server sent.
 
     Raises:
         AssertionError: the server may not send that.
@@ -153,17 +153,17 @@ class Line(Protocol):
     """A connection to the server, whose upgrade was accepted."""
 
     def send(self, data: bytes) -> None:
-        """Send bytes, unless the server has ended the connection."""
+        """Sends bytes, unless the server has ended the connection."""
 
     def read_until(self, is_last: Callable[[Frame], bool]) -> list[Frame]:
-        """Return all frames so far, up to the first that is the last."""
+        """Returns all frames so far, up to the first that is the last."""
 
     def read_to_end(self) -> list[Frame]:
-        """Return all frames, once the server has ended the connection."""
+        """Returns all frames, once the server has ended the connection."""
 
 
 def conduct(case: Case, line: Line) -> list[Frame]:
-    """Send what a case says; return what came back, which is to be the case's `frames`.
+    """Sends what a case says; return what came back, which is to be the case's `frames`.
 
     After the case's bytes comes a ping, whose pong tells that the connection is still open,
     and whose absence that it has failed and that nothing is served any more.
@@ -240,7 +240,7 @@ def _lengths(limit: int) -> Iterator[Case]:
 
 
 def frame_long(length: int, length_bytes: int) -> bytes:
-    """Return a text frame whose length takes more bytes than it needs."""
+    """Returns a text frame whose length takes more bytes than it needs."""
     return frame(TEXT, b"*" * length, length_bytes=length_bytes)
 
 
@@ -655,7 +655,7 @@ def _closing(limit: int) -> Iterator[Case]:
 
 
 def cases() -> Mapping[str, Sequence[Case]]:
-    """Return all cases under the titles that they have in the docs."""
+    """Returns all cases under the titles that they have in the docs."""
     limit = settings().max_inbound_message_bytes
     return {
         "Lengths": tuple(_lengths(limit)),
@@ -703,7 +703,7 @@ class Handshake:
         return ", ".join(parts)
 
     def request(self) -> bytes:
-        """Return the request's bytes."""
+        """Returns the request's bytes."""
         headers: dict[str, str | None] = {
             "Host": "gaq.test",
             "Upgrade": "websocket",
@@ -717,7 +717,7 @@ class Handshake:
         return "\r\n".join([self.line, *lines, *self.more, "", ""]).encode()
 
     def faults(self, answer: bytes) -> list[str]:
-        """Return what is wrong with the head of an answer."""
+        """Returns what is wrong with the head of an answer."""
         head, end, _ = answer.partition(_END)
         match = re.match(r"HTTP/(1\.[01]) (\d{3}) ", head.decode())
         if not end or match is None:
@@ -748,7 +748,7 @@ _ONLY_13 = {"Sec-WebSocket-Version": "13", "Upgrade": "websocket"}
 
 
 def handshakes() -> Sequence[Handshake]:
-    """Return all cases of the opening handshake."""
+    """Returns all cases of the opening handshake."""
     return (
         Handshake(sent="a good request", section="4.2.2", status=101, headers=_ACCEPTED),
         Handshake(
@@ -870,7 +870,7 @@ must end the connection.
 
 
 def document() -> str:
-    """Return the text of docs/conformance.md."""
+    """Returns the text of docs/conformance.md."""
     parts = [_INTRODUCTION, "## Handshake\n", "| RFC | the client sends | the server answers |"]
     parts.append("|---|---|---|")
     parts.extend(f"| {one.section} | {one.sent} | {one.answer} |" for one in handshakes())
@@ -885,7 +885,7 @@ def document() -> str:
 
 
 def all_cases() -> Iterator[Case]:
-    """Yield the cases of all groups."""
+    """Yields the cases of all groups."""
     return chain.from_iterable(cases().values())
 
 

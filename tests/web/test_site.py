@@ -18,11 +18,11 @@ class SiteTests(SynchronousTestCase):
     """Requests that are no upgrades."""
 
     def setUp(self) -> None:
-        """Make a client of the resources."""
+        """Makes a client of the resources."""
         self.client: Any = StubTreq(resource_tree({b"health": Health()}))
 
     def request(self, method: str, path: str) -> tuple[Any, bytes]:
-        """Return the response and its body; nothing that operators see may be logged."""
+        """Returns the response and its body; checks that nothing above debug is logged."""
         with capturedLogs() as logs:
             response = self.successResultOf(self.client.request(method, f"http://gaq.test{path}"))
             body = self.successResultOf(response.content())
@@ -75,7 +75,7 @@ class RawTests(SynchronousTestCase):
     """Requests as bytes, to the site itself."""
 
     def setUp(self) -> None:
-        """Connect."""
+        """Connects."""
         self.browser = MemoryServer(Clock()).connect()
 
     def test_log(self) -> None:
