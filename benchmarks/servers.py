@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import secrets
 import shlex
 import signal
@@ -55,12 +56,12 @@ class Server:
         """
         with tempfile.TemporaryDirectory() as directory:
             valkey = ValkeyServer(port=_free_port(), data_dir=Path(directory))
-            valkey.start()
+            valkey.start(_START_SECONDS)
             try:
                 with self._running(Path(directory), valkey.port) as target:
                     yield target
             finally:
-                valkey.stop()
+                valkey.stop(_STOP_SECONDS)
 
     @contextmanager
     def _running(self, directory: Path, redis_port: int) -> Iterator[Target]:
@@ -127,6 +128,10 @@ def _listens(port: int) -> bool:
 
 
 def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a TCP port of the loopback interface that nobody uses."""
+    while True:
+        # One of those that the system gives to outgoing connections could be taken by one before
+        # the server listens.
+        port = random.randrange(10_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port

@@ -31,7 +31,7 @@ class CommandTests(SynchronousTestCase):
         done = self.run_command(
             *("floor", "connect", "tabs", "--json", str(results), "--plot", str(plot))
         )
-        self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout)
+        self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout + done.stderr)
         lines = [json.loads(line) for line in results.read_text().splitlines()]
         self.assertEqual([line["load"] for line in lines], ["floor", "connect", "tabs"])
         for line in lines:
@@ -52,7 +52,7 @@ class CommandTests(SynchronousTestCase):
         done = self.run_command(
             *("tabs", "connect", "--beside", other, "--json", str(results), "--plot", str(plot))
         )
-        self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout)
+        self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout + done.stderr)
         lines = [json.loads(line) for line in results.read_text().splitlines()]
         self.assertEqual(
             [(line["load"], line["server"]) for line in lines],

@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import json
 import os
+import random
 import resource
 import shutil
 import signal
@@ -36,9 +37,10 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 # Below those that the system gives to outgoing connections; and test processes that run
-# side by side have different ones, or two could choose the same before it is used.
-_FIRST_PORT = 10_000 + os.getpid() % 32 * 680
-_PORTS = itertools.cycle(range(_FIRST_PORT, _FIRST_PORT + 680))
+# side by side have different ones, or two could choose the same before it is used. Those of
+# another run may have the same, so each begins anywhere among them.
+_OWN_PORTS = range(10_000 + os.getpid() % 32 * 680, 10_680 + os.getpid() % 32 * 680)
+_PORTS = itertools.islice(itertools.cycle(_OWN_PORTS), random.randrange(len(_OWN_PORTS)), None)
 
 
 def free_port() -> int:
