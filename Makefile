@@ -1,7 +1,8 @@
 # Every target makes the virtual environment that it needs; only the first time takes long.
 
+# Another Python needs another environment: make test PYTHON=python3.13 VENV=.venv-3.13
 PYTHON ?= python3
-VENV := .venv
+VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := gaq_twisted tests twisted benchmarks browser e2e deploy docs
 # Most tests wait for other processes most of the time. The one that measures itself runs
@@ -13,6 +14,13 @@ DEPLOY := tests.deploy
 DEPLOY_PACKAGES := haproxy nginx prometheus systemd
 TESTS := $(filter-out $(ALONE) tests.deploy.%,$(subst /,.,$(basename $(wildcard tests/test_*.py tests/*/test_*.py tests/*/*/test_*.py))))
 TRIAL := -m twisted.trial $(TRIAL_ARGS)
+
+# What is measured, how much of each at least (in pyproject.toml: fail_under), and by which tests:
+# those that need no other process, and those of Redis's commands.
+COVERED := access core net streams
+COVERING := $(subst /,.,$(basename $(wildcard tests/test_service.py \
+	$(patsubst %,tests/%/test_*.py,access config core net ops streams web) \
+	tests/live/test_streams_commands.py)))
 
 # The tests with a client of Node.js skip where there is none.
 NPM := $(shell command -v npm)
@@ -31,13 +39,17 @@ ROUNDS ?= 3
 SCENARIOS ?=
 CHROMIUM := /usr/bin/chromium
 
-.PHONY: help demo test test-lowest test-deploy fuzz bench browser screenshots e2e docs reference lint format package changelog clean
+.PHONY: help demo test test-lowest test-prereleases test-deploy coverage fuzz bench browser screenshots e2e docs reference lint format package changelog clean
 
 help:
 	@echo "make demo         run the server on a Valkey of its own, with a page at /demo"
-	@echo "make test         run all tests"
+	@echo "make test         run all tests, JOBS=$(JOBS) at a time"
+	@echo "                  with another Python: make test PYTHON=python3.13 VENV=.venv-3.13"
 	@echo "make test-lowest  run all tests with the lowest versions that are allowed, and on Redis 6.2"
+	@echo "make test-prereleases"
+	@echo "                  run all tests with the newest pre-releases of Twisted and Autobahn"
 	@echo "make test-deploy  test what is in deploy/ with Debian's nginx, haproxy, prometheus and systemd"
+	@echo "make coverage     measure which branches of $(COVERED) the tests take"
 	@echo "make fuzz         try much more odd input than make test does"
 	@echo "make bench        measure the server under load, and draw the result"
 	@echo "make e2e          show the charts of a real Superset in a real browser, in all kinds of trouble"
@@ -61,6 +73,24 @@ test: $(VENV)/ready $(PEERS)
 test-lowest: .venv-lowest/ready $(PEERS)
 	TEST_REDIS=oldest .venv-lowest/bin/python $(TRIAL) -j $(JOBS) $(TESTS)
 	TEST_REDIS=oldest .venv-lowest/bin/python $(TRIAL) $(ALONE)
+
+# Asks for the newest versions each time, and is the same as `make test` while these are releases.
+test-prereleases: .venv-prereleases/ready $(PEERS)
+	.venv-prereleases/bin/python -m pip install --quiet --upgrade --pre Twisted autobahn
+	.venv-prereleases/bin/python -m pip list | grep -i -E "^(twisted|autobahn) "
+	.venv-prereleases/bin/python $(TRIAL) -j $(JOBS) $(TESTS)
+	.venv-prereleases/bin/python $(TRIAL) $(ALONE)
+
+# Shows the lines and branches that are missing, then how much of each folder is there, in percent.
+coverage: $(VENV)/ready
+	rm -rf build/coverage && mkdir -p build/coverage
+	$(BIN)/coverage run $(TRIAL) -j $(JOBS) $(COVERING)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --fail-under=0
+	@passed=true; for folder in $(COVERED); do \
+		printf "%-8s" $$folder; \
+		$(BIN)/coverage report --format=total --include="gaq_twisted/$$folder/*" || passed=false; \
+	done; $$passed
 
 # Installs what is missing, as root.
 test-deploy: $(VENV)/ready
@@ -111,14 +141,14 @@ changelog: $(VENV)/ready
 	$(BIN)/towncrier build --draft --version Upcoming
 
 clean:
-	rm -rf .venv .venv-lowest .venv-e2e .mypy_cache .ruff_cache _trial_temp* build dist \
+	rm -rf .venv .venv-* .mypy_cache .ruff_cache _trial_temp* build dist \
 		tests/support/peers/node_modules
 
-$(VENV)/ready: INSTALL := $(addprefix --group ,lint package browser docs deploy)
+.venv/ready: INSTALL := $(addprefix --group ,lint package browser docs deploy)
 .venv-lowest/ready: INSTALL := --constraint tests/lowest.txt
 .venv-lowest/ready: tests/lowest.txt
 
-$(VENV)/ready .venv-lowest/ready: pyproject.toml
+$(addsuffix /ready,$(sort $(VENV) .venv .venv-lowest .venv-prereleases)): pyproject.toml
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(@D)/bin/python -m pip install --quiet --editable . --group test $(INSTALL)

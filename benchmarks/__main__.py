@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import resource
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +25,8 @@ Start = Callable[[], AbstractContextManager[Target]]
 
 def main() -> None:
     """Run the loads that the command line names, and report."""
+    # Ends the servers that were started, as an interrupt does.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     options = _options()
     if options.report:
         results, facts = read_results(Path(options.report))

@@ -13,6 +13,7 @@ from benchmarks.loads import Result
 from benchmarks.report import goal_table, write_plot
 from benchmarks.servers import OURS
 from tests.support.processes import ROOT
+from tests.support.sessions import run
 
 
 class CommandTests(SynchronousTestCase):
@@ -20,14 +21,7 @@ class CommandTests(SynchronousTestCase):
 
     def run_command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run it to its end."""
-        return subprocess.run(
-            [sys.executable, "-m", "benchmarks", *arguments],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=100,
-            check=False,
-        )
+        return run([sys.executable, "-m", "benchmarks", *arguments], cwd=ROOT, seconds=600.0)
 
     def test_measures(self) -> None:
         """Each load has a row, a line of JSON, and where there is a goal a place in the plot."""
@@ -37,7 +31,7 @@ class CommandTests(SynchronousTestCase):
         done = self.run_command(
             *("floor", "connect", "tabs", "--json", str(results), "--plot", str(plot))
         )
-        self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout)
+        self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout + done.stderr)
         lines = [json.loads(line) for line in results.read_text().splitlines()]
         self.assertEqual([line["load"] for line in lines], ["floor", "connect", "tabs"])
         for line in lines:
@@ -58,7 +52,7 @@ class CommandTests(SynchronousTestCase):
         done = self.run_command(
             *("tabs", "connect", "--beside", other, "--json", str(results), "--plot", str(plot))
         )
-        self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout)
+        self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout + done.stderr)
         lines = [json.loads(line) for line in results.read_text().splitlines()]
         self.assertEqual(
             [(line["load"], line["server"]) for line in lines],

@@ -190,9 +190,11 @@ class LiveTests(SynchronousTestCase):
             (f"async-token={token(channel=None)}", "no channel"),
         ):
             with self.assertRaises(InvalidStatus) as caught:
-                connect(
+                connecting = connect(
                     f"ws://127.0.0.1:{server.port}/", additional_headers={"Cookie": cookie}
-                ).close()
+                )
+                with connecting:
+                    pass
             response = caught.exception.response
             self.assertEqual(response.status_code, 401)
             self.assertIn(reason.encode(), response.body or b"")

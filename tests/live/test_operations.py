@@ -8,6 +8,7 @@ import signal
 import socket
 import ssl
 import time
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import trustme
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.trial.unittest import SynchronousTestCase
 from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.sync.client import ClientConnection, connect, unix_connect
+from websockets.sync.client import ClientConnection, unix_connect
 
 from tests.support.processes import (
     DEADLINE_SECONDS,
@@ -32,6 +33,7 @@ from tests.support.processes import (
 from tests.support.raw import RawClient
 from tests.support.rfc6455 import Frame
 from tests.support.samples import SECRET, cookie, token, upgrade_request
+from tests.support.tls import TlsConnection
 
 # As in /proc/net/tcp.
 _ESTABLISHED = "01"
@@ -60,7 +62,7 @@ class OperationsTestCase(SynchronousTestCase):
         server.wait_for_text("following the global stream")
         return server
 
-    def assert_delivers(self, *connections: ClientConnection) -> None:
+    def assert_delivers(self, *connections: ClientConnection | TlsConnection) -> None:
         """Check that an event reaches each of these sockets."""
         job = f"job at {time.monotonic()}"
         self.redis.publish(job)
@@ -111,7 +113,8 @@ class StopTests(OperationsTestCase):
         """Each of 5,000 clients gets a close frame, and the replacement sends it what it missed."""
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         count, channels = min(5000, files - 500), 50
-        first = self.start(DRAIN_MS="2000")
+        # To open so many can take longer than a client may leave a ping without an answer.
+        first = self.start(DRAIN_MS="2000", SOCKET_RESPONSE_TIMEOUT_MS="600000")
         clients = [self.raw_client(first, f"channel {n % channels}") for n in range(count)]
         published = 0
 
@@ -134,15 +137,15 @@ class StopTests(OperationsTestCase):
         got_at_first = []
         for number, client in enumerate(clients):
             with client:
-                *events, close = client.read_to_end()
+                *frames, close = client.read_to_end()
             self.assertEqual((close.opcode, close.payload[:2]), (8, (1001).to_bytes(2, "big")))
-            jobs = [json.loads(event.payload) for event in events]
+            jobs = _events(frames)
             got_at_first.append(len(jobs))
             last_id = jobs[-1]["id"]
             with self.raw_client(second, f"channel {number % channels}", last_id) as back:
                 wanted = [f"job {n}" for n in range(len(jobs) + 1, published + 1)]
                 frames = back.read_until(partial(_holds, wanted[-1]))
-            jobs.extend(json.loads(frame.payload) for frame in frames if frame.opcode == 1)
+            jobs.extend(_events(frames))
             self.assertEqual(
                 [job["job_id"] for job in jobs], [f"job {n}" for n in range(1, published + 1)]
             )
@@ -161,6 +164,11 @@ class StopTests(OperationsTestCase):
         server.process.send_signal(signal.SIGTERM)
         server.wait_for_text("stopping in 60.0 s")
         self.assertEqual(server.stop(signal.SIGTERM), 128 + signal.SIGTERM)
+
+
+def _events(frames: Iterable[Frame]) -> list[dict[str, Any]]:
+    """Return the events among frames; the others are pings."""
+    return [json.loads(frame.payload) for frame in frames if frame.opcode == 1]
 
 
 def _holds(job: str, frame: Frame) -> bool:
@@ -263,10 +271,10 @@ class ListenTests(OperationsTestCase):
         files = f"privateKey={key}:certKey={chain}:interface=127.0.0.1"
         server = self.start(LISTEN=f"ssl:{port}:{files}", INTERNAL_LISTEN=f"ssl:{internal}:{files}")
 
-        def open_tab(authority: trustme.CA) -> ClientConnection:
+        def open_tab(authority: trustme.CA) -> TlsConnection:
             context = ssl.create_default_context()
             authority.configure_trust(context)
-            return connect(
+            return TlsConnection(
                 f"wss://localhost:{port}/",
                 ssl=context,
                 additional_headers={"Cookie": cookie()},

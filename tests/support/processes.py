@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import json
 import os
+import random
 import resource
 import shutil
 import signal
@@ -14,6 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -27,16 +29,18 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
 
 from tests.support.samples import CHANNEL, SECRET, cookie, job_data
+from tests.support.sessions import DEADLINE_SECONDS as DEADLINE_SECONDS
+from tests.support.sessions import end, start
 
-DEADLINE_SECONDS = 20.0
 PREFIX = "async-events-"
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 # Below those that the system gives to outgoing connections; and test processes that run
-# side by side have different ones, or two could choose the same before it is used.
-_FIRST_PORT = 10_000 + os.getpid() % 32 * 680
-_PORTS = itertools.cycle(range(_FIRST_PORT, _FIRST_PORT + 680))
+# side by side have different ones, or two could choose the same before it is used. Those of
+# another run may have the same, so each begins anywhere among them.
+_OWN_PORTS = range(10_000 + os.getpid() % 32 * 680, 10_680 + os.getpid() % 32 * 680)
+_PORTS = itertools.islice(itertools.cycle(_OWN_PORTS), random.randrange(len(_OWN_PORTS)), None)
 
 
 def free_port() -> int:
@@ -77,18 +81,29 @@ class RedisProcess:
         self.port = free_port() if port is None else port
         self.client = redis.Redis(port=self.port)
         test.addCleanup(self.client.close)
+        self._test = test
         self._options = options
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[Any] | None = None
         test.addCleanup(self.kill)
         self.start()
 
     def start(self, *, wait: bool = True) -> None:
         """Start it on the same port with the data it had; perhaps wait until it answers."""
         with (self.directory / "log").open("ab") as log:
-            self._process = subprocess.Popen(
+            self._process = start(
+                self._test,
                 [
-                    *(redis_program(), "--port", str(self.port), "--bind", "127.0.0.1"),
-                    *("--appendonly", "yes", "--appendfsync", "always", "--save", ""),
+                    redis_program(),
+                    "--port",
+                    str(self.port),
+                    "--bind",
+                    "127.0.0.1",
+                    "--appendonly",
+                    "yes",
+                    "--appendfsync",
+                    "always",
+                    "--save",
+                    "",
                     *self._options,
                 ],
                 cwd=self.directory,
@@ -111,8 +126,7 @@ class RedisProcess:
     def kill(self) -> None:
         """End it with SIGKILL, if it runs."""
         if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+            end(self._process)
 
     def signal(self, number: int) -> None:
         """Send it a signal."""
@@ -219,17 +233,16 @@ class Program:
         test.addCleanup(temporary.cleanup)
         self._output = Path(temporary.name) / "output"
         with self._output.open("ab") as output:
-            self.process = subprocess.Popen(
+            self.process: subprocess.Popen[Any] = start(
+                test,
                 command,
                 cwd=directory,
                 env={"PATH": os.environ["PATH"], **(environ or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                start_new_session=True,
                 **more,
             )
-        test.addCleanup(self._end)
 
     def text(self) -> str:
         """Return what it has written so far."""
@@ -258,11 +271,6 @@ class Program:
         wait_until(over, lambda: f"{otherwise}:\n{self.text()}")
         if not condition():
             raise AssertionError(f"{otherwise}, and it has ended:\n{self.text()}")
-
-    def _end(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
 
 
 class Server(Program):
@@ -348,13 +356,15 @@ class Tab:
     ) -> None:
         """Connect, with the cookie of that channel or that token."""
         query = "" if last_id is None else f"?last_id={last_id}"
-        self.connection: ClientConnection = connect(
-            f"ws://127.0.0.1:{port}{path}{query}",
-            origin=None if origin is None else Origin(origin),
-            additional_headers={
-                "Cookie": cookie(channel) if token is None else f"async-token={token}"
-            },
-            open_timeout=DEADLINE_SECONDS,
+        self.connection = opened(
+            connect(
+                f"ws://127.0.0.1:{port}{path}{query}",
+                origin=None if origin is None else Origin(origin),
+                additional_headers={
+                    "Cookie": cookie(channel) if token is None else f"async-token={token}"
+                },
+                open_timeout=DEADLINE_SECONDS,
+            )
         )
 
     def events(self, count: int) -> list[dict[str, Any]]:
@@ -375,6 +385,14 @@ class Tab:
         traceback: TracebackType | None,
     ) -> None:
         self.connection.close()
+
+
+def opened(connecting: AbstractContextManager[ClientConnection]) -> ClientConnection:
+    """Return an open WebSocket, which its user closes.
+
+    The client may be used in a `with` statement only, which a test that opens many cannot do.
+    """
+    return connecting.__enter__()
 
 
 def environment(port: int, **values: str) -> dict[str, str]:

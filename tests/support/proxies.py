@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import socket
 import ssl
 import tempfile
 from collections.abc import Mapping
@@ -13,7 +12,6 @@ from urllib.request import Request, urlopen
 import trustme
 from twisted.trial.unittest import SynchronousTestCase
 from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus
-from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
 
 from tests.support.processes import (
@@ -27,6 +25,7 @@ from tests.support.processes import (
     wait_until,
 )
 from tests.support.samples import cookie
+from tests.support.tls import TlsConnection
 
 HOST = "superset.example.com"
 EXAMPLES = ROOT / "deploy"
@@ -94,14 +93,13 @@ class LiveProxy:
 
     def connect(
         self, path: str = "/ws", last_id: str | None = None, origin: str = f"https://{HOST}"
-    ) -> ClientConnection:
+    ) -> TlsConnection:
         """Open a WebSocket by TLS, as a browser that comes from CLIENT_ADDRESS."""
         query = "" if last_id is None else f"?last_id={last_id}"
-        return connect(
+        return TlsConnection(
             f"wss://{HOST}:{self.port}{path}{query}",
-            sock=socket.create_connection(
-                ("127.0.0.1", self.port), DEADLINE_SECONDS, source_address=(CLIENT_ADDRESS, 0)
-            ),
+            host="127.0.0.1",
+            local_addr=(CLIENT_ADDRESS, 0),
             ssl=self._trust,
             origin=Origin(origin),
             additional_headers={"Cookie": cookie()},
@@ -220,13 +218,13 @@ class LiveTestCase(SynchronousTestCase):
 
     def connect(
         self, proxy: LiveProxy, path: str = "/ws", last_id: str | None = None
-    ) -> ClientConnection:
+    ) -> TlsConnection:
         """Return a connection that ends with the test."""
         connection = proxy.connect(path, last_id)
         self.addCleanup(connection.close)
         return connection
 
-    def check_delivery(self, connection: ClientConnection, job: str = "job") -> str:
+    def check_delivery(self, connection: TlsConnection, job: str = "job") -> str:
         """Publish an event, check that it arrives, and return its id."""
         self.redis.publish(job)
         event = json.loads(connection.recv(DEADLINE_SECONDS))
@@ -315,9 +313,9 @@ class HttpChecks(IdleChecks):
         (other,) = (one for one in servers if one is not mine)
         self.assertIn(CLIENT_ADDRESS, other.text())
 
-    def reconnected(self, proxy: LiveProxy, last_id: str) -> ClientConnection:
+    def reconnected(self, proxy: LiveProxy, last_id: str) -> TlsConnection:
         """Return a connection, tried for as often as a browser would until it is open."""
-        found: list[ClientConnection] = []
+        found: list[TlsConnection] = []
 
         def try_once() -> bool:
             try:

@@ -14,6 +14,7 @@ from tests.support.processes import DEADLINE_SECONDS, ROOT, RedisProcess, Server
 from tests.support.raw import RawClient
 from tests.support.recorded import browser_request
 from tests.support.samples import CHANNEL, cookie, job_data
+from tests.support.sessions import start
 
 PEERS = Path(__file__).parent
 
@@ -40,7 +41,8 @@ class Peer:
             cookie_header: the cookie; None for that of a browser that is logged in.
         """
         query = "" if last_id is None else f"?last_id={last_id}"
-        self._process = subprocess.Popen(
+        self._process: subprocess.Popen[str] = start(
+            test,
             [*command, f"ws://127.0.0.1:{port}/{query}", cookie_header or cookie()],
             cwd=PEERS,
             # Without the settings of a proxy, for instance.
@@ -49,7 +51,8 @@ class Peer:
             stdout=subprocess.PIPE,
             text=True,
         )
-        test.addCleanup(self._end)
+        assert self._process.stdin is not None
+        test.addCleanup(self._process.stdin.close)
         self._reports: queue.Queue[dict[str, Any]] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -59,12 +62,6 @@ class Peer:
             for line in lines:
                 self._reports.put(json.loads(line))
         self._reports.put({"ended": self._process.wait()})
-
-    def _end(self) -> None:
-        assert self._process.stdin is not None
-        self._process.kill()
-        self._process.wait()
-        self._process.stdin.close()
 
     def tell(self, **what: Any) -> None:
         """Tell it to do something."""
