@@ -1,6 +1,5 @@
 """Settings turned into a running server: the one place where things are wired."""
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from gaq_twisted.core.metrics import CORE, Metrics
 from gaq_twisted.core.readiness import Readiness
 from gaq_twisted.core.rejections import Rejections
 from gaq_twisted.net.gateway import Capacity, Gateway
-from gaq_twisted.net.listeners import Listeners
+from gaq_twisted.net.listeners import Listeners, why_not_listening
 from gaq_twisted.net.websocket import EventSocketFactory
 from gaq_twisted.ops.drain import Drain
 from gaq_twisted.ops.housekeeping import Housekeeping
@@ -110,7 +109,7 @@ class Server(MultiService):
         try:
             super().privilegedStartService()
         except (CannotListenError, OSError) as error:
-            message = _why_not_listening(error)
+            message = why_not_listening(error)
             self._log.critical("{reason}", event="cannot_listen", reason=message)
             raise SystemExit(f"gaq-ws: {message}") from None
 
@@ -288,17 +287,3 @@ def _connect_gauges(
     for edition in editions:
         for metric, source in edition.gauges().items():
             metrics.read_from(metric, source)
-
-
-def _why_not_listening(error: CannotListenError | OSError) -> str:
-    if isinstance(error, OSError):
-        # Of a unix socket's lock file, which is a symbolic link, the second name is the file's.
-        file = os.fsdecode(error.filename2 or error.filename)
-        return f"cannot listen on {file}: {error.strerror}"
-    place = error.port
-    if isinstance(place, int):
-        place = f"port {place} of {error.interface}" if error.interface else f"port {place}"
-    return (
-        f"cannot listen on {place} ({error.socketError.strerror}):"
-        " stop what uses it, or set another port"
-    )

@@ -116,6 +116,21 @@ class Listeners:
         return ConfigError([f"{self._setting}: {text} cannot be used: {reason}"])
 
 
+def why_not_listening(error: CannotListenError | OSError) -> str:
+    """Returns what to show to the operator when a port or socket cannot be opened."""
+    if isinstance(error, OSError):
+        # Of a unix socket's lock file, which is a symbolic link, the second name is the file's.
+        file = os.fsdecode(error.filename2 or error.filename)
+        return f"cannot listen on {file}: {error.strerror}"
+    place = error.port
+    if isinstance(place, int):
+        place = f"port {place} of {error.interface}" if error.interface else f"port {place}"
+    return (
+        f"cannot listen on {place} ({error.socketError.strerror}):"
+        " stop what uses it, or set another port"
+    )
+
+
 def _choose_protocol(_: object, offered: list[bytes]) -> Any:
     """Chooses the protocol over TLS (RFC 7301); by default Twisted accepts no offer at all."""
     return _HTTP_1_1 if _HTTP_1_1 in offered else SSL.NO_OVERLAPPING_PROTOCOLS
