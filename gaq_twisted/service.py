@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.logger import ILogObserver, Logger
 from twisted.web.resource import IResource
 
+from gaq_twisted.config.derived import serves_realtime, serves_streams
 from gaq_twisted.config.load import Loaded
 from gaq_twisted.config.settings import Settings
 from gaq_twisted.core import metrics as names
@@ -30,8 +31,8 @@ from gaq_twisted.ops.logs import LogOutput
 from gaq_twisted.ops.reload import Reloader
 from gaq_twisted.ops.statsd import StatsdReports, StatsdService
 from gaq_twisted.ops.systemd import Notifier
+from gaq_twisted.realtime.edition import RealtimeEdition
 from gaq_twisted.streams.edition import StreamsEdition
-from gaq_twisted.streams.metrics import STREAMS
 from gaq_twisted.web.prometheus import Exposition
 from gaq_twisted.web.site import EventSite, Health, Ready, resource_tree
 from gaq_twisted.web.status.contents import contents
@@ -160,9 +161,14 @@ def make_server(
         ConfigError: if a key, an endpoint, or a file that the settings name cannot be used.
     """
     host, additions = host or Host(), additions or Additions()
-    metrics = Metrics((*CORE, *STREAMS))
+    metrics = Metrics(CORE)
     hub = Hub(metrics, reactor.seconds, settings)
-    editions: list[Edition] = [StreamsEdition(settings, hub, metrics, reactor, host.give_up)]
+    # Where nothing in an upgrade decides between them, the first one counts.
+    editions: list[Edition] = []
+    if serves_streams(settings):
+        editions.append(StreamsEdition(settings, hub, metrics, reactor, host.give_up))
+    if serves_realtime(settings):
+        editions.append(RealtimeEdition(settings, hub, metrics, reactor))
     readiness = Readiness([edition.progress for edition in editions])
     rejections = Rejections(metrics, reactor.seconds)
     sockets = EventSocketFactory(editions, hub, settings, rejections, metrics, reactor)
@@ -280,6 +286,9 @@ def _connect_gauges(
     """Connects the metrics that nobody counts with where they are read."""
     build = {version("gaq-twisted"): 1.0}
     metrics.read_from(names.OPEN_SOCKETS, lambda: hub.socket_count)
+    metrics.read_from(
+        names.OPEN_CHANNELS, lambda: sum(edition.channel_count for edition in editions)
+    )
     metrics.read_from(names.SLOW_SOCKETS, lambda: len(sockets.slow_sockets))
     metrics.read_from(names.UNSENT_BYTES, sockets.unsent_bytes)
     metrics.read_from(names.DRAINING, lambda: readiness.is_draining)

@@ -291,7 +291,7 @@ class PurityTests(SynchronousTestCase):
                 for name in _imported_names(node)
             )
         }
-        self.assertEqual(users, {"connection.py"})
+        self.assertEqual(users, {"connection.py", "protocol.py"})
 
 
 def _imported_names(node: ast.AST) -> list[str]:

@@ -1,6 +1,6 @@
-"""Authentication: the channel that the JWT in a client's cookie names, and until when."""
+"""Tokens: JWTs in cookies, and the channel that one of Superset 1.2 to 6.1 names."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jwt
@@ -25,8 +25,83 @@ _CHECKS: Options = {
     "verify_sub": False,
     "verify_jti": False,
 }
+REALTIME_AUDIENCE = "superset-websocket"
+"""The claim `aud` of Superset 7's tokens."""
 # Algorithms of one kind use the same key (RFC 7518 section 3.1, RFC 8037).
 _KINDS = {"HS": "HMAC", "RS": "RSA", "PS": "RSA", "ES": "EC", "Ed": "EdDSA"}
+
+
+class Signed(NamedTuple):
+    """What tokens must be signed with."""
+
+    cookie_name: str
+    """The cookie that holds the token."""
+    secrets: Sequence[tuple[str, str]]
+    """The names and values of the settings with the secrets, the current one first."""
+    algorithms: Sequence[str]
+    """The accepted algorithms, all of one kind."""
+
+
+class TokenReader:
+    """Reads the claims of tokens with a good signature.
+
+    Args:
+        signed: what they must be signed with.
+
+    Raises:
+        ConfigError: if a secret is not a key for one of the algorithms.
+    """
+
+    def __init__(self, signed: Signed) -> None:
+        self.cookie_name = signed.cookie_name
+        self._algorithms = list(signed.algorithms)
+        self._secret_name = signed.secrets[0][0]
+        self._keys = list(_keys(signed))
+
+    def no_cookie(self) -> Unauthorized:
+        """Returns the refusal of a client without the cookie."""
+        return Unauthorized(UpgradeReason.NO_COOKIE, f"no cookie named {self.cookie_name}")
+
+    def claims(self, token: str, checks: Options) -> dict[str, Any]:
+        """Returns the claims of a token.
+
+        Args:
+            token: the token.
+            checks: the claims to check.
+
+        Raises:
+            Unauthorized: if its signature is not good, or one of these claims.
+        """
+        try:
+            for key in self._keys[:-1]:
+                try:
+                    return self._decoded(token, key, checks)
+                except jwt.InvalidSignatureError:
+                    continue
+            return self._decoded(token, self._keys[-1], checks)
+        except jwt.ExpiredSignatureError:
+            raise Unauthorized(UpgradeReason.TOKEN_EXPIRED, "the token has expired") from None
+        except jwt.ImmatureSignatureError:
+            raise Unauthorized(
+                UpgradeReason.TOKEN_NOT_YET_VALID, "the token is not valid yet"
+            ) from None
+        except jwt.InvalidAlgorithmError:
+            raise Unauthorized(
+                UpgradeReason.ALGORITHM, "the token's algorithm is not among jwtAlgorithms"
+            ) from None
+        except jwt.InvalidSignatureError:
+            raise Unauthorized(
+                UpgradeReason.SIGNATURE,
+                f"bad signature: the token is not signed with {self._secret_name}",
+            ) from None
+        except jwt.InvalidTokenError:
+            raise Unauthorized(
+                UpgradeReason.NO_JWT, f"the cookie {self.cookie_name} is not a valid JWT"
+            ) from None
+
+    def _decoded(self, token: str, key: Any, checks: Options) -> dict[str, Any]:
+        claims: dict[str, Any] = jwt.decode(token, key, algorithms=self._algorithms, options=checks)
+        return claims
 
 
 class Identity(NamedTuple):
@@ -38,7 +113,7 @@ class Identity(NamedTuple):
 
 
 class Authenticator:
-    """Authenticates clients by the JWT in their cookie.
+    """Authenticates browsers of Superset 1.2 to 6.1 by the JWT in their cookie.
 
     Args:
         settings: name the cookie, the claim, the secrets and the algorithms.
@@ -48,10 +123,17 @@ class Authenticator:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._cookie_name = settings.jwt_cookie_name
         self._channel_claim = settings.jwt_channel_id_key
-        self._algorithms = list(settings.jwt_algorithms)
-        self._keys = list(_keys(settings))
+        self._reader = TokenReader(
+            Signed(
+                settings.jwt_cookie_name,
+                [
+                    ("jwtSecret", settings.jwt_secret),
+                    ("previousJwtSecret", settings.previous_jwt_secret),
+                ],
+                settings.jwt_algorithms,
+            )
+        )
 
     def identify(self, cookie_header: str) -> Identity:
         """Returns the identity of the client that sent this Cookie header.
@@ -65,50 +147,21 @@ class Authenticator:
         Raises:
             Unauthorized: if no cookie names a channel and is signed with a secret.
         """
-        refusal = Unauthorized(UpgradeReason.NO_COOKIE, f"no cookie named {self._cookie_name}")
+        refusal = self._reader.no_cookie()
         for name, token in cookies(cookie_header):
-            if name != self._cookie_name:
+            if name != self._reader.cookie_name:
                 continue
             try:
-                return self._identity(self._claims(token))
+                return self._identity(self._reader.claims(token, _CHECKS))
             except Unauthorized as error:
                 refusal = error
         raise refusal
 
-    def _claims(self, token: str) -> dict[str, Any]:
-        try:
-            for key in self._keys[:-1]:
-                try:
-                    return self._decoded(token, key)
-                except jwt.InvalidSignatureError:
-                    continue
-            return self._decoded(token, self._keys[-1])
-        except jwt.ExpiredSignatureError:
-            raise Unauthorized(UpgradeReason.TOKEN_EXPIRED, "the token has expired") from None
-        except jwt.ImmatureSignatureError:
-            raise Unauthorized(
-                UpgradeReason.TOKEN_NOT_YET_VALID, "the token is not valid yet"
-            ) from None
-        except jwt.InvalidAlgorithmError:
-            raise Unauthorized(
-                UpgradeReason.ALGORITHM, "the token's algorithm is not among jwtAlgorithms"
-            ) from None
-        except jwt.InvalidSignatureError:
-            raise Unauthorized(
-                UpgradeReason.SIGNATURE, "bad signature: the token is not signed with jwtSecret"
-            ) from None
-        except jwt.InvalidTokenError:
-            raise Unauthorized(
-                UpgradeReason.NO_JWT, f"the cookie {self._cookie_name} is not a valid JWT"
-            ) from None
-
-    def _decoded(self, token: str, key: Any) -> dict[str, Any]:
-        claims: dict[str, Any] = jwt.decode(
-            token, key, algorithms=self._algorithms, options=_CHECKS
-        )
-        return claims
-
     def _identity(self, claims: dict[str, Any]) -> Identity:
+        if names_realtime(claims.get("aud")):
+            raise Unauthorized(
+                UpgradeReason.OTHER_PROTOCOL, "the token is one of Superset 7 (protocol realtime)"
+            )
         channel = claims.get(self._channel_claim)
         # JSON can spell control characters, which no log should show, and half a surrogate pair.
         if not isinstance(channel, str) or not channel or not channel.isprintable():
@@ -118,27 +171,31 @@ class Authenticator:
         return Identity(channel, int(claims["exp"]) if "exp" in claims else None)
 
 
-def _keys(settings: Settings) -> Iterator[Any]:
+def names_realtime(audience: object) -> bool:
+    """Returns whether a claim `aud` (RFC 7519 section 4.1.3) names the server of Superset 7."""
+    return audience == REALTIME_AUDIENCE or (
+        isinstance(audience, list) and REALTIME_AUDIENCE in audience
+    )
+
+
+def _keys(signed: Signed) -> Iterator[Any]:
     """Yields the keys that signatures are verified with.
 
     Raises:
         ConfigError: if a secret is not a key for one of the algorithms.
     """
-    names = ", ".join(settings.jwt_algorithms)
-    kinds = {_KINDS[name[:2]] for name in settings.jwt_algorithms}
+    names = ", ".join(signed.algorithms)
+    kinds = {_KINDS[name[:2]] for name in signed.algorithms}
     if len(kinds) > 1:
         # An attacker could use a public key as the secret of an HMAC (RFC 8725 section 2.1).
         raise ConfigError(
             [f"jwtAlgorithms is {names}: leave those of one kind, the one that Superset signs with"]
         )
-    for setting, secret in (
-        ("jwtSecret", settings.jwt_secret),
-        ("previousJwtSecret", settings.previous_jwt_secret),
-    ):
+    for setting, secret in signed.secrets:
         if not secret:
             continue
         key: Any = str(secret)
-        for name in settings.jwt_algorithms:
+        for name in signed.algorithms:
             try:
                 key = get_default_algorithms()[name].prepare_key(key)
             except (ValueError, TypeError, jwt.InvalidKeyError):
@@ -153,11 +210,12 @@ def _keys(settings: Settings) -> Iterator[Any]:
         yield key.public_key() if hasattr(key, "public_key") else key
 
 
-def cookies(header: str) -> Iterator[tuple[str, str]]:
-    """Yields the name and value of each cookie in a Cookie header."""
+def cookies(header: str, *, unquote: bool = True) -> Iterator[tuple[str, str]]:
+    """Yields the name and value of each cookie in a Cookie header, perhaps without quotes."""
     # The standard library's parser stops at the first malformed cookie, so a cookie of another
     # application could hide ours (RFC 6265 section 5.4 only joins by "; ").
     for pair in header.split(";"):
         name, found, value = pair.partition("=")
         if found:
-            yield name.strip(), value.strip().strip('"')
+            value = value.strip()
+            yield name.strip(), value.strip('"') if unquote else value

@@ -8,8 +8,8 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import fields
 
-from gaq_twisted.config.settings import Settings
-from gaq_twisted.config.types import Secret
+from gaq_twisted.config.settings import Redis, Settings
+from gaq_twisted.config.types import LEAST_SOCKET_BUFFER_BYTES, Secret
 
 
 class Setting(NamedTuple):
@@ -92,20 +92,9 @@ def is_section(type_: object) -> TypeGuard[type[Struct]]:
 
 def contradictions(settings: Settings) -> Iterator[str]:
     """Yields a line per pair of settings that contradict each other."""
-    redis = settings.redis
-    if redis.unix_socket_path and (redis.sentinels or redis.ssl):
-        other = "redis.sentinels" if redis.sentinels else "redis.ssl"
-        yield f"redis.unixSocketPath and {other} are both set: leave out one of them"
-    if redis.sentinel_ssl and not redis.sentinels:
-        yield "redis.sentinelSsl is true: it needs redis.sentinels"
-    if redis.ssl_keyfile and not redis.ssl_certfile:
-        yield "redis.sslKeyfile is set: it needs redis.sslCertfile"
-    for key, file in (
-        ("redis.sslCaCerts", redis.ssl_ca_certs),
-        ("redis.sslCertfile", redis.ssl_certfile),
-    ):
-        if file and not (redis.ssl or redis.sentinel_ssl):
-            yield f"{key} is set: it needs redis.ssl, or nothing would be encrypted"
+    yield from _redis_contradictions("redis", settings.redis)
+    if settings.protocol == "both" and settings.realtime_redis != settings.redis:
+        yield from _redis_contradictions("realtimeRedis", settings.realtime_redis)
     if settings.socket_response_timeout_ms <= settings.ping_sockets_interval_ms:
         yield (
             f"socketResponseTimeoutMs is {settings.socket_response_timeout_ms}: it must be more"
@@ -114,10 +103,32 @@ def contradictions(settings: Settings) -> Iterator[str]:
         )
 
 
+def _redis_contradictions(section: str, redis: Redis) -> Iterator[str]:
+    if redis.unix_socket_path and (redis.sentinels or redis.ssl):
+        other = f"{section}.{'sentinels' if redis.sentinels else 'ssl'}"
+        yield f"{section}.unixSocketPath and {other} are both set: leave out one of them"
+    if redis.sentinel_ssl and not redis.sentinels:
+        yield f"{section}.sentinelSsl is true: it needs {section}.sentinels"
+    if redis.ssl_keyfile and not redis.ssl_certfile:
+        yield f"{section}.sslKeyfile is set: it needs {section}.sslCertfile"
+    for key, file in (
+        (f"{section}.sslCaCerts", redis.ssl_ca_certs),
+        (f"{section}.sslCertfile", redis.ssl_certfile),
+    ):
+        if file and not (redis.ssl or redis.sentinel_ssl):
+            yield f"{key} is set: it needs {section}.ssl, or nothing would be encrypted"
+
+
 def doubts(settings: Settings) -> Iterator[str]:
     """Yields a line per setting that works but is probably unintended."""
     if not settings.allowed_origins:
         yield (
             "allowedOrigins is empty: pages of any site can read the events of their visitors;"
             " list the origins of your Superset, or * if this is meant"
+        )
+    buffer_bytes = settings.max_socket_buffer_bytes
+    if 0 < buffer_bytes < LEAST_SOCKET_BUFFER_BYTES:
+        yield (
+            f"maxSocketBufferBytes is {buffer_bytes}, and counts as {LEAST_SOCKET_BUFFER_BYTES}: a"
+            " client is only noticed not to read when so much waits for it; 0 is no limit"
         )

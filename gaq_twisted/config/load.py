@@ -10,6 +10,7 @@ from msgspec import Struct
 from msgspec.structs import fields
 
 from gaq_twisted.config.catalogue import Setting, all_settings, contradictions, is_section
+from gaq_twisted.config.derived import DEFAULT, derive
 from gaq_twisted.config.settings import Settings
 from gaq_twisted.config.sources import (
     SHOWN_CHARACTERS,
@@ -24,8 +25,6 @@ from gaq_twisted.config.types import ConfigError
 from gaq_twisted.text import shortened
 
 _DEFAULT_FILE = Path("config.json")
-DEFAULT = "default"
-"""The source of a setting that was not set."""
 
 
 class Loaded(NamedTuple):
@@ -71,6 +70,7 @@ def load(file: Path | None, environ: Mapping[str, str]) -> Loaded:
         except ConfigError as error:
             faults.extend(error.faults)
     if not faults:
+        derive(values, sources)
         settings: Settings = _build(Settings, values)
         faults.extend(contradictions(settings))
     if faults:

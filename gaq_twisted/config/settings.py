@@ -8,7 +8,6 @@ from typing import Annotated
 from msgspec import Struct
 
 from gaq_twisted.config.types import (
-    LEAST_SOCKET_BUFFER_BYTES,
     Algorithms,
     AnyText,
     BasePath,
@@ -26,6 +25,8 @@ from gaq_twisted.config.types import (
     Password,
     Port,
     PreviousJwtSecret,
+    ProtocolName,
+    RealtimeJwtSecret,
     Secret,
     Sentinels,
     SocketPath,
@@ -132,6 +133,18 @@ class Settings(Struct, frozen=True, kw_only=True, rename="camel"):
     log_filename: Annotated[Text, about("the file for `logToFile`")] = "app.log"
     statsd: Statsd = Statsd()
     redis: Redis = Redis()
+    protocol: Annotated[
+        ProtocolName,
+        about(
+            "which Supersets are served: `streams` 1.2 to 6.1, `realtime` 7, `both` all of them;"
+            " if not set, `realtime` where `realtimeChannelPrefix` is set or the cookie is"
+            " `superset-ws-token`, else `streams`"
+        ),
+    ] = "streams"
+    realtime_channel_prefix: Annotated[
+        AnyText, about("Superset 7's `REALTIME_CHANNEL_PREFIX`, with its separator")
+    ] = ""
+    realtime_redis: Redis = Redis()
     redis_stream_prefix: Annotated[
         AnyText, about("Superset's `GLOBAL_ASYNC_QUERIES_REDIS_STREAM_PREFIX`")
     ] = "async-events-"
@@ -164,6 +177,24 @@ class Settings(Struct, frozen=True, kw_only=True, rename="camel"):
     ] = ("HS256",)
     jwt_cookie_name: Annotated[Text, live("the cookie that holds the token")] = "async-token"
     jwt_channel_id_key: Annotated[Text, live("the claim that names the channel")] = "channel"
+    realtime_jwt_secret: Annotated[
+        RealtimeJwtSecret,
+        live("Superset 7's `WEBSOCKET_JWT_SECRET`; if not set, the same as `jwtSecret`"),
+    ] = SpareSecret()
+    previous_realtime_jwt_secret: Annotated[
+        PreviousJwtSecret,
+        live(
+            "tokens of Superset 7 signed with this are accepted too; if neither it nor"
+            " `realtimeJwtSecret` is set, the same as `previousJwtSecret`"
+        ),
+    ] = SpareSecret()
+    realtime_jwt_cookie_name: Annotated[
+        Text,
+        live(
+            "Superset 7's `WEBSOCKET_JWT_COOKIE_NAME`; with `protocol` realtime the same as"
+            " `jwtCookieName`, if not set"
+        ),
+    ] = "superset-ws-token"
     allowed_origins: Annotated[
         Origins,
         live(
@@ -187,8 +218,11 @@ class Settings(Struct, frozen=True, kw_only=True, rename="camel"):
     ] = 0
     max_socket_buffer_bytes: Annotated[
         int,
-        whole_number(LEAST_SOCKET_BUFFER_BYTES, 2**40),
-        live("a client that does not read is dropped when more than this waits for it"),
+        whole_number(0, 2**40),
+        live(
+            "a client that does not read is dropped when more than this waits for it; 0 for no"
+            " limit; less than 65,536 counts as 65,536"
+        ),
     ] = 2**20
     max_inbound_message_bytes: Annotated[
         Bytes, live("a client that sends a larger message is closed with 1009")

@@ -20,8 +20,9 @@ _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,20}")
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
 # Kubernetes sets <SERVICE>_PORT for a service of that name.
 _SERVICE_LINK = re.compile(r"(?:tcp|udp)://")
-# Editors look there for the schema of the file.
-_SCHEMA_KEY = "$schema"
+# Keys that are no settings: editors look at one for the schema of the file; the other one tunes
+# how Superset's Node.js server shares its time between events.
+_OTHER_KEYS = ("$schema", "eventYieldBatchSize")
 
 
 class Document(NamedTuple):
@@ -86,7 +87,7 @@ def unknown_keys(document: Document, file: Path) -> Iterator[str]:
     """Yields a warning per key of the file that is no setting, with the nearest that is one."""
     known = [setting.key for setting in all_settings()]
     for key in document.values:
-        if key not in known and key != _SCHEMA_KEY:
+        if key not in known and key not in _OTHER_KEYS:
             near = get_close_matches(key, known, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             shown = shortened(printable(key), SHOWN_CHARACTERS)

@@ -180,6 +180,13 @@ _JWT_SECRET = (
     f"the text of {_MIN_JWT_SECRET_BYTES} bytes or more that Superset has as"
     " GLOBAL_ASYNC_QUERIES_JWT_SECRET"
 )
+RealtimeJwtSecret = Annotated[
+    SpareSecret,
+    Meta(
+        description=f"a text of {_MIN_JWT_SECRET_BYTES} bytes or more, what Superset has as"
+        " WEBSOCKET_JWT_SECRET"
+    ),
+]
 JwtSecret = Annotated[SigningSecret, Meta(description=_JWT_SECRET)]
 PreviousJwtSecret = Annotated[
     SpareSecret,
@@ -197,6 +204,9 @@ BasePath = Annotated[
         pattern=r"^(?:/[A-Za-z0-9._~-]+)*$(?!\n)",
         description="empty, or a path such as /ws, without a slash behind it",
     ),
+]
+ProtocolName = Annotated[
+    Literal["streams", "realtime", "both"], Meta(description="streams, realtime or both")
 ]
 LogFormat = Annotated[Literal["text", "json"], Meta(description="text or json")]
 LogLevelName = Annotated[

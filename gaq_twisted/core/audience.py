@@ -52,6 +52,7 @@ class Audience:
         self._seconds = seconds
         self._on_leave = on_leave
         self._routes: dict[str, dict[Socket, None]] = {}
+        self._principal_count = 0
         # Those that have entered and are not admitted yet.
         self._waiting: set[Socket] = set()
 
@@ -67,6 +68,11 @@ class Audience:
         silent = [route for route in waiting if self._waiting.issuperset(self._routes[route])]
         return len(self._routes) - len(silent)
 
+    @property
+    def principal_count(self) -> int:
+        """The number of principals that have a socket."""
+        return self._principal_count
+
     def count(self, principal: str) -> int:
         """Returns how many sockets have a route."""
         return len(self._routes.get(principal, ()))
@@ -81,6 +87,7 @@ class Audience:
         """Registers a socket that waits for `admit`; arguments, result and errors as of the hub."""
         if not self._hub.enter(socket, self):
             return False
+        self._principal_count += socket.routes[0] not in self._routes
         for route in socket.routes:
             self._routes.setdefault(route, {})[socket] = None
         self._waiting.add(socket)
@@ -104,6 +111,7 @@ class Audience:
             del sockets[socket]
             if not sockets:
                 del self._routes[route]
+        self._principal_count -= socket.routes[0] not in self._routes
         self._waiting.discard(socket)
         self._on_leave(socket)
 

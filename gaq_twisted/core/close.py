@@ -24,6 +24,7 @@ class Close(NamedTuple):
 
 
 GOING_AWAY = Close(CloseCode.GOING_AWAY, "the server stops")
+REALTIME_GAP = Close(CloseCode.SERVICE_RESTART, "messages may have been missed")
 TOKEN_EXPIRED = Close(CloseCode.POLICY_VIOLATION, "token expired")
 TOO_MANY_BYTES = Close(CloseCode.POLICY_VIOLATION, "too many bytes a second")
 INTERNAL_ERROR = Close(CloseCode.INTERNAL_ERROR, "internal error")

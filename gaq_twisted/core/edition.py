@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from twisted.application.service import IService
+from twisted.internet.defer import Deferred
 
 from gaq_twisted.config.settings import Settings
 from gaq_twisted.core.dashboard import Dashboard
@@ -54,6 +55,14 @@ class Unauthorized(Exception):
         self.reason: TokenReason = reason
 
 
+class Unavailable(Exception):
+    """A client cannot be served now; the text is one line that says why.
+
+    Args:
+        text: the line.
+    """
+
+
 class Edition(Protocol):
     """One protocol between Superset, Redis and the browser."""
 
@@ -66,11 +75,26 @@ class Edition(Protocol):
     dashboard: Dashboard
     """What the status page shows of it."""
 
+    @property
+    def channel_count(self) -> int:
+        """The number of channels, or principals, that have sockets."""
+
     def ticket(self, upgrade: Upgrade) -> Ticket:
         """Returns what an upgrade is worth.
 
         Raises:
             Unauthorized: if the client may not connect.
+        """
+
+    def when_ready(self) -> "Deferred[None] | None":
+        """Lets an upgrade wait, if the edition cannot take in a socket now.
+
+        Returns:
+            None if it can; otherwise a Deferred that fires when it can, or fails with
+            Unavailable. It is to be cancelled if the client leaves.
+
+        Raises:
+            Unavailable: if it cannot, and waiting is of no use.
         """
 
     def join(self, socket: Socket, ticket: Ticket) -> None:

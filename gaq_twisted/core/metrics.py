@@ -161,11 +161,17 @@ class Metrics:
     """
 
     def __init__(self, metrics: Iterable[Metric]) -> None:
-        self.metrics = tuple(dict.fromkeys(metrics))
+        self.metrics: tuple[Metric, ...] = ()
         self._counts: dict[Metric, dict[str, float]] = {}
         self._histograms: dict[Metric, dict[str, Histogram]] = {}
         self._sources: dict[Metric, Callable[[], _Numbers]] = {}
-        for metric in self.metrics:
+        self.add(metrics)
+
+    def add(self, metrics: Iterable[Metric]) -> None:
+        """Adds metrics, which begin at 0; those that are there already stay as they are."""
+        new = [metric for metric in dict.fromkeys(metrics) if metric not in self.metrics]
+        self.metrics += tuple(new)
+        for metric in new:
             if metric.kind is Kind.HISTOGRAM:
                 self._histograms[metric] = {} if metric.label else {"": Histogram(metric.buckets)}
             else:

@@ -25,6 +25,12 @@ class UpgradeReason(StrEnum):
     TOKEN_EXPIRED = "token_expired"
     TOKEN_NOT_YET_VALID = "token_not_yet_valid"
     NO_CHANNEL = "no_channel"
+    OTHER_PROTOCOL = "other_protocol"
+    AUDIENCE = "audience"
+    ISSUER = "issuer"
+    NO_EXPIRY = "no_expiry"
+    PRINCIPAL = "principal"
+    NO_SUBSCRIPTION = "no_subscription"
     ORIGIN = "origin"
     BAD_HANDSHAKE = "bad_handshake"
     FILES = "files"
@@ -39,6 +45,11 @@ TokenReason = Literal[
     UpgradeReason.TOKEN_EXPIRED,
     UpgradeReason.TOKEN_NOT_YET_VALID,
     UpgradeReason.NO_CHANNEL,
+    UpgradeReason.OTHER_PROTOCOL,
+    UpgradeReason.AUDIENCE,
+    UpgradeReason.ISSUER,
+    UpgradeReason.NO_EXPIRY,
+    UpgradeReason.PRINCIPAL,
 ]
 """Those that are about the cookie; mypy reports a `match` with `assert_never` that lacks one."""
 

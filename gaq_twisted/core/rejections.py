@@ -110,7 +110,7 @@ class Rejections:
                 **peer.log_fields,
             )
 
-    def slow_client(self, peer: Peer, max_bytes: int) -> None:
+    def slow_client(self, peer: Peer, max_bytes: float) -> None:
         """Notes a client that was dropped because it does not read.
 
         Args:

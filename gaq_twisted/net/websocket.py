@@ -1,10 +1,9 @@
 """WebSockets: Autobahn's callbacks turned into calls of the hub."""
 
-from collections.abc import Mapping, Sequence
-from http import HTTPStatus
+from collections.abc import Sequence
+from math import inf
 from typing import Any
 
-from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
 from twisted.internet.interfaces import IPushProducer, IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
@@ -13,6 +12,7 @@ from zope.interface import implementer
 
 from gaq_twisted.access.origins import OriginRules
 from gaq_twisted.config.settings import Settings
+from gaq_twisted.config.types import LEAST_SOCKET_BUFFER_BYTES
 from gaq_twisted.core.close import (
     INTERNAL_ERROR,
     TOO_MANY_BYTES,
@@ -21,23 +21,21 @@ from gaq_twisted.core.close import (
     message_too_big,
     try_again_later,
 )
-from gaq_twisted.core.edition import Edition, Ticket, Unauthorized, Upgrade, choose
+from gaq_twisted.core.edition import Edition
 from gaq_twisted.core.hub import Hub, NoRoom
 from gaq_twisted.core.metrics import CLOSED, Metrics
-from gaq_twisted.core.peer import Peer
-from gaq_twisted.core.reasons import ConnectionReason, UpgradeReason
+from gaq_twisted.core.reasons import ConnectionReason
 from gaq_twisted.core.rejections import Rejections
-from gaq_twisted.net import direct_write, request_head
-from gaq_twisted.net.slim import SlimFactory, SlimSocket
-from gaq_twisted.text import printable, shortened
+from gaq_twisted.net import direct_write
+from gaq_twisted.net.handshake import HandshakeSocket
+from gaq_twisted.net.slim import SlimFactory
 
-_SHOWN_CHARACTERS = 200
 # A whole ping without payload (RFC 6455 section 5.5.2).
 _PING = b"\x89\x00"
 
 
 @implementer(IPushProducer)
-class EventSocket(SlimSocket):
+class EventSocket(HandshakeSocket):
     """One browser's WebSocket; a hub.Socket.
 
     What the client sends is discarded as it arrives.
@@ -46,13 +44,6 @@ class EventSocket(SlimSocket):
     _log = Logger()
 
     factory: "EventSocketFactory"
-    peer: Peer
-    routes: tuple[str, ...] = ()
-    expires_at: float | None = None
-    _edition: Edition
-    _ticket: Ticket
-    # Why an upgrade is refused; by default because of what is wrong with its HTTP.
-    _refusal: UpgradeReason = UpgradeReason.BAD_HANDSHAKE
     unsent_bytes: int | None = None
     """How much was sent since the transport reported that it is full; None while it is not."""
     _message_bytes = 0
@@ -77,63 +68,12 @@ class EventSocket(SlimSocket):
 
     # Called by Autobahn
 
-    def onConnect(self, request: ConnectionRequest) -> None:
-        """Accepts the upgrade if the page may connect and the cookie names a channel.
-
-        Raises:
-            ConnectionDeny: 403 or 401 otherwise.
-        """
-        headers = request.headers
-        if not self.factory.origins.allow(headers.get("origin"), headers.get("host", "")):
-            self._refusal = UpgradeReason.ORIGIN
-            raise ConnectionDeny(
-                HTTPStatus.FORBIDDEN.value,
-                f"the origin {headers['origin']} is not among allowedOrigins",
-            )
-        try:
-            self._edition, self._ticket = choose(
-                self.factory.editions, Upgrade(headers.get("cookie", ""), _first(request.params))
-            )
-        except Unauthorized as error:
-            self._refusal = error.reason
-            raise ConnectionDeny(HTTPStatus.UNAUTHORIZED.value, str(error)) from None
-        except Exception:
-            self._log.failure(
-                "upgrade of {client} failed", event="upgrade_failed", **self.peer.log_fields
-            )
-            self._refusal = UpgradeReason.INTERNAL_ERROR
-            raise ConnectionDeny(ConnectionDeny.INTERNAL_SERVER_ERROR, "internal error") from None
-        self.routes = self._ticket.routes
-        if self._ticket.expires_at is not None:
-            self.expires_at = self._ticket.expires_at
-
-    def failHandshake(
-        self,
-        reason: str,
-        code: int = HTTPStatus.BAD_REQUEST,
-        responseHeaders: list[tuple[str, str]] | None = None,
-    ) -> None:
-        """Refuses the upgrade with the reason as the answer's one line of text."""
-        reason = shortened(printable(reason), _SHOWN_CHARACTERS)
-        status = HTTPStatus(code)
-        headers = responseHeaders or []
-        if headers:
-            # They name the versions that Autobahn knows; for that there is a better status
-            # (RFC 6455 section 4.2.2), which must name the protocol (RFC 9110 section 15.5.22).
-            status = HTTPStatus.UPGRADE_REQUIRED
-            headers = [*headers, ("Upgrade", "websocket"), ("Connection", "Upgrade")]
-        self.factory.rejections.upgrade(self.peer, status, self._refusal, reason)
-        self.wasNotCleanReason = reason
-        self.transport.write(request_head.answer(status, reason, headers))
-        self.dropConnection(abort=False)
-
     def onOpen(self) -> None:
         """Joins the hub, without what only the handshake needed."""
         self._write = direct_write.writer_for(self.transport)
-        self.forget_handshake()
+        edition, ticket = self.take_ticket()
         self.transport.registerProducer(self, True)
         try:
-            edition, ticket = self.__dict__.pop("_edition"), self.__dict__.pop("_ticket")
             edition.join(self, ticket)
         except NoRoom as error:
             # Refused before the upgrade, a browser would try a few times and then give up.
@@ -275,7 +215,8 @@ class EventSocketFactory(SlimFactory):
         """Uses these settings from now on; open sockets stay."""
         self.origins = OriginRules(settings.allowed_origins)
         self.max_message_bytes = settings.max_inbound_message_bytes
-        self.max_buffer_bytes = settings.max_socket_buffer_bytes
+        limit = settings.max_socket_buffer_bytes
+        self.max_buffer_bytes = max(limit, LEAST_SOCKET_BUFFER_BYTES) if limit else inf
         self._max_bytes_per_second = settings.max_inbound_bytes_per_second
 
     def unsent_bytes(self) -> int:
@@ -291,7 +232,3 @@ class EventSocketFactory(SlimFactory):
     def begin_second(self) -> None:
         """Starts counting from 0 what clients send; to be called every second."""
         self._inbound_bytes.clear()
-
-
-def _first(params: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    return {name: values[0] for name, values in params.items()}

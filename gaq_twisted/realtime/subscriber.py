@@ -153,7 +153,7 @@ class Subscriber(Service):
             self._logged.add(error.state)
             self._log.warn(
                 "no subscription to the realtime channel, retrying until there is one: {error}",
-                event="subscription_lost" if is_new else "cannot_subscribe",
+                event="cannot_subscribe",
                 error=str(error),
             )
         if is_new:

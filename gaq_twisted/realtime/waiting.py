@@ -58,7 +58,7 @@ class WaitingUpgrades:
             Unavailable: if too many wait already.
         """
         if len(self._until) >= self._most:
-            raise Unavailable("waiting", f"{_TEXT}, and too many wait for it")
+            raise Unavailable(f"{_TEXT}, and too many wait for it")
         waiting: Deferred[None] = Deferred(self._forget)
         self._until[waiting] = self._clock.seconds() + self._patience_seconds
         if self._expiring is None:
@@ -103,7 +103,7 @@ class WaitingUpgrades:
 
     def _fail(self, waiting: "Deferred[None]") -> None:
         self._forget(waiting)
-        waiting.errback(Unavailable("waiting", f"{_TEXT} for {self._patience_seconds:g} s"))
+        waiting.errback(Unavailable(f"{_TEXT} for {self._patience_seconds:g} s"))
 
     def _forget(self, waiting: "Deferred[None]") -> None:
         self._until.pop(waiting, None)

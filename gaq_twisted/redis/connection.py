@@ -1,7 +1,7 @@
 """A connection to a Redis server: opened when it is needed, with a deadline for everything.
 
-The only importer of txredisapi, which imports the global reactor: import this
-module only where a reactor is installed.
+It imports txredisapi, which imports the global reactor: import this module only where a
+reactor is installed.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -11,12 +11,11 @@ import txredisapi
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeadlineError
 from twisted.internet.error import ConnectError, DNSLookupError
-from twisted.internet.interfaces import IHandshakeListener, IReactorTime, IStreamClientEndpoint
-from twisted.internet.protocol import Factory
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from gaq_twisted.redis.errors import RedisError
+from gaq_twisted.redis.protocol import RedisFactory, RedisProtocol
 from gaq_twisted.redis.remedies import Remedies
 
 _CONNECT_SECONDS = 5.0
@@ -81,7 +80,11 @@ class Connection:
         self._waiting: list[Deferred[None]] = []
         self._address: ServerAddress | None = None
         self._located_at = 0.0
-        self._protocol: _Protocol | None = None
+        self._protocol: RedisProtocol | None = None
+        self.on_message: Callable[[bytes], None] = _ignore
+        """Called with each message of a channel that was subscribed to."""
+        self.on_loss: Callable[[], None] = _ignore
+        """Called when the connection is lost."""
 
     async def ask(self, *command: object, within_seconds: float = ANSWER_SECONDS) -> Any:
         """Returns the reply to a command.
@@ -98,12 +101,41 @@ class Connection:
         address, protocol = await self._connected()
         return await self._ask(address, protocol, command, within_seconds)
 
+    async def ask_same(self, *command: object, within_seconds: float = ANSWER_SECONDS) -> Any:
+        """Returns the reply to a command as `ask` does, but never on a new connection.
+
+        Raises:
+            RedisError: also if the connection was lost.
+        """
+        if self._protocol is None or self._address is None:
+            raise RedisError("the connection was closed")
+        return await self._ask(self._address, self._protocol, command, within_seconds)
+
+    async def has_moved(self) -> bool:
+        """Returns whether the server is another one by now, asking every few seconds only."""
+        return self._address is not None and await self._has_moved(self._address)
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether nothing is read from it."""
+        return self._protocol is not None and self._protocol.is_paused
+
+    def pause(self) -> None:
+        """Stops reading from it."""
+        if self._protocol is not None:
+            self._protocol.pause()
+
+    def resume(self) -> None:
+        """Reads from it again."""
+        if self._protocol is not None:
+            self._protocol.resume()
+
     def close(self) -> None:
         """Closes the connection; commands under way fail."""
         if self._protocol is not None:
             self._abort(self._protocol)
 
-    async def _connected(self) -> "tuple[ServerAddress, _Protocol]":
+    async def _connected(self) -> "tuple[ServerAddress, RedisProtocol]":
         while self._is_opening:
             turn: Deferred[None] = Deferred()
             self._waiting.append(turn)
@@ -139,7 +171,8 @@ class Connection:
             return False
 
     async def _connect(self, address: ServerAddress) -> None:
-        connecting = _cancellable(address.endpoint.connect(_Factory()))
+        factory = RedisFactory(self._received, self._lost)
+        connecting = _cancellable(address.endpoint.connect(factory))
         try:
             protocol = await connecting.addTimeout(self._connect_seconds, self._clock)
         except (ConnectError, DNSLookupError, ValueError) as error:
@@ -148,7 +181,7 @@ class Connection:
             raise RedisError(
                 f"cannot connect to {address.name} within {self._connect_seconds:g} s"
             ) from None
-        assert isinstance(protocol, _Protocol)
+        assert isinstance(protocol, RedisProtocol)
         self._protocol = protocol
         try:
             await self._log_in(address, protocol)
@@ -157,7 +190,7 @@ class Connection:
             raise
         self.times_opened += 1
 
-    async def _log_in(self, address: ServerAddress, protocol: "_Protocol") -> None:
+    async def _log_in(self, address: ServerAddress, protocol: "RedisProtocol") -> None:
         async def ask(*command: object) -> Any:
             return await self._ask(address, protocol, command, self._connect_seconds)
 
@@ -176,7 +209,7 @@ class Connection:
     async def _ask(
         self,
         address: ServerAddress,
-        protocol: "_Protocol",
+        protocol: "RedisProtocol",
         command: Sequence[object],
         within_seconds: float,
     ) -> Any:
@@ -205,54 +238,19 @@ class Connection:
                 f"{address.name} does not answer",
             ) from None
 
-    def _abort(self, protocol: "_Protocol") -> None:
+    def _received(self, protocol: "RedisProtocol", message: bytes) -> None:
+        if protocol is self._protocol:
+            self.on_message(message)
+
+    def _lost(self, protocol: "RedisProtocol") -> None:
+        if protocol is self._protocol:
+            self.on_loss()
+
+    def _abort(self, protocol: "RedisProtocol") -> None:
         if protocol is self._protocol:
             self._protocol = None
         if protocol.connected:
             protocol.transport.abortConnection()
-
-
-@implementer(IHandshakeListener)
-class _Protocol(txredisapi.HiredisProtocol):  # type: ignore[misc]
-    """Returns replies as Redis wrote them, and keeps the reason why the connection was lost."""
-
-    def __init__(self) -> None:
-        super().__init__(charset=None, convertNumbers=False)
-        self.lost: Failure | None = None
-        self.is_secure = False
-        self.has_answered = False
-
-    def tryConvertData(self, data: Any) -> Any:
-        """Returns the data as they are: an id or an event is never to become a number."""
-        return data
-
-    def handshakeCompleted(self) -> None:
-        """Notes that TLS is established."""
-        self.is_secure = True
-
-    def dataReceived(self, data: bytes, unpause: bool = False) -> None:
-        """Takes replies, or aborts the connection if the other end is not Redis."""
-        self.has_answered = True
-        try:
-            super().dataReceived(data, unpause)
-        except txredisapi.InvalidData:
-            self.lost = Failure()
-            self.transport.abortConnection()
-
-    def connectionLost(self, why: Failure) -> None:
-        """Keeps the reason, and fails the commands that wait for replies."""
-        self.lost = self.lost or why
-        super().connectionLost(why)
-
-
-class _Factory(Factory):
-    protocol = _Protocol
-    noisy = False
-
-
-def as_dict(reply: Sequence[Any]) -> dict[bytes, Any]:
-    """Returns a reply of alternating keys and values as a dict."""
-    return dict(zip(reply[::2], reply[1::2], strict=True))
 
 
 def _cancellable(deferred: "Deferred[_T]") -> "Deferred[_T]":
@@ -278,3 +276,7 @@ def _cancellable(deferred: "Deferred[_T]") -> "Deferred[_T]":
     passed: Deferred[_T] = Deferred(cancel)
     deferred.addBoth(pass_on)
     return passed
+
+
+def _ignore(*_: object) -> None:
+    pass

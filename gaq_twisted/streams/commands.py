@@ -6,8 +6,9 @@ from typing import Any
 from twisted.application.service import Service
 
 from gaq_twisted.config.settings import Settings
-from gaq_twisted.redis.connection import ANSWER_SECONDS, Connection, as_dict
+from gaq_twisted.redis.connection import ANSWER_SECONDS, Connection
 from gaq_twisted.redis.errors import RedisRefused, RedisTooOld
+from gaq_twisted.redis.protocol import as_dict
 from gaq_twisted.redis.remedies import Usage
 from gaq_twisted.redis.server import IClientReactor, RedisServer
 from gaq_twisted.streams.events import BEGINNING, ChannelEntries, Entry, StreamId

@@ -11,7 +11,7 @@ from gaq_twisted.access.tokens import Authenticator
 from gaq_twisted.config.settings import Settings
 from gaq_twisted.core.edition import Ticket, Upgrade
 from gaq_twisted.core.hub import Hub
-from gaq_twisted.core.metrics import OPEN_CHANNELS, Metric, Metrics
+from gaq_twisted.core.metrics import Metric, Metrics
 from gaq_twisted.core.readiness import Progress
 from gaq_twisted.core.socket import Socket
 from gaq_twisted.redis.connection import ANSWER_SECONDS
@@ -54,6 +54,7 @@ class StreamsEdition:
         reactor: Any,
         give_up: Callable[[], None],
     ) -> None:
+        metrics.add(names.STREAMS)
         self._authenticator = Authenticator(settings)
         self._streams = Streams(settings, reactor)
         retry_delay = backoffPolicy(
@@ -83,6 +84,9 @@ class StreamsEdition:
         identity = self._authenticator.identify(upgrade.cookies)
         return Ticket((identity.channel,), identity.expires_at, upgrade.query.get(self.query_key))
 
+    def when_ready(self) -> None:
+        """Never lets an upgrade wait: sockets wait open until Redis can be read."""
+
     def join(self, socket: Socket, ticket: Ticket) -> None:
         """Sends a socket what it missed, at once or when its channel's stream has been read."""
         self._resumption.join(socket, ticket.resume_from)
@@ -103,7 +107,6 @@ class StreamsEdition:
         """Returns where the state of the tail and of the reading is read."""
         position = self._firehose.progress
         return {
-            OPEN_CHANNELS: lambda: self._resumption.channel_count,
             names.TAIL_EVENTS: lambda: len(self._tail),
             names.TAIL_BYTES: lambda: self._tail.size_bytes,
             names.REDIS_CONNECTIONS: lambda: self._streams.times_connected,
@@ -111,6 +114,11 @@ class StreamsEdition:
             names.CURSOR_LAG_SECONDS: lambda: position().lag_seconds,
             names.READ_AGE_SECONDS: lambda: position().read_age_seconds,
         }
+
+    @property
+    def channel_count(self) -> int:
+        """The number of channels whose sockets are sent new events."""
+        return self._resumption.channel_count
 
     def sweep(self) -> None:
         """Forgets what was sent early and has been delivered since."""

@@ -460,7 +460,7 @@ class InitialReplayTests(ResumptionTestCase):
                 socket = self.join(last_id=last_id)
             self.assertEqual(socket.sent, [self.last.frame()], last_id)
             (warning,) = [one for one in logs if one["log_level"] is LogLevel.warn]
-            self.assertEqual(warning["peer"], socket.peer)
+            self.assertEqual(warning["peer"], socket.peer.address)
             self.assertNotIn(last_id, [value for value in warning.values() if value])
 
     def test_many_malformed_last_ids(self) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import Clock
@@ -140,6 +141,10 @@ class MemoryEdition:
         """As StreamsEdition.ticket."""
         identity = self.authenticator.identify(upgrade.cookies)
         return Ticket((identity.channel,), identity.expires_at, upgrade.query.get("last_id"))
+
+    def when_ready(self) -> "Deferred[None] | None":
+        """As StreamsEdition.when_ready."""
+        return None
 
     def join(self, socket: Socket, ticket: Ticket) -> None:
         """As StreamsEdition.join."""

@@ -4,7 +4,8 @@ import json
 from collections.abc import Iterator
 
 from gaq_twisted.config.catalogue import all_settings, values_by_key
-from gaq_twisted.config.load import DEFAULT, Loaded
+from gaq_twisted.config.derived import DEFAULT
+from gaq_twisted.config.load import Loaded
 
 
 def settings_table(loaded: Loaded) -> Iterator[str]:

@@ -7,8 +7,9 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
-from gaq_twisted.redis.connection import Connection, as_dict
+from gaq_twisted.redis.connection import Connection
 from gaq_twisted.redis.errors import RedisError, RedisRefused, RedisTooOld
+from gaq_twisted.redis.protocol import as_dict
 from gaq_twisted.streams.events import InvalidEvent, StreamId, parse_event
 from gaq_twisted.tools.check.findings import (
     CLOCK_TOLERANCE_SECONDS,

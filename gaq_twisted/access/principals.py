@@ -1,0 +1,118 @@
+"""The tokens of Superset 7: which principal a client is, and until when."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeGuard
+
+from jwt.types import Options
+
+from gaq_twisted.access.tokens import Signed, TokenReader, cookies, names_realtime
+from gaq_twisted.config.settings import Settings
+from gaq_twisted.core.edition import Unauthorized
+from gaq_twisted.core.reasons import UpgradeReason
+
+_ISSUER = "superset"
+_GUEST = "guest:"
+# All claims are checked here: PyJWT takes a text for a number, and gives leeway.
+_CHECKS: Options = {
+    "verify_signature": True,
+    "verify_exp": False,
+    "verify_nbf": False,
+    "verify_iat": False,
+    "verify_aud": False,
+    "verify_iss": False,
+    "verify_sub": False,
+    "verify_jti": False,
+}
+
+
+class Principal(NamedTuple):
+    """An authenticated user, or an embedded guest."""
+
+    route: str
+    """The route of all its tabs: `user:<id>` or `guest:<hash>`."""
+    expires_at: float
+    """When its sockets must be closed, in seconds since 1970."""
+
+
+class PrincipalAuthenticator:
+    """Authenticates browsers of Superset 7 by the JWT in their cookie.
+
+    Args:
+        settings: name the cookie, the secrets and the algorithms.
+        seconds: returns the time in seconds since 1970.
+
+    Raises:
+        ConfigError: if a secret is not a key for one of the algorithms.
+    """
+
+    def __init__(self, settings: Settings, seconds: Callable[[], float]) -> None:
+        self._seconds = seconds
+        self._reader = TokenReader(
+            Signed(
+                settings.realtime_jwt_cookie_name,
+                [
+                    ("realtimeJwtSecret", settings.realtime_jwt_secret),
+                    ("previousRealtimeJwtSecret", settings.previous_realtime_jwt_secret),
+                ],
+                settings.jwt_algorithms,
+            )
+        )
+
+    def identify(self, cookie_header: str) -> Principal:
+        """Returns the principal that sent this Cookie header.
+
+        Of several cookies of the name the first one counts, as with Superset's Node.js
+        server.
+
+        Args:
+            cookie_header: the header's value, or an empty text.
+
+        Raises:
+            Unauthorized: if that cookie is not a token of Superset 7 for this server.
+        """
+        for name, token in cookies(cookie_header, unquote=False):
+            if name == self._reader.cookie_name:
+                return self._principal(self._reader.claims(token, _CHECKS))
+        raise self._reader.no_cookie()
+
+    def _principal(self, claims: dict[str, Any]) -> Principal:
+        if not names_realtime(claims.get("aud")):
+            raise Unauthorized(UpgradeReason.AUDIENCE, "the token is not for this server (aud)")
+        if claims.get("iss") != _ISSUER:
+            raise Unauthorized(UpgradeReason.ISSUER, "the token is not issued by Superset (iss)")
+        return Principal(_route(claims), self._expiry(claims))
+
+    def _expiry(self, claims: dict[str, Any]) -> float:
+        now, expires_at = self._seconds(), claims.get("exp")
+        if not _is_number(expires_at):
+            raise Unauthorized(UpgradeReason.NO_EXPIRY, "the token does not say when it expires")
+        if not now < expires_at:
+            raise Unauthorized(UpgradeReason.TOKEN_EXPIRED, "the token has expired")
+        starts_at = claims.get("nbf", 0)
+        if not _is_number(starts_at) or not starts_at <= now:
+            raise Unauthorized(UpgradeReason.TOKEN_NOT_YET_VALID, "the token is not valid yet")
+        return float(expires_at)
+
+
+def _route(claims: dict[str, Any]) -> str:
+    """Returns the principal's route, if the token is consistent about it."""
+    subject, kind = claims.get("sub"), claims.get("principal_type")
+    if isinstance(subject, str) and subject.isprintable():
+        # With a colon a user's route would be that of a tab of another user.
+        if kind == "user" and subject and ":" not in subject:
+            route = f"user:{subject}"
+        elif kind == "guest" and subject.startswith(_GUEST):
+            route = subject
+        else:
+            route = ""
+        if route and claims.get("channel") == route:
+            return route
+    raise Unauthorized(
+        UpgradeReason.PRINCIPAL,
+        "the token names no user or guest: principal_type, sub and channel do not agree",
+    )
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    # JSON as Python reads it also has infinity, which no socket can wait for.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e12

@@ -1,0 +1,71 @@
+"""A SUBSCRIBE on a connection of its own."""
+
+from collections.abc import Callable
+
+from gaq_twisted.redis.connection import Connection
+from gaq_twisted.redis.errors import RedisError
+
+_ANSWER_SECONDS = 3.0
+
+
+class Subscription:
+    """A subscription to one Pub/Sub channel.
+
+    Args:
+        connection: a connection that nobody else uses, not yet open.
+        channel: the channel.
+        on_message: called with each message.
+    """
+
+    def __init__(
+        self, connection: Connection, channel: str, on_message: Callable[[bytes], None]
+    ) -> None:
+        self._connection = connection
+        self._channel = channel
+        self._connection.on_message = on_message
+
+    @property
+    def on_loss(self) -> Callable[[], None]:
+        """Called when the connection is lost."""
+        return self._connection.on_loss
+
+    @on_loss.setter
+    def on_loss(self, on_loss: Callable[[], None]) -> None:
+        self._connection.on_loss = on_loss
+
+    async def open(self) -> None:
+        """Subscribes on a new connection; a former subscription ends.
+
+        Raises:
+            RedisError: if there is no connection, or Redis refuses.
+        """
+        self._connection.close()
+        await self._connection.ask("SUBSCRIBE", self._channel, within_seconds=_ANSWER_SECONDS)
+
+    async def probe(self) -> None:
+        """Asks whether the subscription still holds.
+
+        PING is one of the commands that Redis accepts while subscribed. With Sentinels they
+        are asked, too, whether the server is still the master.
+
+        Raises:
+            RedisError: if it does not hold.
+        """
+        if self._connection.is_paused:
+            # Its reply is behind messages that this server has not taken yet.
+            return
+        await self._connection.ask_same("PING", within_seconds=_ANSWER_SECONDS)
+        if await self._connection.has_moved():
+            raise RedisError("another server has become the master")
+
+    def pause(self) -> None:
+        """Stops taking messages for a while; Redis keeps them up to a limit of its own."""
+        self._connection.pause()
+
+    def resume(self) -> None:
+        """Takes messages again."""
+        self._connection.resume()
+
+    def close(self) -> None:
+        """Ends the subscription."""
+        self._connection.close()
