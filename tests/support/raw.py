@@ -60,9 +60,9 @@ class RawClient:
             assert self._read(), f"the end, after {frames}"
 
     def read_to_end(self) -> list[Frame]:
-        """Return all frames, once the server has ended the connection; tell it that no more come.
+        """Return all frames, once the server has ended the connection; send an end first.
 
-        Without that a server waits some seconds for whoever is in no state to close.
+        Without that a server waits some seconds for a client that cannot close.
         """
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
