@@ -90,7 +90,7 @@ class _Bar:
 def _options() -> Any:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="Puts load on a server and tells what it cost. Without --pid, the server of"
+        description="Puts load on a server and reports what it costs. Without --pid, the server of"
         " this project and a Valkey are started for each load.",
     )
     parser.add_argument("loads", nargs="*", metavar="LOAD", help=f"of: {', '.join(LOADS)}")

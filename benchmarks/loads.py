@@ -269,7 +269,7 @@ def _beside_idle(
 
 
 def _stay_idle(target: Target, sockets: int, churn_per_second: int, pipe: Any) -> None:
-    """Hold sockets that answer pings, and replace some, until told to end."""
+    """Hold sockets that answer pings, and replace some, until the pipe says to end."""
     crowd = Crowd(target.address)
     crowd.on_bytes = answer_pings
     requests = [target.request(f"idle-{index % _IDLE_CHANNELS}") for index in range(sockets)]

@@ -18,18 +18,17 @@ _OUTPUT_BYTES = re.compile(rb"total_net_output_bytes:(\d+)\r")
 
 
 class Target:
-    """A server under load."""
+    """A server under load.
+
+    Args:
+        url: where it takes upgrades, as `ws://host:port/path`.
+        redis: where its Redis is, as `host:port`.
+        pid: its process id, whose CPU time and memory are read from /proc.
+        secret: signs the cookies.
+        prefix: its redisStreamPrefix.
+    """
 
     def __init__(self, url: str, redis: str, pid: int, secret: str, prefix: str) -> None:
-        """Take where it is.
-
-        Args:
-            url: where it takes upgrades, as `ws://host:port/path`.
-            redis: where its Redis is, as `host:port`.
-            pid: its process id, whose CPU time and memory are read from /proc.
-            secret: signs the cookies.
-            prefix: its redisStreamPrefix.
-        """
         parts = urlsplit(url)
         self.address = (parts.hostname or "127.0.0.1", parts.port or 80)
         self._path = parts.path or "/"
@@ -96,7 +95,7 @@ class Publisher:
     """A connection to Redis that writes events faster than any server reads them."""
 
     def __init__(self, target: Target) -> None:
-        """Connect; Redis is told not to reply."""
+        """Connect, and ask Redis not to reply."""
         self._target = target
         self._socket = socket.create_connection(target.redis_address)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -67,7 +67,7 @@ class CommandTests(SynchronousTestCase):
         self.assertIn("grey: Superset's Node.js server", drawn)
 
     def test_other_does_not_start(self) -> None:
-        """What a server that ends at once has said is told, and nothing is reported."""
+        """What a server that ends at once has written is shown, and there is no report."""
         other = f"node={sys.executable} -c \"raise SystemExit('not today')\""
         done = self.run_command("connect", "--beside", other)
         self.assertEqual(done.returncode, 1)
@@ -112,7 +112,7 @@ class ReportTests(SynchronousTestCase):
         self.assertIn(" - ", connect)
 
     def test_medians(self) -> None:
-        """The median of several runs counts, and their spread is told."""
+        """The median of several runs counts, and their spread is shown."""
         results = {"own": {"connect": [Result(value, "", 0.0) for value in (0.2, 0.4, 0.1)]}}
         self.assertIn(" 0.2 (300% of 3)", goal_table(results, "own"))
 

@@ -94,7 +94,7 @@ class LiveTests(SynchronousTestCase):
             self.assertEqual(tab.jobs(3), ["3", "4", "5"])
 
     def test_initial_replay(self) -> None:
-        """A job that ends before its page's first connection is told."""
+        """A job that ends before its page's first connection is sent."""
         port = self.start().port
         self.redis.publish("early")
         with Tab(port) as tab:
@@ -170,7 +170,7 @@ class LiveTests(SynchronousTestCase):
             self.assertEqual(tab.jobs(1), ["2"])
 
     def test_redis_absent_at_start(self) -> None:
-        """The server starts without Redis and serves whoever came before it."""
+        """The server starts without Redis and serves the clients that came before it."""
         self.redis.publish("1")
         self.redis.kill()
         server = Server(self, environment(self.redis.port))
@@ -180,7 +180,7 @@ class LiveTests(SynchronousTestCase):
             self.assertEqual(tab.jobs(1), ["1"])
 
     def test_refusals(self) -> None:
-        """A client without a good cookie hears why, and the log tells it without the token."""
+        """A client without a valid cookie gets the reason; the log shows it without the token."""
         server = self.start()
         forged = token(secret="another secret, as long as the first")
         for cookie, reason in (
@@ -246,7 +246,7 @@ class LiveTests(SynchronousTestCase):
                     lines.extend(statsd.recv(2000).decode().splitlines())
 
     def test_signals(self) -> None:
-        """SIGTERM and SIGINT end it cleanly while it waits for Redis; browsers are told."""
+        """SIGTERM and SIGINT end it cleanly while it waits for Redis, and close its sockets."""
         for number in (signal.SIGTERM, signal.SIGINT):
             server = self.start(REDIS_STREAM_READ_BLOCK_MS="60000")
             tab = Tab(server.port)

@@ -75,7 +75,7 @@ class StopTests(OperationsTestCase):
     """The end of a process, and what its clients notice."""
 
     def test_drain(self) -> None:
-        """It is not ready at once, then lets clients go evenly; a replacement loses nothing."""
+        """It is not ready at once, then closes clients evenly; a replacement loses nothing."""
         first = self.start(
             DRAIN_DELAY_MS="500",
             DRAIN_MS="1000",
@@ -149,7 +149,7 @@ class StopTests(OperationsTestCase):
             self.assertEqual(
                 [job["job_id"] for job in jobs], [f"job {n}" for n in range(1, published + 1)]
             )
-        # They were let go one after the other.
+        # They were closed one after the other.
         self.assertLess(min(got_at_first), max(got_at_first))
         self.assertNotIn("Traceback", first.text())
 
@@ -436,7 +436,7 @@ class LookTests(OperationsTestCase):
         return values
 
     def test_metrics(self) -> None:
-        """The metrics tell what has happened."""
+        """The metrics show what has happened."""
         server = self.start(MAX_CONNECTIONS_PER_CHANNEL="2")
         with Tab(server.port) as tab, Tab(server.port) as twin:
             ids = self.redis.publish("1", "2", "3")

@@ -1,6 +1,7 @@
 """What a test starts ends with it; see tests/support/sessions.py."""
 
 import os
+import signal
 import subprocess
 import sys
 import unittest
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support.processes import wait_until
+from tests.support.processes import ROOT, wait_until
 from tests.support.sessions import run, start
 
 # Starts one process in its own group and one in another, writes their ids, and waits.
@@ -31,6 +32,11 @@ def runs(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def parent(pid: int) -> int:
+    """Return the parent of a process."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 class EndTests(SynchronousTestCase):
@@ -95,6 +101,29 @@ class EndTests(SynchronousTestCase):
         done = run([sys.executable, "-c", code, str(self.file), "0"])
         self.assertEqual((done.returncode, done.stdout, done.stderr), (3, "out\n", "err\n"))
         self.assert_gone()
+
+    def test_killed(self) -> None:
+        """A process ends with the one that runs the tests, however that ends."""
+        code = f"""
+import time, unittest
+from pathlib import Path
+from twisted.trial.unittest import SynchronousTestCase
+from tests.support.sessions import start
+
+class Inner(SynchronousTestCase):
+    def test(self):
+        start(self, {self.command(600.0)!r})
+        time.sleep(600)
+
+unittest.main(argv=["tests", "Inner.test"])
+"""
+        tests = start(self, [sys.executable, "-c", code], cwd=ROOT)
+        wait_until(self.file.exists, lambda: "no file")
+        starter = parent(self.children()[0])
+        for child in self.children():
+            self.addCleanup(os.kill, child, signal.SIGKILL)
+        tests.kill()
+        wait_until(lambda: not runs(starter), lambda: "it has not ended")
 
     def test_own_session(self) -> None:
         """A process is in no terminal's group, so an interrupt there does not reach it first."""

@@ -1,4 +1,4 @@
-"""The promise against real processes: whoever drops and whatever dies, no client misses an event.
+"""The promise against real processes: whatever drops or dies, no client misses an event.
 
 The dice are thrown by a seed, which is printed; STRESS_SEED in the environment repeats it.
 """
@@ -151,7 +151,7 @@ class Client:
         return self._dice.uniform(0.1, 1.0 if throw < 0.9 else 2.5)
 
     def _oldest_repeated_ms(self) -> int:
-        """Return the least time in the id of an event that the next connection may tell again."""
+        """Return the least time in the id of an event that the next connection may send again."""
         last = LastId.parse(self._last_id or "0-0")
         assert last is not None
         return last.id.ms if last.of_channel_stream else last.id.ms - SKEW_MS
@@ -379,7 +379,7 @@ class WrittenTwiceTests(SynchronousTestCase):
     """What a publisher wrote again because the first answer was lost."""
 
     def test_order(self) -> None:
-        """An event that is twice in the global stream is not told before what precedes it."""
+        """An event that is twice in the global stream is not sent before what precedes it."""
         redis = RedisProcess(self)
         jobs = ["1", "2", "3", "4"]
         for stream, written in ((CHANNELS[0], jobs), ("full", [*jobs, "4"])):

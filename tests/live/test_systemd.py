@@ -1,4 +1,4 @@
-"""What systemd is told, over a real datagram socket."""
+"""What systemd receives, over a real datagram socket."""
 
 import os
 import signal
@@ -163,7 +163,7 @@ class WatchdogTests(NotifierTestCase):
             self.assertEqual(len(timers), int(asked), environ)
 
     def test_own_process(self) -> None:
-        """Without being told, the notifier knows the id of its process."""
+        """Without such a setting the notifier knows the id of its process."""
         for pid, asked in ((os.getpid(), True), (os.getpid() + 1, False)):
             notifier = Notifier(
                 {
@@ -193,7 +193,7 @@ class ProcessTests(NotifierTestCase):
         return server
 
     def wait_for(self, server: Server, *states: str) -> None:
-        """Wait until just these states were told since the last time, in this order."""
+        """Wait until just these states were sent since the last time, in this order."""
         told: list[str] = []
 
         def all_told() -> bool:
@@ -205,7 +205,7 @@ class ProcessTests(NotifierTestCase):
         self.assertEqual(told, list(states))
 
     def test_life(self) -> None:
-        """It is ready when the port is open, tells of each reload, and when it begins to stop."""
+        """It is ready when the port is open, reports each reload, and when it begins to stop."""
         server = self.start()
         self.assertEqual(health(server.port), 200)
         for _ in range(2):
@@ -215,7 +215,7 @@ class ProcessTests(NotifierTestCase):
         self.wait_for(server, "STOPPING=1")
 
     def test_alive_while_draining(self) -> None:
-        """It does not cease to tell that it lives while clients are let go."""
+        """It goes on reporting that it is alive while it closes clients."""
         server = self.start(DRAIN_DELAY_MS="600000")
         server.process.send_signal(signal.SIGTERM)
         self.wait_for(server, "STOPPING=1")

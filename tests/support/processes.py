@@ -65,16 +65,15 @@ def redis_program() -> str:
 
 
 class RedisProcess:
-    """A real Redis or Valkey server, whose data outlive a kill."""
+    """A real Redis or Valkey server, whose data outlive a kill.
+
+    Args:
+        test: the test that it is for.
+        options: its configuration, as further command line arguments.
+        port: where it listens on the loopback interface; a free one if None.
+    """
 
     def __init__(self, test: SynchronousTestCase, *options: str, port: int | None = None) -> None:
-        """Start it; the test ends it.
-
-        Args:
-            test: the test that it is for.
-            options: its configuration, as further command line arguments.
-            port: where it listens on the loopback interface; a free one if None.
-        """
         directory = tempfile.TemporaryDirectory()
         test.addCleanup(directory.cleanup)
         self.directory = Path(directory.name)
@@ -159,7 +158,6 @@ class Proxy:
     """
 
     def __init__(self, test: SynchronousTestCase, port: int) -> None:
-        """Listen, and pass on to that port of the loopback interface."""
         self.swallows = False
         """Whether all bytes vanish, as on a network that drops every packet."""
         self.delay_seconds = 0.0
@@ -209,7 +207,15 @@ class Proxy:
 
 
 class Program:
-    """A process of a test, and its output."""
+    """A process of a test, and its output.
+
+    Args:
+        test: the test that it is for.
+        command: the program and its arguments.
+        environ: the environment variables for it, beside PATH.
+        directory: where it runs; where the test runs if None.
+        more: further arguments for subprocess.Popen.
+    """
 
     def __init__(
         self,
@@ -220,15 +226,6 @@ class Program:
         directory: Path | None = None,
         **more: Any,
     ) -> None:
-        """Start it; the test ends it, with whatever it has started itself.
-
-        Args:
-            test: the test that it is for.
-            command: the program and its arguments.
-            environ: the environment variables for it, beside PATH.
-            directory: where it runs; where the test runs if None.
-            more: further arguments for subprocess.Popen.
-        """
         temporary = tempfile.TemporaryDirectory()
         test.addCleanup(temporary.cleanup)
         self._output = Path(temporary.name) / "output"
@@ -274,7 +271,17 @@ class Program:
 
 
 class Server(Program):
-    """A `twistd gaq-ws` process in a directory of its own."""
+    """A `twistd gaq-ws` process in a directory of its own.
+
+    Args:
+        test: the test that it is for.
+        environ: the environment variables for it, beside PATH.
+        arguments: what comes before `gaq-ws`.
+        command: `gaq-ws` and what comes after it.
+        directory: where it runs; a new one if None.
+        files: how many files it may have open; as many as the test if None.
+        inherited: a socket that it gets as systemd would give it.
+    """
 
     def __init__(
         self,
@@ -287,17 +294,6 @@ class Server(Program):
         files: int | None = None,
         inherited: socket.socket | None = None,
     ) -> None:
-        """Start it; the test ends it.
-
-        Args:
-            test: the test that it is for.
-            environ: the environment variables for it, beside PATH.
-            arguments: what comes before `gaq-ws`.
-            command: `gaq-ws` and what comes after it.
-            directory: where it runs; a new one if None.
-            files: how many files it may have open; as many as the test if None.
-            inherited: a socket that it gets as systemd would give it.
-        """
         if directory is None:
             temporary = tempfile.TemporaryDirectory()
             test.addCleanup(temporary.cleanup)
@@ -342,7 +338,7 @@ class Server(Program):
 
 
 class Tab:
-    """A browser tab: an independent WebSocket client."""
+    """A browser tab: a WebSocket client with the cookie of its channel, or with a given token."""
 
     def __init__(
         self,
@@ -354,7 +350,6 @@ class Tab:
         path: str = "/",
         origin: str | None = None,
     ) -> None:
-        """Connect, with the cookie of that channel or that token."""
         query = "" if last_id is None else f"?last_id={last_id}"
         self.connection = opened(
             connect(

@@ -36,7 +36,14 @@ SUPERSET_ADDRESS = "10.0.0.10:8088"
 
 
 class LiveProxy:
-    """A proxy of the examples, on ports of the loopback interface."""
+    """A proxy of the examples, on ports of the loopback interface.
+
+    Args:
+        test: the test that it is for.
+        servers: at most two servers behind it.
+        changes: what is written instead of what in the example.
+        superset: the port of another server behind it.
+    """
 
     name = "?"
     stripping: Mapping[str, str] = {}
@@ -53,14 +60,6 @@ class LiveProxy:
         changes: Mapping[str, str],
         superset: int | None = None,
     ) -> None:
-        """Start it; the test ends it.
-
-        Args:
-            test: the test that it is for.
-            servers: at most two servers behind it.
-            changes: what is written instead of what in the example.
-            superset: the port of another server behind it.
-        """
         directory = tempfile.TemporaryDirectory()
         test.addCleanup(directory.cleanup)
         self.directory = Path(directory.name)
@@ -198,7 +197,7 @@ class LiveTestCase(SynchronousTestCase):
         self.redis = RedisProcess(self)
 
     def server(self, **values: str) -> Server:
-        """Return a server that believes the proxy, and tells who comes."""
+        """Return a server that trusts the proxy, and logs who connects."""
         server = Server(
             self,
             environment(self.redis.port, TRUSTED_PROXIES="127.0.0.1", LOG_LEVEL="debug", **values),

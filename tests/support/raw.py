@@ -11,14 +11,10 @@ _END = b"\r\n\r\n"
 
 
 class RawClient:
-    """A WebSocket whose every byte is the test's; an rfc6455.Line.
-
-    Args:
-        port: where the server listens.
-        request: the upgrade; sent at once, and the head of the answer is read.
-    """
+    """A WebSocket whose every byte is the test's; an rfc6455.Line."""
 
     def __init__(self, port: int, request: bytes) -> None:
+        """Send the upgrade request and read the head of the answer."""
         self._socket = socket.create_connection(("127.0.0.1", port), DEADLINE_SECONDS)
         self._received = b""
         self._socket.sendall(request)
@@ -44,19 +40,19 @@ class RawClient:
         return bool(data)
 
     def send(self, data: bytes) -> None:
-        """Sends bytes; those for a connection that has ended are lost."""
+        """Send bytes; those for a connection that has ended are lost."""
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._socket.sendall(data)
 
     def read(self, count: int) -> bytes:
-        """Returns the next bytes, so many."""
+        """Return the next bytes, so many."""
         while len(self._received) < count:
             assert self._read(), f"the end, after {self._received!r}"
         data, self._received = self._received[:count], self._received[count:]
         return data
 
     def read_until(self, is_last: Callable[[Frame], bool]) -> list[Frame]:
-        """Returns all frames so far, once the one that is the last has come."""
+        """Return all frames so far, once the one that is the last has come."""
         while True:
             frames = list(parse(self._received))
             if any(map(is_last, frames)):
@@ -64,9 +60,9 @@ class RawClient:
             assert self._read(), f"the end, after {frames}"
 
     def read_to_end(self) -> list[Frame]:
-        """Returns all frames, once the server has ended the connection; ends our side first.
+        """Return all frames, once the server has ended the connection; send an end first.
 
-        Otherwise a server waits some seconds for a client that does not close.
+        Without that a server waits some seconds for a client that cannot close.
         """
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
@@ -74,6 +70,6 @@ class RawClient:
         return list(parse(self._received))
 
     def wait_for_end(self) -> None:
-        """Waits until the server has ended the connection, without an answer."""
+        """Wait until the server has ended the connection; answer nothing."""
         while self._read():
             pass

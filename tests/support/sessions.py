@@ -1,15 +1,17 @@
 """Child processes that end with the test that started them, and with them what they started.
 
 Each leads a session of its own: whatever it starts is in that session too, be it in the
-background or after its end, unless it has made itself a daemon.
+background or in a group of its own, unless it has made itself a daemon. Where the tests
+themselves are killed, it gets a SIGTERM.
 """
 
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +20,21 @@ from twisted.trial.unittest import SynchronousTestCase
 DEADLINE_SECONDS = 60.0
 """How long a test waits for anything; a passing one on a busy machine needs a part of it."""
 
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None)
+
 
 def start(
     test: SynchronousTestCase, command: Sequence[str | Path], **more: Any
 ) -> "subprocess.Popen[Any]":
-    """Start a process that ends with the test.
+    """Start a process that ends with the test, and with the thread that calls this.
 
     Args:
         test: the test that it is for.
         command: the program and its arguments.
         more: further arguments for subprocess.Popen.
     """
-    process = subprocess.Popen(command, start_new_session=True, **more)
+    process = _started(command, **more)
     test.addCleanup(end, process)
     return process
 
@@ -54,9 +59,7 @@ def run(
     """
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **more}
     standard_input = subprocess.DEVNULL if input is None else subprocess.PIPE
-    with subprocess.Popen(
-        command, stdin=standard_input, text=True, start_new_session=True, **streams
-    ) as process:
+    with _started(command, stdin=standard_input, text=True, **streams) as process:
         try:
             output, errors = process.communicate(input, timeout=seconds)
         finally:
@@ -76,6 +79,18 @@ def end(process: "subprocess.Popen[Any]") -> None:
         if time.monotonic() > deadline:
             raise AssertionError(f"{process.args!r} has left {members}, which do not end")
         time.sleep(0.01)
+
+
+def _started(
+    command: Sequence[str | Path],
+    preexec_fn: Callable[[], object] = lambda: None,
+    **more: Any,
+) -> "subprocess.Popen[Any]":
+    def prepare() -> None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        preexec_fn()
+
+    return subprocess.Popen(command, start_new_session=True, preexec_fn=prepare, **more)
 
 
 def _members(session: int) -> list[int]:

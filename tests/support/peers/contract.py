@@ -20,7 +20,15 @@ PEERS = Path(__file__).parent
 
 
 class Peer:
-    """A client of another maker, in a process of its own; see tests/peers."""
+    """A client of another maker, in a process of its own; see tests/support/peers.
+
+    Args:
+        test: the test that it is for.
+        command: the program and its first arguments.
+        port: where the server is.
+        last_id: what the URL's query names; None for no query.
+        cookie_header: the cookie; None for that of a browser that is logged in.
+    """
 
     def __init__(
         self,
@@ -31,15 +39,6 @@ class Peer:
         last_id: str | None = None,
         cookie_header: str | None = None,
     ) -> None:
-        """Start it; the test ends it.
-
-        Args:
-            test: the test that it is for.
-            command: the program and its first arguments.
-            port: where the server is.
-            last_id: what the URL's query names; None for no query.
-            cookie_header: the cookie; None for that of a browser that is logged in.
-        """
         query = "" if last_id is None else f"?last_id={last_id}"
         self._process: subprocess.Popen[str] = start(
             test,
@@ -116,7 +115,7 @@ class PeerTests(SynchronousTestCase):
                 self.assertEqual(peer.hear(), {"text": f'{{"id":"{ids[number]}",{data[1:]}'})
 
     def test_refused(self) -> None:
-        """Without a good cookie it is told 401."""
+        """Without a valid cookie it gets 401."""
         server = self.start()
         stranger = Peer(self, self._command, server.port, cookie_header="session=1")
         self.assertEqual(stranger.hear(), {"refused": 401})

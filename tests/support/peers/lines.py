@@ -1,4 +1,4 @@
-"""Lines of JSON from and to whoever started a peer."""
+"""Lines of JSON between a peer and the program that started it."""
 
 import asyncio
 import json
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def report(**what: Any) -> None:
-    """Tell what happened."""
+    """Report what happened."""
     print(json.dumps(what), flush=True)
 
 
