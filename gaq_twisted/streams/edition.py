@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from twisted.application.internet import backoffPolicy
 from twisted.application.service import IService
@@ -15,6 +14,7 @@ from gaq_twisted.core.metrics import Metric, Metrics
 from gaq_twisted.core.readiness import Progress
 from gaq_twisted.core.socket import Socket
 from gaq_twisted.redis.connection import ANSWER_SECONDS
+from gaq_twisted.redis.server import IClientReactor
 from gaq_twisted.streams import metrics as names
 from gaq_twisted.streams.backfill import Backfill
 from gaq_twisted.streams.commands import Streams
@@ -51,7 +51,7 @@ class StreamsEdition:
         settings: Settings,
         hub: Hub,
         metrics: Metrics,
-        reactor: Any,
+        reactor: IClientReactor,
         give_up: Callable[[], None],
     ) -> None:
         metrics.add(names.STREAMS)

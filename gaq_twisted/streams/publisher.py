@@ -1,9 +1,9 @@
-"""Publishes events as Superset's workers do."""
+"""Publishes events as the workers of Superset 1.2 to 6.1 do."""
 
 from gaq_twisted.redis.connection import Connection
 
 COMMANDS = ("+xadd",)
-"""What the user of Redis must be allowed for it, as ACL SETUSER takes it."""
+"""The commands that its user needs, as ACL SETUSER takes them."""
 
 # Superset 6.1 lets Redis trim the streams near these lengths.
 _CHANNEL_STREAM_ENTRIES = 1_000
@@ -11,22 +11,26 @@ _GLOBAL_STREAM_ENTRIES = 1_000_000
 
 
 class Publisher:
-    """Writes events to both streams, the channel's first."""
+    """Writes events to both streams, the channel's first.
+
+    Args:
+        redis: a connection to the Redis of the streams.
+        prefix: what the keys of the streams begin with.
+    """
 
     def __init__(self, redis: Connection, prefix: str) -> None:
-        """Take the connection and the streams' prefix."""
         self._redis = redis
         self._prefix = prefix
 
     async def publish(self, channel: str, data: str | bytes) -> str:
-        """Publish an event; return its id in the global stream.
+        """Publishes an event; returns its id in the global stream.
 
         Args:
-            channel: the channel that it is for.
+            channel: its channel.
             data: the event, a JSON object whose `channel_id` is that channel.
 
         Raises:
-            RedisError: if Redis does not take it; its channel's stream may hold it then.
+            RedisError: if Redis does not accept it; the channel's stream may hold it then.
         """
         await self._add(channel, _CHANNEL_STREAM_ENTRIES, data)
         return await self._add("full", _GLOBAL_STREAM_ENTRIES, data)
