@@ -10,7 +10,8 @@ from twisted.application.service import Application
 from twisted.internet import reactor
 
 from gaq_twisted.config.load import load
-from gaq_twisted.service import Additions, make_server
+from gaq_twisted.server import Additions
+from gaq_twisted.service import make_server
 from gaq_twisted.tools.demo import make_page
 
 settings, *_ = load(None, os.environ)

@@ -1,16 +1,12 @@
 """Settings turned into a running server: the one place where things are wired."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
-from twisted.application.service import IService, MultiService
-from twisted.internet.defer import Deferred
-from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IStreamServerEndpoint
-from twisted.logger import ILogObserver, Logger
 from twisted.web.resource import IResource
 
 from gaq_twisted.config.derived import serves_realtime, serves_streams
@@ -23,115 +19,20 @@ from gaq_twisted.core.metrics import CORE, Metrics
 from gaq_twisted.core.readiness import Readiness
 from gaq_twisted.core.rejections import Rejections
 from gaq_twisted.net.gateway import Capacity, Gateway
-from gaq_twisted.net.listeners import Listeners, why_not_listening
+from gaq_twisted.net.listeners import Listeners
 from gaq_twisted.net.websocket import EventSocketFactory
 from gaq_twisted.ops.drain import Drain
 from gaq_twisted.ops.housekeeping import Housekeeping
-from gaq_twisted.ops.logs import LogOutput
-from gaq_twisted.ops.reload import Reloader
+from gaq_twisted.ops.reload import Live, Reloader
 from gaq_twisted.ops.statsd import StatsdReports, StatsdService
-from gaq_twisted.ops.systemd import Notifier
 from gaq_twisted.realtime.edition import RealtimeEdition
+from gaq_twisted.server import Additions, Host, Server
 from gaq_twisted.streams.edition import StreamsEdition
 from gaq_twisted.web.prometheus import Exposition
 from gaq_twisted.web.site import EventSite, Health, Ready, resource_tree
 from gaq_twisted.web.status.contents import contents
 from gaq_twisted.web.status.feed import StatusFeed
 from gaq_twisted.web.status.page import StatusPage
-
-
-def _ignore() -> None:
-    pass
-
-
-@dataclass(frozen=True, kw_only=True)
-class Host:
-    """The process that a server runs in."""
-
-    output: LogOutput | None = None
-    """Where the application logs; None to leave that to twistd."""
-    read_settings: Callable[[], Loaded] | None = None
-    """Reads the settings again, for a reload; raises ConfigError."""
-    notifier: Notifier = field(default_factory=lambda: Notifier({}))
-    """Reports to the service manager."""
-    max_files: int = 2**31
-    """How many files the process may have open."""
-    give_up: Callable[[], None] = _ignore
-    """Called when the server cannot work, and has logged why."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Additions:
-    """What a server has beside what the settings describe."""
-
-    services: Sequence[IService] = ()
-    """Services to start before all others."""
-    resources: Mapping[bytes, IResource] = field(default_factory=dict)
-    """Further HTTP resources by the first part of their path."""
-    endpoint: IStreamServerEndpoint | None = None
-    """Where to listen; where the settings say if None."""
-
-
-class Server(MultiService):
-    """The whole server as one service.
-
-    Args:
-        parts: the services that it consists of, in the order of their start.
-        drain: closes the sockets before it stops.
-        reloader: reads the settings again.
-        host: the process.
-    """
-
-    _log = Logger()
-
-    def __init__(
-        self, parts: Sequence[IService], drain: Drain, reloader: Reloader, host: Host
-    ) -> None:
-        super().__init__()
-        self._drain = drain
-        self._reloader = reloader
-        self._output = host.output
-        self._notifier = host.notifier
-        for part in parts:
-            part.setServiceParent(self)
-
-    def setServiceParent(self, parent: Any) -> None:
-        """Joins the application, and gives it the log observer."""
-        if self._output is not None:
-            parent.setComponent(ILogObserver, self._output)
-        super().setServiceParent(parent)
-
-    def privilegedStartService(self) -> None:
-        """Opens the ports.
-
-        Raises:
-            SystemExit: if one cannot be opened.
-        """
-        try:
-            super().privilegedStartService()
-        except (CannotListenError, OSError) as error:
-            message = why_not_listening(error)
-            self._log.critical("{reason}", event="cannot_listen", reason=message)
-            raise SystemExit(f"gaq-ws: {message}") from None
-
-    def startService(self) -> None:
-        """Starts all parts; the ports are open by then."""
-        super().startService()
-        self._notifier.ready("serving")
-
-    def reload(self) -> None:
-        """Reads the settings and certificates again."""
-        self._notifier.reloading()
-        try:
-            self._reloader.reload()
-        finally:
-            self._notifier.ready("serving")
-
-    def stopService(self) -> "Deferred[Any]":
-        """Closes the sockets, and then stops all parts."""
-        self._notifier.stopping("letting the clients go")
-        stop_parts = super().stopService
-        return Deferred.fromCoroutine(self._drain.drain()).addBoth(lambda _: stop_parts())
 
 
 def validate(settings: Settings, reactor: Any) -> None:
@@ -163,84 +64,51 @@ def make_server(
     host, additions = host or Host(), additions or Additions()
     metrics = Metrics(CORE)
     hub = Hub(metrics, reactor.seconds, settings)
-    # Where nothing in an upgrade decides between them, the first one counts.
-    editions: list[Edition] = []
-    if serves_streams(settings):
-        editions.append(StreamsEdition(settings, hub, metrics, reactor, host.give_up))
-    if serves_realtime(settings):
-        editions.append(RealtimeEdition(settings, hub, metrics, reactor))
+    editions = _editions(settings, hub, metrics, host, reactor)
     readiness = Readiness([edition.progress for edition in editions])
     rejections = Rejections(metrics, reactor.seconds)
     sockets = EventSocketFactory(editions, hub, settings, rejections, metrics, reactor)
+    _connect_gauges(metrics, hub, sockets, readiness, editions)
     statsd = StatsdService(settings.statsd, reactor)
+    reports = StatsdReports(metrics, statsd)
 
     observing: dict[bytes, IResource] = {
         b"ready": Ready(readiness, hub),
         b"metrics": Exposition(metrics),
     }
-    gateway = Gateway(
-        _public_site(settings, observing, additions, reactor),
-        sockets,
-        rejections,
-        reactor.seconds,
-        settings,
-        Capacity.of_files(host.max_files),
-    )
-    listeners = Listeners(
-        [additions.endpoint] if additions.endpoint else settings.listen or [f"tcp:{settings.port}"],
-        gateway,
-        reactor,
-        reuse_port=settings.reuse_port,
-    )
+    site = _public_site(settings, observing, additions, reactor)
+    capacity = Capacity.of_files(host.max_files)
+    gateway = Gateway(site, sockets, rejections, reactor.seconds, settings, capacity)
+    listeners = _public_listeners(settings, gateway, additions, reactor)
+    dashboard = contents(version("gaq-twisted"), [edition.dashboard for edition in editions])
     status = StatusFeed(
         metrics,
         rejections,
-        contents(version("gaq-twisted"), [edition.dashboard for edition in editions]),
+        dashboard,
         lambda: {"reasons": readiness.now().reasons, **readiness.now().facts},
         reactor,
         time.process_time,
     )
-    internal = Listeners(
-        settings.internal_listen,
-        _internal_site(observing, status, reactor),
-        reactor,
-        setting="internalListen",
-    )
+    internal_site = _internal_site(observing, status, reactor)
+    internal = Listeners(settings.internal_listen, internal_site, reactor, setting="internalListen")
+
     housekeeping = Housekeeping(
         hub,
         [edition.sweep for edition in editions],
-        [
-            gateway.close_late,
-            sockets.begin_second,
-            rejections.summarise,
-            StatsdReports(metrics, statsd).send,
-        ],
+        [gateway.close_late, sockets.begin_second, rejections.summarise, reports.send],
         metrics,
         settings,
         reactor,
     )
     drain = Drain(hub, readiness, listeners.services, sockets.when_all_closed, settings, reactor)
-
-    def validate_live(new: Settings) -> None:
-        for edition in editions:
-            edition.validate(new)
-
+    live: list[Live] = [sockets, gateway, hub, housekeeping, drain, *editions]
     reloader = Reloader(
         settings,
         host.read_settings or (lambda: Loaded(settings, [], {})),
-        validate_live,
+        partial(_validate_live, editions),
         [listeners, internal],
-        [
-            sockets,
-            gateway,
-            hub,
-            housekeeping,
-            drain,
-            *editions,
-            *([host.output] if host.output else []),
-        ],
+        [*live, host.output] if host.output else live,
     )
-    _connect_gauges(metrics, hub, sockets, readiness, editions)
     parts = [
         *additions.services,
         statsd,
@@ -252,6 +120,35 @@ def make_server(
         *listeners.services,
     ]
     return Server(parts, drain, reloader, host)
+
+
+def _editions(
+    settings: Settings, hub: Hub, metrics: Metrics, host: Host, reactor: Any
+) -> list[Edition]:
+    """Returns the protocols that are served; where nothing else decides, the first one counts."""
+    editions: list[Edition] = []
+    if serves_streams(settings):
+        editions.append(StreamsEdition(settings, hub, metrics, reactor, host.give_up))
+    if serves_realtime(settings):
+        editions.append(RealtimeEdition(settings, hub, metrics, reactor))
+    return editions
+
+
+def _validate_live(editions: Sequence[Edition], settings: Settings) -> None:
+    for edition in editions:
+        edition.validate(settings)
+
+
+def _public_listeners(
+    settings: Settings, gateway: Gateway, additions: Additions, reactor: Any
+) -> Listeners:
+    """Returns the public ports."""
+    endpoints: Sequence[str | IStreamServerEndpoint] = settings.listen
+    if additions.endpoint is not None:
+        endpoints = [additions.endpoint]
+    elif not endpoints:
+        endpoints = [f"tcp:{settings.port}"]
+    return Listeners(endpoints, gateway, reactor, reuse_port=settings.reuse_port)
 
 
 def _public_site(

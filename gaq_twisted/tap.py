@@ -110,7 +110,8 @@ def makeService(options: Options) -> IService:
     from gaq_twisted.ops.logs import LogOutput
     from gaq_twisted.ops.process import raise_file_limit, tune_gc
     from gaq_twisted.ops.systemd import Notifier
-    from gaq_twisted.service import Host, make_server
+    from gaq_twisted.server import Host
+    from gaq_twisted.service import make_server
 
     reactor.callWhenRunning(tune_gc, reactor)
 

@@ -24,6 +24,7 @@ LAYERS = (
     ("streams", "realtime", "web"),
     ("net",),
     ("ops",),
+    ("server",),
     ("service",),
     ("tools",),
     ("tap", "cli"),

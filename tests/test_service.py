@@ -20,7 +20,8 @@ from websockets.frames import Opcode
 from gaq_twisted.core.hub import Hub
 from gaq_twisted.core.metrics import OPEN_CHANNELS, OPEN_SOCKETS
 from gaq_twisted.ops.logs import LogOutput
-from gaq_twisted.service import Additions, Host, Server, make_server
+from gaq_twisted.server import Additions, Host, Server
+from gaq_twisted.service import make_server
 from tests.support.memory import Browser, connected_browser
 from tests.support.samples import cookie, settings
 

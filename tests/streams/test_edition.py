@@ -22,10 +22,10 @@ class EditionTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Make an edition that was not started."""
-        self.reactor: Any = Clock()
+        reactor: Any = Clock()
         metrics = streams_metrics()
-        self.hub = Hub(metrics, self.reactor.seconds, settings())
-        self.edition = StreamsEdition(settings(), self.hub, metrics, self.reactor, lambda: None)
+        self.hub = Hub(metrics, reactor.seconds, settings())
+        self.edition = StreamsEdition(settings(), self.hub, metrics, reactor, lambda: None)
 
     def test_ticket(self) -> None:
         """A good cookie is worth its channel, from the last_id on that the client sends."""

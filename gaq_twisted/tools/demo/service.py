@@ -15,7 +15,8 @@ from gaq_twisted.config.load import load
 from gaq_twisted.config.settings import Settings
 from gaq_twisted.ops.logs import LogOutput
 from gaq_twisted.redis.server import RedisServer
-from gaq_twisted.service import Additions, Host, make_server
+from gaq_twisted.server import Additions, Host
+from gaq_twisted.service import make_server
 from gaq_twisted.streams.commands import stream_usage
 from gaq_twisted.streams.publisher import COMMANDS, Publisher
 from gaq_twisted.tools.demo.page import DemoPage
