@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any, cast
 
 from twisted.application.service import IService
-from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import Logger
 from twisted.python import usage
 
 from gaq_twisted.config.catalogue import doubts
 from gaq_twisted.config.load import Loaded, file_to_read, load
 from gaq_twisted.config.types import ConfigError
-from gaq_twisted.ops.signals import handle_signals
+from gaq_twisted.ops.signals import Signals
 
 _log = Logger()
 
@@ -105,8 +104,8 @@ def makeService(options: Options) -> IService:
             raise SystemExit("gaq-ws: --demo makes its own settings: leave out --config")
         from gaq_twisted.tools.demo import make_demo
 
-        reactor.callWhenRunning(handle_signals, reactor, None)
         return make_demo(twistd, reactor)
+    from gaq_twisted.net.reactor import Reactor
     from gaq_twisted.ops.logs import LogOutput
     from gaq_twisted.ops.process import raise_file_limit, tune_gc
     from gaq_twisted.ops.systemd import Notifier
@@ -125,11 +124,7 @@ def makeService(options: Options) -> IService:
 
     try:
         settings, warnings, _ = read_settings()
-        output = (
-            None
-            if twistd.get("logger")
-            else LogOutput(settings, twistd, cast(IReactorFromThreads, reactor))
-        )
+        output = None if twistd.get("logger") else LogOutput(settings, twistd)
         server = make_server(
             settings,
             reactor,
@@ -145,5 +140,6 @@ def makeService(options: Options) -> IService:
         raise SystemExit("\n".join(f"gaq-ws: {fault}" for fault in error.faults)) from None
     for warning in (*warnings, *doubts(settings)):
         _log.warn("{warning}", event="settings_warning", warning=warning)
-    reactor.callWhenRunning(handle_signals, reactor, server.reload)
+    signals = Signals(cast(Reactor, reactor), server.reload, output)
+    reactor.callWhenRunning(signals.install)
     return server

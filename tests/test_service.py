@@ -165,8 +165,7 @@ class WiringTests(ServerTestCase):
 
     def test_observer(self) -> None:
         """The application gets the log observer if there is one, and else keeps its own."""
-        threads: Any = self.reactor
-        given = LogOutput(settings(), {"nodaemon": True}, threads)
+        given = LogOutput(settings(), {"nodaemon": True})
 
         def before(event: LogEvent) -> None:
             """Be the application's own."""

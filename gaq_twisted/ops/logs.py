@@ -1,19 +1,19 @@
 """Where log events are written, and from which level on."""
 
 import json
-import signal
+import os
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import (
     FileLogObserver,
     FilteringLogObserver,
     ILogObserver,
     LegacyLogObserverWrapper,
     LogEvent,
+    Logger,
     LogLevel,
     LogLevelFilterPredicate,
     eventAsText,
@@ -35,24 +35,54 @@ class LogOutput:
     Args:
         settings: names the level, the format and perhaps a file.
         twistd: twistd's options, of which `syslog`, `prefix`, `logfile` and `nodaemon` are used.
-        reactor: runs the rotation of the file after a signal.
 
     Raises:
         SystemExit: if a daemon is to log to the standard output.
     """
 
-    def __init__(
-        self, settings: Settings, twistd: Mapping[str, Any], reactor: IReactorFromThreads
-    ) -> None:
+    _log = Logger()
+
+    def __init__(self, settings: Settings, twistd: Mapping[str, Any]) -> None:
         self._threshold = LogLevelFilterPredicate()
         self.apply(settings)
+        path = _path(settings, twistd)
+        self._file = LogFile.fromFullPath(path) if path else None
         self._observer = FilteringLogObserver(
-            _destination(settings, twistd, reactor), [self._threshold]
+            _destination(settings, twistd, self._file), [self._threshold]
         )
 
     def __call__(self, event: LogEvent) -> None:
         """Logs an event if its level is high enough."""
         self._observer(event)
+
+    def begin_file(self) -> None:
+        """Begins a new log file, if this process logs to a file.
+
+        The old one gets another name, unless another program has moved it away already, as
+        logrotate does.
+        """
+        if self._file is None:
+            self._log.info(
+                "there is no log file to begin anew: this process logs elsewhere",
+                event="no_log_file",
+            )
+        elif self._is_moved():
+            self._file.reopen()
+        else:
+            self._file.rotate()
+
+    def follow_file(self) -> None:
+        """Begins a new log file if another program has moved the old one away."""
+        if self._file is not None and self._is_moved():
+            self._file.reopen()
+
+    def _is_moved(self) -> bool:
+        file: Any = self._file
+        try:
+            at_the_path = os.stat(file.path)
+        except FileNotFoundError:
+            return True
+        return not os.path.samestat(at_the_path, os.fstat(file._file.fileno()))
 
     def apply(self, settings: Settings) -> None:
         """Changes the level to the one that the settings name now."""
@@ -86,25 +116,34 @@ def _is_fact(value: object) -> bool:
     return isinstance(value, str | int | float)
 
 
+def _path(settings: Settings, twistd: Mapping[str, Any]) -> str:
+    """Returns the path of the log file; empty if there is none.
+
+    Raises:
+        SystemExit: if a daemon is to log to the standard output.
+    """
+    if twistd.get("syslog"):
+        return ""
+    path = twistd.get("logfile") or (settings.log_filename if settings.log_to_file else "")
+    if not path and not twistd.get("nodaemon"):
+        path = "twistd.log"
+    if path not in ("", "-"):
+        return str(path)
+    if not twistd.get("nodaemon"):
+        raise SystemExit("gaq-ws: a daemon cannot log to the standard output")
+    return ""
+
+
 def _destination(
-    settings: Settings, twistd: Mapping[str, Any], reactor: IReactorFromThreads
+    settings: Settings, twistd: Mapping[str, Any], file: LogFile | None
 ) -> ILogObserver:
     if twistd.get("syslog"):
         from twisted.python import syslog
 
         emit: Any = syslog.SyslogObserver(twistd["prefix"]).emit
         return LegacyLogObserverWrapper(emit)
-    path = twistd.get("logfile") or (settings.log_filename if settings.log_to_file else "")
-    if not path and not twistd.get("nodaemon"):
-        path = "twistd.log"
-    if path in ("", "-"):
-        if not twistd.get("nodaemon"):
-            raise SystemExit("gaq-ws: a daemon cannot log to the standard output")
-        return _lines(sys.stdout, settings)
-    file = LogFile.fromFullPath(path)
-    if not signal.getsignal(signal.SIGUSR1):
-        signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(file.rotate))
-    return _lines(file, settings)
+    to: Any = file or sys.stdout
+    return _lines(to, settings)
 
 
 def _lines(file: TextIO, settings: Settings) -> ILogObserver:

@@ -231,3 +231,55 @@ def _runs(pid: int) -> bool:
 def _kill(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
+
+
+class SignalTests(SynchronousTestCase):
+    """Signals that operators and their tools send, however the process logs."""
+
+    def setUp(self) -> None:
+        """Starts a Redis."""
+        self.redis = RedisProcess(self)
+        self.directory = Path(self.mktemp()).absolute()
+        self.directory.mkdir()
+
+    def start(self, **more: str) -> Server:
+        """Returns a server that answers health checks."""
+        server = Server(self, {**environment(self.redis.port), **more}, directory=self.directory)
+        server.wait_until(lambda: health(server.port) == 200, "it does not answer")
+        return server
+
+    def assert_serves(self, server: Server) -> None:
+        """Check that it delivers events, and then stops well."""
+        with Tab(server.port) as tab:
+            self.redis.publish("job")
+            self.assertEqual(tab.jobs(1), ["job"])
+        self.assertEqual(server.stop(signal.SIGTERM), 0)
+
+    def test_standard_output(self) -> None:
+        """A server that logs to the standard output survives signals that are about files."""
+        server = self.start()
+        for number, words in (
+            (signal.SIGUSR1, "there is no log file to begin anew"),
+            (signal.SIGUSR2, "ignored SIGUSR2"),
+        ):
+            server.process.send_signal(number)
+            server.wait_for_text(words)
+        self.assert_serves(server)
+
+    def test_logrotate(self) -> None:
+        """Once logrotate has moved the file away and sent a signal, lines go to a new one."""
+        server = self.start(LOG_TO_FILE="true", LOG_FILENAME="app.log", LOG_LEVEL="debug")
+        file = self.directory / "app.log"
+        for count, number in enumerate((signal.SIGHUP, signal.SIGUSR1)):
+            moved = file.rename(self.directory / f"moved-{count}")
+            server.process.send_signal(number)
+            wait_until(file.exists, moved.read_text)
+            health(server.port)
+            wait_until(lambda: "/health" in file.read_text(), moved.read_text)
+        self.assert_serves(server)
+
+    def test_quit(self) -> None:
+        """SIGQUIT stops the server as SIGTERM does."""
+        server = self.start()
+        with Tab(server.port):
+            self.assertEqual(server.stop(signal.SIGQUIT), 0)

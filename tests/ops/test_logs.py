@@ -4,14 +4,13 @@ import ast
 import io
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from twisted.logger import ILogObserver, Logger
+from twisted.logger import ILogObserver, Logger, capturedLogs
 from twisted.python import syslog
 from twisted.python.log import LogPublisher
 from twisted.trial.unittest import SynchronousTestCase
@@ -21,14 +20,6 @@ from gaq_twisted.ops.logs import LogOutput
 from tests.support.samples import settings
 
 LEVELS = ["debug", "info", "warn", "error", "critical"]
-
-
-class ImmediateReactor:
-    """Calls at once what a signal handler passes to the reactor."""
-
-    def callFromThread(self, call: Callable[[], object]) -> None:
-        """Calls the function."""
-        call()
 
 
 class FakeSyslogObserver:
@@ -47,23 +38,20 @@ class FakeSyslogObserver:
 
 
 class LogsTestCase(SynchronousTestCase):
-    """Runs in an empty directory, with standard output and the signal's handler replaced."""
+    """Runs in an empty directory, with standard output replaced."""
 
     def setUp(self) -> None:
-        """Replaces them."""
+        """Replaces it."""
         self.directory = Path(self.mktemp()).absolute()
         self.directory.mkdir()
         self.addCleanup(os.chdir, os.getcwd())
         os.chdir(self.directory)
         self.stdout = io.StringIO()
         self.patch(sys, "stdout", self.stdout)
-        handler = signal.signal(signal.SIGUSR1, signal.SIG_DFL)
-        self.addCleanup(signal.signal, signal.SIGUSR1, handler)
 
     def observer(self, twistd: dict[str, Any] | None = None, **values: Any) -> LogOutput:
         """Returns the observer for those options of twistd and those settings."""
-        reactor: Any = ImmediateReactor()
-        return LogOutput(settings(**values), twistd or {}, reactor)
+        return LogOutput(settings(**values), twistd or {})
 
     def files(self) -> dict[str, int]:
         """Returns how many lines each file holds."""
@@ -150,34 +138,50 @@ class DestinationTests(LogsTestCase):
         self.assertEqual((self.files(), self.stdout.getvalue()), ({}, ""))
 
 
-class RotationTests(LogsTestCase):
-    """SIGUSR1 rotates the file, as with twistd's own log."""
+class FileTests(LogsTestCase):
+    """New log files, as at a signal."""
 
-    def test_rotates(self) -> None:
-        """After the signal, events go to a new file and the old one is kept."""
-        to = self.observer({"nodaemon": True, "logfile": "one.txt"}, log_level="error")
-        _log(to)
-        self.assertTrue(callable(signal.getsignal(signal.SIGUSR1)))
-        signal.raise_signal(signal.SIGUSR1)
-        self.assertEqual(self.files(), {"one.txt": 0, "one.txt.1": 2})
-        _log(to)
+    def setUp(self) -> None:
+        """Logs two events to a file."""
+        super().setUp()
+        self.to = self.observer({"nodaemon": True, "logfile": "one.txt"}, log_level="error")
+        _log(self.to)
+
+    def test_begin(self) -> None:
+        """Events go to a new file, and the old one is kept under another name."""
+        self.to.begin_file()
+        _log(self.to)
         self.assertEqual(self.files(), {"one.txt": 2, "one.txt.1": 2})
 
-    def test_other_handler_stays(self) -> None:
-        """A handler that was there before is left alone."""
+    def test_moved(self) -> None:
+        """A file that another program has moved away is not written to any more."""
+        for begin in (self.to.begin_file, self.to.follow_file):
+            os.rename("one.txt", "moved.txt")
+            begin()
+            _log(self.to)
+            self.assertEqual(self.files(), {"one.txt": 2, "moved.txt": 2})
 
-        def mine(*_: object) -> None:
-            """Does nothing."""
+    def test_replaced(self) -> None:
+        """So is one in whose place the other program has made a new one."""
+        os.rename("one.txt", "moved.txt")
+        Path("one.txt").touch()
+        self.to.follow_file()
+        _log(self.to)
+        self.assertEqual(self.files(), {"one.txt": 2, "moved.txt": 2})
 
-        for handler in (mine, signal.SIG_IGN):
-            signal.signal(signal.SIGUSR1, handler)
-            self.observer({"logfile": "one.txt"})
-            self.assertIs(signal.getsignal(signal.SIGUSR1), handler)
+    def test_not_moved(self) -> None:
+        """Where nobody has moved the file, it is only followed, and goes on."""
+        self.to.follow_file()
+        _log(self.to)
+        self.assertEqual(self.files(), {"one.txt": 4})
 
-    def test_only_for_a_file(self) -> None:
-        """Without a file there is nothing to rotate, and no handler."""
-        self.observer({"nodaemon": True})
-        self.assertIs(signal.getsignal(signal.SIGUSR1), signal.SIG_DFL)
+    def test_no_file(self) -> None:
+        """Without a file there is a line that says so."""
+        to = self.observer({"nodaemon": True})
+        with capturedLogs() as logs:
+            to.follow_file()
+            to.begin_file()
+        self.assertEqual([one["event"] for one in logs], ["no_log_file"])
 
 
 class JsonTests(LogsTestCase):

@@ -4,11 +4,19 @@ import os
 import signal
 from typing import Any
 
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from gaq_twisted.ops.signals import handle_signals
+from gaq_twisted.ops.signals import Signals
 
-NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+NUMBERS = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGHUP,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+)
 
 
 class RecordingReactor:
@@ -23,6 +31,21 @@ class RecordingReactor:
 
     def stop(self) -> None:
         """Does nothing."""
+
+
+class RecordingOutput:
+    """Records what is asked of the log."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def begin_file(self) -> None:
+        """Records the call."""
+        self.calls.append("begin")
+
+    def follow_file(self) -> None:
+        """Records the call."""
+        self.calls.append("follow")
 
 
 class SignalTests(SynchronousTestCase):
@@ -41,7 +64,8 @@ class SignalTests(SynchronousTestCase):
         """Handles signals with another reactor."""
         self.recorder = RecordingReactor()
         reactor: Any = self.recorder
-        handle_signals(reactor, self.reload if with_reload else None)
+        self.output = RecordingOutput()
+        Signals(reactor, self.reload if with_reload else None, self.output).install()
 
     def reload(self) -> None:
         """Counts the reload."""
@@ -52,8 +76,8 @@ class SignalTests(SynchronousTestCase):
         signal.raise_signal(number)
 
     def test_stop(self) -> None:
-        """SIGTERM and SIGINT stop the reactor, from the reactor's own loop."""
-        for number in (signal.SIGTERM, signal.SIGINT):
+        """SIGTERM, SIGINT and SIGQUIT stop the reactor, from the reactor's own loop."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             self.start()
             self.send(number)
             self.assertEqual(self.recorder.calls, [self.recorder.stop])
@@ -81,3 +105,19 @@ class SignalTests(SynchronousTestCase):
         self.start(with_reload=False)
         self.send(signal.SIGHUP)
         self.assertEqual(self.recorder.calls, [self.recorder.stop])
+
+    def test_log_file(self) -> None:
+        """SIGUSR1 begins a new log file; SIGHUP does so if the old one was moved away."""
+        self.send(signal.SIGUSR1)
+        self.send(signal.SIGHUP)
+        for call in self.recorder.calls:
+            call()
+        self.assertEqual((self.output.calls, self.exits), (["begin", "follow"], []))
+
+    def test_other_signal(self) -> None:
+        """SIGUSR2 ends nothing, and has a line in the log."""
+        self.send(signal.SIGUSR2)
+        with capturedLogs() as logs:
+            for call in self.recorder.calls:
+                call()
+        self.assertEqual([one["event"] for one in logs], ["signal_ignored"])

@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from gaq_twisted.config.load import load
 from gaq_twisted.config.settings import Settings
 from gaq_twisted.ops.logs import LogOutput
+from gaq_twisted.ops.signals import Signals
 from gaq_twisted.redis.server import RedisServer
 from gaq_twisted.server import Additions, Host
 from gaq_twisted.service import make_server
@@ -80,10 +81,12 @@ def make_demo(twistd: Mapping[str, Any], reactor: Any) -> IService:
         None,
         {"PORT": str(port), "REDIS_PORT": str(redis_port), "JWT_SECRET": secrets.token_hex(32)},
     )
+    output = LogOutput(settings, twistd)
+    reactor.callWhenRunning(Signals(reactor, None, output).install)
     return make_server(
         settings,
         reactor,
-        Host(output=LogOutput(settings, twistd, reactor)),
+        Host(output=output),
         Additions(
             services=[Valkey(ValkeyServer, redis_port, f"http://localhost:{port}/demo")],
             resources={b"demo": make_page(settings, reactor)},
