@@ -12,6 +12,11 @@ class RequestReason(StrEnum):
     TARGET = "target"
     HOST = "host"
     BODY = "body"
+    TLS = "tls"
+    NO_TLS = "no_tls"
+    TLS_HANDSHAKE = "tls_handshake"
+    PROXY_HEADER = "proxy_header"
+    NO_PROXY_HEADER = "no_proxy_header"
     FILES = "files"
 
 

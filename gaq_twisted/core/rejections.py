@@ -52,6 +52,8 @@ class Rejections:
         self._metrics = metrics
         self._seconds = seconds
         self._throttle = Throttle(seconds)
+        # A health checker that is set up wrongly comes every few seconds.
+        self._mismatches = Throttle(seconds, most=3, window_seconds=60.0)
         # The last ones of all kinds, newest last.
         self._recent: dict[tuple[str, int | None, str, str], Rejection] = {}
         self.version = 0
@@ -73,6 +75,24 @@ class Rejections:
                 "refused a request of {client} with {code}: {reason}",
                 event="request_refused",
                 code=status.value,
+                reason=text,
+                **peer.log_fields,
+            )
+
+    def mismatch(self, peer: Peer, reason: RequestReason, text: str) -> None:
+        """Notes a client with which there is no common protocol, which a setting can change.
+
+        Args:
+            peer: the client.
+            reason: what to count it by.
+            text: one line that says what it did, and which setting to change.
+        """
+        self._metrics.increment(REQUEST_REJECTED, label=reason)
+        self._remember("request", None, reason, peer)
+        if self._mismatches.admits():
+            self._log.warn(
+                "cannot talk to {client}: {reason}",
+                event="protocol_mismatch",
                 reason=text,
                 **peer.log_fields,
             )
@@ -129,7 +149,7 @@ class Rejections:
 
     def summarise(self) -> None:
         """Logs how many rejections were not logged, once a flood of them is over."""
-        count = self._throttle.suppressed()
+        count = self._throttle.suppressed() + self._mismatches.suppressed()
         if count:
             self._log.info(
                 "{count} more clients were refused or dropped",

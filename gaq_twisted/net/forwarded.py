@@ -13,7 +13,7 @@ _Address = IPv4Address | IPv6Address
 _FOR = re.compile(
     r'(?:^|[;,\s])for="?(\[[0-9a-f:.]+\]|[0-9a-f.:]+?)(?::[0-9]+)?"?(?=$|[;,\s])', re.I
 )
-_IPV4_WITH_PORT = re.compile(r"([0-9.]+):[0-9]+")
+_WITH_PORT = re.compile(r"([0-9.]+|\[[0-9A-Fa-f:.%]+\]):[0-9]+")
 
 
 class TrustedProxies:
@@ -70,5 +70,5 @@ def _forwarded(head: Head) -> Iterator[_Address | None]:
 
 
 def _address(text: str) -> _Address | None:
-    with_port = _IPV4_WITH_PORT.fullmatch(text)
+    with_port = _WITH_PORT.fullmatch(text)
     return ip_of(with_port[1] if with_port else text)

@@ -8,6 +8,7 @@ from twisted.internet.interfaces import IAddress, ITCPTransport
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.logger import Logger
+from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 
@@ -16,6 +17,7 @@ from gaq_twisted.core.peer import Peer
 from gaq_twisted.core.reasons import RequestReason, UpgradeReason
 from gaq_twisted.core.rejections import Rejections
 from gaq_twisted.net.forwarded import TrustedProxies
+from gaq_twisted.net.mismatch import WITHOUT_PROXY_HEADER, mismatch_of_bytes, mismatch_of_tls
 from gaq_twisted.net.request_head import BadRequest, Head, answer, asks_for_no_body, read_head
 from gaq_twisted.net.websocket import EventSocketFactory
 from gaq_twisted.web.site import EventSite
@@ -81,6 +83,11 @@ class RequestReader(TwistedProtocol):
         if self._is_answered:
             return
         self._received += data
+        mismatch = mismatch_of_bytes(self._received)
+        if mismatch is not None:
+            self._gateway.rejections.mismatch(self.peer, *mismatch)
+            self._answer(HTTPStatus.BAD_REQUEST, mismatch.text)
+            return
         try:
             found = read_head(self._received, self._gateway.max_head_bytes)
         except BadRequest as error:
@@ -91,11 +98,19 @@ class RequestReader(TwistedProtocol):
             self._serve(*found)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Ends the request timeout."""
+        """Ends the request timeout, and reports a peer that speaks another protocol."""
         self._gateway.remove_reader(self)
+        if self._received or self._is_answered:
+            return
+        mismatch = mismatch_of_tls(reason)
+        if isinstance(self.transport, HAProxyProtocolWrapper) and self.transport.disconnecting:
+            mismatch = WITHOUT_PROXY_HEADER
+        if mismatch is not None:
+            self._gateway.rejections.mismatch(self.peer, *mismatch)
 
     def abort(self) -> None:
         """Ends the connection."""
+        self._is_answered = True
         self.transport.abortConnection()
 
     @property
@@ -109,7 +124,9 @@ class RequestReader(TwistedProtocol):
             self._hand_over(self._gateway.site.buildProtocol(self._address), peer, head)
         elif self._gateway.has_room_for_socket():
             socket = self._gateway.sockets.buildProtocol(self._address)
-            self._hand_over(socket, peer, head)
+            origins = head.values(b"origin")
+            socket.origin = b", ".join(origins).decode("latin-1") if origins else None
+            self._hand_over(socket, peer, head.without_offers())
             if rest:
                 socket.dataReceived(rest)
         else:

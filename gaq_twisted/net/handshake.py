@@ -48,6 +48,8 @@ class HandshakeSocket(SlimSocket):
     factory: Any
     """A HandshakeFactory that is a SlimFactory."""
     peer: Peer
+    origin: str | None = None
+    """The Origin header; None if there is none."""
     routes: tuple[str, ...] = ()
     expires_at: float | None = None
     _edition: Edition
@@ -82,11 +84,11 @@ class HandshakeSocket(SlimSocket):
             ConnectionDeny: 403, 401 or 503 otherwise.
         """
         headers = request.headers
-        if not self.factory.origins.allow(headers.get("origin"), headers.get("host", "")):
+        if not self.factory.origins.allow(self.origin, headers.get("host", "")):
             raise self._deny(
                 HTTPStatus.FORBIDDEN,
                 UpgradeReason.ORIGIN,
-                f"the origin {headers['origin']} is not among allowedOrigins",
+                f"the origin {self.origin} is not among allowedOrigins",
             )
         upgrade = Upgrade(headers.get("cookie", ""), _first(request.params))
         try:

@@ -17,6 +17,11 @@ _HEAD = re.compile(
 )
 _ABSOLUTE = re.compile(rb"(?:https?|wss?)://([^/?#@]+)(.*)", re.IGNORECASE)
 _END = b"\r\n\r\n"
+_END_WITHOUT_RETURNS = re.compile(rb"\n\r?\n")
+# A name or address as in a URI (RFC 3986 section 3.2.2), but without a comma, by which two values
+# could have been joined.
+_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[-A-Za-z0-9._~!$&'()*+;=%]*)(?::([0-9]{0,5}))?")
+_MAX_PORT = 65535
 # Some readers treat this character of ISO 8859-1 as the end of a line.
 _NEXT_LINE = b"\x85"
 
@@ -66,6 +71,11 @@ class Head(NamedTuple):
             for token in value.split(b",")
         )
 
+    def without_offers(self) -> "Head":
+        """Returns it without the headers of which a WebSocket's handshake has no need."""
+        kept = [header for header in self.headers if header[0] not in _NOT_FOR_AUTOBAHN]
+        return self._replace(headers=kept)
+
     def __bytes__(self) -> bytes:
         lines = [b"%b %b HTTP/1.%b" % (self.method, self.target, self.minor_version)]
         lines.extend(b"%b: %b" % header for header in self.headers)
@@ -93,6 +103,8 @@ def read_head(received: bytes, max_bytes: int) -> tuple[Head, bytes] | None:
             f"the headers are longer than {max_bytes} bytes",
         )
     if end < 0:
+        if _END_WITHOUT_RETURNS.search(received, start):
+            raise _bad(RequestReason.NOT_HTTP, "lines must end in CR LF")
         return None
     match = _HEAD.fullmatch(received, start, start + size)
     if match is None:
@@ -105,11 +117,18 @@ def read_head(received: bytes, max_bytes: int) -> tuple[Head, bytes] | None:
         others = [(name, value) for name, value in headers if name != b"host"]
         headers = [(b"host", absolute[1]), *others]
         target = absolute[2] if absolute[2].startswith(b"/") else b"/" + absolute[2]
-    elif not target.startswith(b"/") and target != b"*":
+    if b"#" in target:
+        raise _bad(RequestReason.TARGET, "the request's target has a fragment")
+    if absolute is None and not target.startswith(b"/") and target != b"*":
         raise _bad(RequestReason.TARGET, "the request's target is not a path")
     head = Head(method, target, minor_version, headers)
     _check(head)
     return head, received[start + size :]
+
+
+# Autobahn refuses some forms of these that RFC 6455 and this server allow: origins without a host,
+# offers of extensions that it does not know. The server uses none of them in the handshake.
+_NOT_FOR_AUTOBAHN = (b"origin", b"sec-websocket-extensions", b"sec-websocket-protocol")
 
 
 def asks_for_no_body(received: bytes) -> bool:
@@ -162,9 +181,14 @@ def _headers(fields: bytes) -> Iterable[Header]:
 
 
 def _check(head: Head) -> None:
-    hosts = len(head.values(b"host"))
-    if hosts > 1 or (not hosts and head.minor_version == b"1"):
+    hosts = head.values(b"host")
+    if len(hosts) > 1 or (not hosts and head.minor_version == b"1"):
         raise _bad(RequestReason.HOST, "there must be one Host header")
+    for host in hosts:
+        match = _HOST.fullmatch(host)
+        if match is None or int(match[1] or 0) > _MAX_PORT:
+            # RFC 9112 section 3.2.
+            raise _bad(RequestReason.HOST, "the Host header is not a host, perhaps with a port")
     lengths = head.values(b"content-length")
     if head.values(b"transfer-encoding") or any(length != b"0" for length in lengths):
         raise BadRequest(

@@ -35,6 +35,8 @@ HANDSHAKE_ATTRIBUTES = frozenset(
 _MISSING = object()
 # How long a closing connection may take to send what was written and to be closed by the client.
 _LINGER_SECONDS = 5.0
+# Autobahn waits for the rest of headers and control frames only (RFC 6455 section 5.5).
+_MOST_BYTES_BETWEEN_FRAMES = 1024
 
 
 class SlimSocket(WebSocketServerProtocol):  # type: ignore[misc]
@@ -44,13 +46,18 @@ class SlimSocket(WebSocketServerProtocol):  # type: ignore[misc]
     log = txaio.make_logger(level="error")
 
     factory: "SlimFactory"
+    data: bytes
+    """What Autobahn has not read yet."""
     _end_call: IDelayedCall | None = None
 
     def dataReceived(self, data: bytes) -> None:
         """Passes data to Autobahn, whose own method makes coloured text of it first."""
         self._dataReceived(data)
-        if self.state == self.STATE_CLOSED:
-            # Autobahn keeps what will never be read.
+        is_out_of_sync = (
+            self.state == self.STATE_CLOSING and len(self.data) > _MOST_BYTES_BETWEEN_FRAMES
+        )
+        if self.state == self.STATE_CLOSED or is_out_of_sync:
+            # Autobahn keeps what it will never read.
             self.data = b""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:

@@ -32,6 +32,8 @@ from gaq_twisted.net.slim import SlimFactory
 
 # A whole ping without payload (RFC 6455 section 5.5.2).
 _PING = b"\x89\x00"
+# More than what a client's system has under way when it is sent a close frame.
+_MOST_CLOSING_BYTES = 1024 * 1024
 
 
 @implementer(IPushProducer)
@@ -52,12 +54,19 @@ class EventSocket(HandshakeSocket):
     # Called by Twisted
 
     def dataReceived(self, data: bytes) -> None:
-        """Passes data on, unless the client has sent too much in this second."""
-        if self.state == self.STATE_CONNECTING or self.factory.admits_bytes(self, len(data)):
-            super().dataReceived(data)
-        else:
+        """Passes data on, and closes the socket if that was too much for a second.
+
+        What comes after the close frame is read on, up to a limit: the client's own close frame
+        is behind it, and a connection with unread data would end by a reset.
+        """
+        is_request = self.state == self.STATE_CONNECTING
+        super().dataReceived(data)
+        if is_request or self.factory.admits_bytes(self, len(data)):
+            return
+        if self.state == self.STATE_OPEN:
             self._reject(TOO_MANY_BYTES, ConnectionReason.RATE)
-            # It may go on sending; that now waits in the client's own system.
+        elif self.factory.inbound_bytes(self) > _MOST_CLOSING_BYTES:
+            # It goes on sending instead of closing; that now waits in the client's own system.
             self.transport.pauseProducing()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -228,6 +237,10 @@ class EventSocketFactory(SlimFactory):
         total = self._inbound_bytes.get(socket, 0) + count
         self._inbound_bytes[socket] = total
         return total <= self._max_bytes_per_second
+
+    def inbound_bytes(self, socket: EventSocket) -> int:
+        """Returns how many bytes a client has sent in this second."""
+        return self._inbound_bytes.get(socket, 0)
 
     def begin_second(self) -> None:
         """Starts counting from 0 what clients send; to be called every second."""

@@ -222,7 +222,7 @@ class RefusedTests(GatewayTestCase):
 
     def test_not_http(self) -> None:
         """Other protocols are answered with 400."""
-        for data in (b"\x16\x03\x01\x02\x00", b"PING", b"*1\r\n$4\r\nPING", b"\x89\x00" * 8):
+        for data in (b"\x16\x02\x01\x02\x00", b"PING", b"*1\r\n$4\r\nPING", b"\x89\x00" * 8):
             self.assert_refused(400, "not_http", data + b"\r\n\r\n")
 
     def test_nothing_after_the_answer(self) -> None:

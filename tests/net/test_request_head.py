@@ -16,6 +16,16 @@ from gaq_twisted.net.request_head import (
 HOST = (b"host", b"a.test")
 
 
+MISMATCHES = {
+    RequestReason.TLS,
+    RequestReason.NO_TLS,
+    RequestReason.TLS_HANDSHAKE,
+    RequestReason.PROXY_HEADER,
+    RequestReason.NO_PROXY_HEADER,
+}
+"""What net/mismatch.py finds."""
+
+
 class ReadHeadTests(SynchronousTestCase):
     """What is read of the bytes of a connection."""
 
@@ -46,7 +56,7 @@ class ReadHeadTests(SynchronousTestCase):
         self.assertEqual((found[0].target, found[0].values(b"host")), (b"/?x", [b"b.test"]))
 
     def test_each_reason(self) -> None:
-        """Each reason that a request can be refused for arises here, but for the lack of files."""
+        """Each reason arises here, but for those that are found elsewhere."""
         host = b"Host: a.test\r\n"
         found = set()
         for request, max_bytes in (
@@ -59,7 +69,7 @@ class ReadHeadTests(SynchronousTestCase):
             error = self.assertRaises(BadRequest, read_head, request, max_bytes)
             self.assertGreaterEqual(error.status, 400)
             found.add(error.reason)
-        self.assertEqual(found, set(RequestReason) - {RequestReason.FILES})
+        self.assertEqual(found, set(RequestReason) - {RequestReason.FILES, *MISMATCHES})
 
 
 class UpgradeTests(SynchronousTestCase):
@@ -99,3 +109,41 @@ class AnswerTests(SynchronousTestCase):
         )
         for received, expected in ((b"HEAD / x", True), (b"\r\nHEAD /", True), (b"GET /", False)):
             self.assertIs(asks_for_no_body(received), expected)
+
+
+class StrictTests(SynchronousTestCase):
+    """What is refused though some servers take it (RFC 9112 sections 2.2, 3 and 3.2)."""
+
+    def refusal(self, request: bytes) -> str:
+        """Returns why a request is refused."""
+        return str(self.assertRaises(BadRequest, read_head, request, 1000))
+
+    def test_hosts(self) -> None:
+        """The Host header is a name or an address, perhaps with a port."""
+        for host in ("a b", "a/b", "u@h", "a,b", "h:99999", "h:x", "[::1", "h:80:80", "a?b"):
+            request = f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+            self.assertIn("Host", self.refusal(request), host)
+        for host in ("", "h", "h:", "h:65535", "[::1]:80", "a_b.test:1", "1.2.3.4"):
+            request = f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+            self.assertIsNotNone(read_head(request, 1000), host)
+
+    def test_fragment(self) -> None:
+        """A target has no fragment."""
+        for target in (b"/a#b", b"/#", b"http://a.test/#x"):
+            request = b"GET " + target + b" HTTP/1.1\r\nHost: a.test\r\n\r\n"
+            self.assertIn("fragment", self.refusal(request))
+
+    def test_bare_line_feeds(self) -> None:
+        """Lines that end in LF alone are answered, not waited on."""
+        for end in (b"\n\n", b"\n\r\n"):
+            self.assertIn("CR LF", self.refusal(b"GET / HTTP/1.1\nHost: a.test" + end))
+
+
+class OfferTests(SynchronousTestCase):
+    """What Autobahn is not shown."""
+
+    def test_without_offers(self) -> None:
+        """Origins and offers are left out; everything else stays, in order."""
+        offers = [(b"origin", b"qrc://"), (b"sec-websocket-extensions", b"a;b=")]
+        head = Head(b"GET", b"/", b"1", [HOST, *offers, (b"cookie", b"x")])
+        self.assertEqual(list(head.without_offers().headers), [HOST, (b"cookie", b"x")])

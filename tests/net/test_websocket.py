@@ -249,7 +249,6 @@ class RefusalTests(ProtocolTestCase):
                 {"Sec-WebSocket-Version": "12"},
             ),
             (400, "HTTP Connection header missing", {"Connection": None}),
-            (400, "HTTP Origin header invalid: No host part in Origin 'x'", {"Origin": "x"}),
         )
         for code, reason, changes in cases:
             headers = [f"{key}: {value}" for key, value in {**good, **changes}.items() if value]
@@ -349,16 +348,27 @@ class IncomingTests(ProtocolTestCase):
         self.assert_closed(1008, "rate")
 
     def test_flood_is_not_read(self) -> None:
-        """Once it has sent too much, nothing more of it is read."""
-        transport = self.browser.line
+        """A client that goes on and on after the close frame is not read any more."""
         paused: list[bool] = []
-        self.patch(transport, "pauseProducing", lambda: paused.append(True))
-        self.browser.send(b"\x8a\x80" + MASK + b"\x8a\x80" * 10_000)
+        self.patch(self.browser.line, "pauseProducing", lambda: paused.append(True))
+        self.browser.send(Frame(Opcode.PONG, b"").serialize(mask=True) * 4000)
+        self.assertEqual(paused, [])
+        for _ in range(2):
+            self.browser.send(Frame(Opcode.BINARY, b"x" * 600_000).serialize(mask=True))
         self.assertEqual(paused, [True])
         self.assert_closed(1008, "rate")
 
+    def test_answer_behind_a_flood(self) -> None:
+        """The client's own close frame is found behind what it had sent before."""
+        pong = Frame(Opcode.PONG, b"").serialize(mask=True)
+        self.browser.send(pong * 30_000)
+        self.assertFalse(self.browser.lost)
+        self.browser.send(pong * 30_000 + Frame(Opcode.CLOSE, b"\x03\xf0").serialize(mask=True))
+        self.assertTrue(self.browser.lost)
+        self.assertFalse(self.browser.line.aborted)
+
     def test_flood_after_a_fault(self) -> None:
-        """Nor once it is being closed for another reason, so that it cannot fill the memory."""
+        """After a fault that Autobahn finds, a flood does not fill the memory."""
         endless = (2**62).to_bytes(8, "big") + MASK
         for fault in (
             b"\x82\xff" + endless,  # a message without an end
@@ -373,15 +383,11 @@ class IncomingTests(ProtocolTestCase):
             self.patch(browser.line, "pauseProducing", partial(paused.append, True))
             self.patch(browser.line, "loseConnection", lambda: None)
             browser.send(fault)
+            socket: Any = browser.line.protocol
             for _ in range(4):
-                browser.send(b"x" * 4000)
-            self.assertEqual(paused, [])
-            browser.send(b"x" * 4000)
+                browser.send(b"x" * 300_000)
+                self.assertLessEqual(len(socket.data), 1024)
             self.assertEqual(paused, [True])
-            self.assertEqual(len(list(browser.frames(Opcode.CLOSE))), 1)
-            self.clock.advance(5)
-            self.assertTrue(browser.line.aborted)
-            self.server.factory.begin_second()
 
     def test_large_messages_after_another(self) -> None:
         """One refusal is enough for a client."""
