@@ -8,7 +8,6 @@ from twisted.internet.interfaces import IAddress, ITCPTransport
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.logger import Logger
-from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 
@@ -18,6 +17,7 @@ from gaq_twisted.core.reasons import RequestReason, UpgradeReason
 from gaq_twisted.core.rejections import Rejections
 from gaq_twisted.net.forwarded import TrustedProxies
 from gaq_twisted.net.mismatch import WITHOUT_PROXY_HEADER, mismatch_of_bytes, mismatch_of_tls
+from gaq_twisted.net.proxy_header import ProxyHeaderProtocol
 from gaq_twisted.net.request_head import BadRequest, Head, answer, asks_for_no_body, read_head
 from gaq_twisted.net.websocket import EventSocketFactory
 from gaq_twisted.web.site import EventSite
@@ -103,7 +103,8 @@ class RequestReader(TwistedProtocol):
         if self._received or self._is_answered:
             return
         mismatch = mismatch_of_tls(reason)
-        if isinstance(self.transport, HAProxyProtocolWrapper) and self.transport.disconnecting:
+        transport: object = self.transport
+        if isinstance(transport, ProxyHeaderProtocol) and transport.has_no_header:
             mismatch = WITHOUT_PROXY_HEADER
         if mismatch is not None:
             self._gateway.rejections.mismatch(self.peer, *mismatch)

@@ -21,11 +21,13 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import implementer
 
 from gaq_twisted.config.types import ConfigError
+from gaq_twisted.net.proxy_header import ProxyHeaderFactory
 from gaq_twisted.net.reactor import Reactor
 
 # After a restart all clients come back at once. The operating system has a limit of its own.
 _BACKLOG = 4096
 _HTTP_1_1 = b"http/1.1"
+_PROXY_PROTOCOL = "haproxy:"
 
 
 class Listeners:
@@ -82,13 +84,16 @@ class Listeners:
     ) -> IService:
         """Returns the service that listens at an endpoint string."""
         if text.startswith("haproxy:ssl:"):
-            # Twisted would expect the PROXY header within TLS, where no proxy puts it.
+            # The PROXY header would be expected within TLS, where no proxy puts it.
             fault = f"{self._setting}: {text} cannot be used: let the proxy end TLS, or pass it on"
             raise ConfigError([f"{fault} to an ssl: endpoint"])
         if text.startswith("ssl:"):
             self._certificates[text] = _Certificates(self._context_factory(text))
         listening: Any = _ListeningReactor(reactor, reuse_port, self._certificates.get(text))
         try:
+            if text.startswith(_PROXY_PROTOCOL):
+                behind = ProxyHeaderFactory(factory)
+                return service(text.removeprefix(_PROXY_PROTOCOL), behind, reactor=listening)
             return service(text, factory, reactor=listening)
         except Exception as error:
             raise self._not_usable(text, error) from None
