@@ -17,7 +17,14 @@ class RedisError(Exception):
         self.remedy = remedy
 
 
-class RedisRefused(RedisError):
+class RedisReplied(RedisError):
+    """Redis replied with an error."""
+
+    concerns_server = False
+    """Whether any other command would get the same reply, so that waiting may help."""
+
+
+class RedisRefused(RedisReplied):
     """Redis replies, but refuses this command for this key, and waiting does not change that."""
 
 

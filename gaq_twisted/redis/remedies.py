@@ -4,8 +4,21 @@ from typing import NamedTuple
 
 from twisted.python.failure import Failure
 
-from gaq_twisted.redis.errors import RedisError, RedisRefused, RedisTooOld
+from gaq_twisted.redis.errors import RedisError, RedisRefused, RedisReplied, RedisTooOld
 from gaq_twisted.redis.tls import WrongHostName
+
+# The commands of a login; an error reply to one concerns every command that would follow.
+_LOGIN = ("AUTH", "SELECT", "ROLE")
+# How error replies begin that say nothing about the key of the command.
+_ABOUT_SERVER = (
+    "LOADING",
+    "BUSY",
+    "MASTERDOWN",
+    "CLUSTERDOWN",
+    "NOAUTH",
+    "WRONGPASS",
+    "ERR max number of clients",
+)
 
 
 class Usage(NamedTuple):
@@ -46,11 +59,17 @@ class Remedies(NamedTuple):
             command: the name of the command.
             reply: the error, as the server wrote it.
         """
+        error = self._explained(server, command, reply)
+        if isinstance(error, RedisReplied):
+            error.concerns_server = command in _LOGIN or reply.startswith(_ABOUT_SERVER)
+        return error
+
+    def _explained(self, server: str, command: str, reply: str) -> RedisError:
         text = f"{server} answered {command} with: {reply}"
         for beginnings, kind, remedy in self._known_replies():
             if reply.startswith(beginnings):
                 return kind(text, f"{server}: {beginnings[0]}", remedy)
-        return RedisError(text, f"{server}: {reply}")
+        return RedisReplied(text, f"{server}: {reply}")
 
     def _known_replies(self) -> tuple[tuple[tuple[str, ...], type[RedisError], str], ...]:
         """Returns how error replies begin, their exceptions, and their remedies."""
@@ -59,9 +78,9 @@ class Remedies(NamedTuple):
         return (
             (("NOPERM",), RedisRefused, f"the user {self.username} needs {usage.acl_rule}"),
             (("WRONGTYPE",), RedisRefused, usage.wrong_type),
-            (("NOAUTH",), RedisError, f"set {password}"),
-            (wrong_login, RedisError, f"correct {password} or the user name"),
-            (("MOVED", "CROSSSLOT"), RedisError, usage.cluster),
+            (("NOAUTH",), RedisReplied, f"set {password}"),
+            (wrong_login, RedisReplied, f"correct {password} or the user name"),
+            (("MOVED", "CROSSSLOT"), RedisReplied, usage.cluster),
             (("ERR unknown command",), RedisTooOld, usage.unknown_command),
         )
 

@@ -9,7 +9,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from gaq_twisted.redis.errors import RedisError, RedisRefused
+from gaq_twisted.core.throttle import Throttle
+from gaq_twisted.redis.errors import RedisError, RedisReplied
 from gaq_twisted.streams.events import (
     ChannelEntries,
     Entry,
@@ -55,6 +56,8 @@ class Backfill(Service):
         self._at_a_time = at_a_time
         self._places = DeferredSemaphore(at_a_time)
         self._failures = 0
+        # Clients can cause such a line as often as they connect.
+        self._refusals = Throttle(clock.seconds)
         self._reading: dict[Deferred[ChannelHistory], None] = {}
 
     def stopService(self) -> "Deferred[Any]":
@@ -114,12 +117,17 @@ class Backfill(Service):
     async def _history(self, channel: str, start: StreamId) -> ChannelHistory:
         try:
             entries, trimmed = await self._streams.of_channel(channel, start)
-        except RedisRefused as error:
-            self._log.error(
-                "a client gets only those of its missed events that are in memory: {error}",
-                event="replay_refused",
-                error=str(error),
-            )
+        except RedisReplied as error:
+            if error.concerns_server:
+                raise
+            # Whatever is wrong with this channel's stream must not keep its clients waiting, nor
+            # take the place of others.
+            if self._refusals.admits():
+                self._log.error(
+                    "a client gets only those of its missed events that are in memory: {error}",
+                    event="replay_refused",
+                    error=str(error),
+                )
             return ChannelHistory([], None)
         return ChannelHistory(self._events(channel, entries), trimmed)
 

@@ -7,6 +7,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from gaq_twisted.redis.errors import RedisError, RedisRefused
+from gaq_twisted.redis.remedies import Remedies, Usage
 from gaq_twisted.streams.backfill import Backfill
 from gaq_twisted.streams.events import Entry, StreamId
 from gaq_twisted.streams.missed import ChannelHistory
@@ -15,6 +16,7 @@ from tests.support.samples import job_data
 
 RED = "red"
 AWAY = RedisError("cannot connect")
+REMEDIES = Remedies("redis", "gaq", "password", Usage((), (), ""))
 
 
 def entry(number: int, channel: str = RED) -> Entry:
@@ -185,6 +187,24 @@ class OutageTests(BackfillTestCase):
         self.assertIsNone(reading.trimmed)
         self.streams.answer()
         self.assertEqual(other.answers, [[]])
+
+    def test_any_error_reply(self) -> None:
+        """So it is with any error reply about a stream, also one that is not known."""
+        for reply in ("MOVED 1 h:1", "ASK 1 h:1", "TRYAGAIN x", "CROSSSLOT x", "ERR new trouble"):
+            reading = self.read()
+            self.streams.fail(REMEDIES.error_reply("Redis", "XRANGE", reply))
+            self.assertEqual((reading.answers, reading.trimmed), ([[]], None), reply)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_error_of_the_server(self) -> None:
+        """An error reply that any command would get is waited out."""
+        for command, reply in (("XRANGE", "LOADING x"), ("SELECT", "NOPERM x")):
+            reading = self.read()
+            self.streams.fail(REMEDIES.error_reply("Redis", command, reply))
+            self.assertEqual(reading.answers, [])
+            self.clock.advance(10)
+            self.streams.answer(entry(8))
+            self.assertEqual(len(reading.answers[0]), 1)
 
     def test_cancelled_by_another(self) -> None:
         """A read that is cancelled by somebody else fails for its asker, and for nobody else."""
