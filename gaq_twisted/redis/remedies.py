@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from twisted.internet.error import ConnectionAborted
 from twisted.python.failure import Failure
 
 from gaq_twisted.redis.errors import RedisError, RedisRefused, RedisReplied, RedisTooOld
@@ -74,12 +75,16 @@ class Remedies(NamedTuple):
     def _known_replies(self) -> tuple[tuple[tuple[str, ...], type[RedisError], str], ...]:
         """Returns how error replies begin, their exceptions, and their remedies."""
         usage, password = self.usage, f"{self.section}.{self.password_key}"
-        wrong_login = ("WRONGPASS", "ERR AUTH", "ERR invalid password", "ERR Client sent AUTH")
+        wrong_login = ("WRONGPASS", "ERR invalid password")
+        no_password = ("ERR AUTH", "ERR Client sent AUTH")
+        no_database = ("ERR DB index", "ERR invalid DB index")
         return (
             (("NOPERM",), RedisRefused, f"the user {self.username} needs {usage.acl_rule}"),
             (("WRONGTYPE",), RedisRefused, usage.wrong_type),
             (("NOAUTH",), RedisReplied, f"set {password}"),
             (wrong_login, RedisReplied, f"correct {password} or the user name"),
+            (no_password, RedisReplied, f"leave {password} empty: this Redis has no password"),
+            (no_database, RedisReplied, f"set {self.section}.db to a database that it has"),
             (("MOVED", "CROSSSLOT"), RedisReplied, usage.cluster),
             (("ERR unknown command",), RedisTooOld, usage.unknown_command),
         )
@@ -101,12 +106,38 @@ class Remedies(NamedTuple):
                 f"{reason.value} (connect by a name that it has,"
                 f" or set {self.section}.validateHostname to false)"
             )
+        if isinstance(reason.value, ConnectionAborted):
+            return "it was given up, because a reply did not come in time"
+        text = str(reason.value)
+        for known, explanation in self._tls_faults():
+            if known in text:
+                return f"{known}: {explanation}"
         hint = ""
-        if "wrong version number" in str(reason.value):
-            hint = self.no_tls_hint
-        elif not speaks_tls and not has_answered:
+        if not speaks_tls and not has_answered:
             hint = f"; perhaps it expects TLS ({self.section}.ssl)"
         return f"{reason.getErrorMessage()}{hint}"
+
+    def _tls_faults(self) -> tuple[tuple[str, str], ...]:
+        """Returns what OpenSSL's errors contain, and what they mean."""
+        section = self.section
+        own_certificate = (
+            f"it wants a certificate of this client, or another one (set {section}.sslCertfile)"
+        )
+        return (
+            (
+                "certificate verify failed",
+                "its CA is not trusted here, or the certificate has expired (set"
+                f" {section}.sslCaCerts to a PEM file with its CA; NODE_EXTRA_CA_CERTS is not"
+                " read)",
+            ),
+            ("certificate required", own_certificate),
+            ("bad certificate", own_certificate),
+            ("unknown ca", own_certificate),
+            ("handshake failure", own_certificate),
+            ("protocol version", "it has no version of TLS in common with this client"),
+            ("unsupported protocol", "it has no version of TLS in common with this client"),
+            ("wrong version number", f"what came is not TLS{self.no_tls_hint}"),
+        )
 
     @property
     def no_tls_hint(self) -> str:

@@ -1,11 +1,11 @@
 """The remedies that errors of Redis are reported with, and the keys that they name."""
 
 from OpenSSL import SSL
-from twisted.internet.error import ConnectionLost
+from twisted.internet.error import ConnectionAborted, ConnectionLost
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from gaq_twisted.redis.errors import RedisError, RedisRefused, RedisTooOld
+from gaq_twisted.redis.errors import RedisRefused, RedisReplied, RedisTooOld
 from gaq_twisted.redis.remedies import Remedies, Usage
 from gaq_twisted.redis.tls import WrongHostName
 
@@ -28,18 +28,28 @@ class ErrorReplyTests(SynchronousTestCase):
         for reply, kind, state, remedy in (
             ("NOPERM no", RedisRefused, "NOPERM", "the user gaq needs +subscribe +ping &news"),
             ("WRONGTYPE Operation", RedisRefused, "WRONGTYPE", "delete the key"),
-            ("NOAUTH Authentication", RedisError, "NOAUTH", "set otherRedis.password"),
+            ("NOAUTH Authentication", RedisReplied, "NOAUTH", "set otherRedis.password"),
             *(
-                (text, RedisError, "WRONGPASS", "correct otherRedis.password or the user name")
-                for text in (
-                    "WRONGPASS invalid",
-                    "ERR AUTH <password> called",
-                    "ERR invalid password",
-                    "ERR Client sent AUTH, but",
-                )
+                (text, RedisReplied, "WRONGPASS", "correct otherRedis.password or the user name")
+                for text in ("WRONGPASS invalid", "ERR invalid password")
             ),
-            ("MOVED 1 127.0.0.1:7", RedisError, "MOVED", "ask another node"),
-            ("CROSSSLOT Keys", RedisError, "MOVED", "ask another node"),
+            *(
+                (
+                    text,
+                    RedisReplied,
+                    "ERR AUTH",
+                    "leave otherRedis.password empty: this Redis has no password",
+                )
+                for text in ("ERR AUTH <password> called", "ERR Client sent AUTH, but")
+            ),
+            (
+                "ERR DB index is out of range",
+                RedisReplied,
+                "ERR DB index",
+                "set otherRedis.db to a database that it has",
+            ),
+            ("MOVED 1 127.0.0.1:7", RedisReplied, "MOVED", "ask another node"),
+            ("CROSSSLOT Keys", RedisReplied, "MOVED", "ask another node"),
             ("ERR unknown command `X`", RedisTooOld, "ERR unknown command", "it is too old"),
         ):
             error = REMEDIES.error_reply("Redis at x:1", "GET", reply)
@@ -51,7 +61,7 @@ class ErrorReplyTests(SynchronousTestCase):
     def test_another_reply(self) -> None:
         """Any other reply is reported as it is, without a remedy."""
         error = REMEDIES.error_reply("Redis at x:1", "GET", "LOADING the dataset")
-        self.assertIs(type(error), RedisError)
+        self.assertIs(type(error), RedisReplied)
         self.assertEqual(str(error), "Redis at x:1 answered GET with: LOADING the dataset")
         self.assertEqual(error.state, "Redis at x:1: LOADING the dataset")
 
@@ -91,3 +101,19 @@ class LostConnectionTests(SynchronousTestCase):
         self.assertIn(
             "or set otherRedis.validateHostname to false", self.reason(Failure(WrongHostName()))
         )
+
+    def test_given_up(self) -> None:
+        """A connection that this side gave up gives no false trail."""
+        reason = self.reason(Failure(ConnectionAborted()), speaks_tls=False)
+        self.assertEqual(reason, "it was given up, because a reply did not come in time")
+
+    def test_tls(self) -> None:
+        """Faults of TLS become sentences that name the setting."""
+        for text, words in (
+            ("certificate verify failed", "set otherRedis.sslCaCerts"),
+            ("tlsv13 alert certificate required", "set otherRedis.sslCertfile"),
+            ("tlsv1 alert protocol version", "version of TLS"),
+        ):
+            reason = self.reason(Failure(SSL.Error([("SSL routines", "", text)])))
+            self.assertIn(words, reason)
+            self.assertNotIn("SSL routines", reason)
