@@ -19,7 +19,7 @@ from gaq_twisted.core.metrics import CORE, Metrics
 from gaq_twisted.core.readiness import Readiness
 from gaq_twisted.core.rejections import Rejections
 from gaq_twisted.net.gateway import Capacity, Gateway
-from gaq_twisted.net.listeners import Listeners
+from gaq_twisted.net.listeners import Listeners, default_endpoint
 from gaq_twisted.net.websocket import EventSocketFactory
 from gaq_twisted.ops.drain import Drain
 from gaq_twisted.ops.housekeeping import Housekeeping
@@ -147,7 +147,7 @@ def _public_listeners(
     if additions.endpoint is not None:
         endpoints = [additions.endpoint]
     elif not endpoints:
-        endpoints = [f"tcp:{settings.port}"]
+        endpoints = [default_endpoint(settings.port)]
     return Listeners(endpoints, gateway, reactor, reuse_port=settings.reuse_port)
 
 

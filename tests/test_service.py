@@ -19,6 +19,7 @@ from websockets.frames import Opcode
 
 from gaq_twisted.core.hub import Hub
 from gaq_twisted.core.metrics import OPEN_CHANNELS, OPEN_SOCKETS
+from gaq_twisted.net.listeners import default_endpoint
 from gaq_twisted.ops.logs import LogOutput
 from gaq_twisted.server import Additions, Host, Server
 from gaq_twisted.service import make_server
@@ -150,7 +151,8 @@ class WiringTests(ServerTestCase):
         for endpoint in (None, TCP4ServerEndpoint(self.reactor, 81, interface="127.0.0.1")):
             self.stop(self.start(endpoint=endpoint))
         ports = [(port, address) for port, _, _, address in self.reactor.tcpServers]
-        self.assertEqual(ports, [(8080, ""), (81, "127.0.0.1")])
+        everywhere = "::" if "interface" in default_endpoint(8080) else ""
+        self.assertEqual(ports, [(8080, everywhere), (81, "127.0.0.1")])
 
     def test_resources(self) -> None:
         """Further resources are served beside the health check."""

@@ -121,6 +121,21 @@ class Listeners:
         return ConfigError([f"{self._setting}: {text} cannot be used: {reason}"])
 
 
+def default_endpoint(port: int) -> str:
+    """Returns where to listen on a port if nothing else is set: on all addresses.
+
+    That is IPv4 and IPv6 on a machine that has both, as Node.js does; an IPv4 client then has an
+    IPv4-mapped address, which is shown as plain IPv4.
+    """
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::", 0))
+            is_for_both = not probe.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+    except OSError:
+        is_for_both = False
+    return rf"tcp:{port}:interface=\:\:" if is_for_both else f"tcp:{port}"
+
+
 def why_not_listening(error: CannotListenError | OSError) -> str:
     """Returns what to show to the operator when a port or socket cannot be opened."""
     if isinstance(error, OSError):
@@ -129,7 +144,8 @@ def why_not_listening(error: CannotListenError | OSError) -> str:
         return f"cannot listen on {file}: {error.strerror}"
     place = error.port
     if isinstance(place, int):
-        place = f"port {place} of {error.interface}" if error.interface else f"port {place}"
+        is_any = error.interface in ("", "::")
+        place = f"port {place}" if is_any else f"port {place} of {error.interface}"
     return (
         f"cannot listen on {place} ({error.socketError.strerror}):"
         " stop what uses it, or set another port"
@@ -191,7 +207,12 @@ class _ListeningReactor:
         family = socket.AF_INET6 if ":" in interface else socket.AF_INET
         try:
             one = socket.create_server(
-                (interface, port), family=family, backlog=backlog, reuse_port=True
+                (interface, port),
+                family=family,
+                backlog=backlog,
+                reuse_port=True,
+                # Twisted leaves that to the system, too.
+                dualstack_ipv6=interface == "::",
             )
         except OSError as error:
             # Without the address, because the message has it anyway.

@@ -17,7 +17,7 @@ from urllib.request import urlopen
 
 import trustme
 from prometheus_client.parser import text_string_to_metric_families
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, unix_connect
 
@@ -381,6 +381,17 @@ class ListenTests(OperationsTestCase):
             for server in servers:
                 self.assertGreater(_connections(server, int(port)), 5, lines)
 
+    def test_both_families(self) -> None:
+        """By default clients connect by IPv4 and by IPv6, and are shown by their plain address."""
+        if not socket.has_dualstack_ipv6():
+            raise SkipTest("this machine has no IPv6")
+        server = self.start(LOG_LEVEL="debug")
+        for host in ("127.0.0.1", "::1"):
+            with socket.create_connection((host, server.port)) as client:
+                client.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+                self.assertIn(b"200 OK", client.recv(4096))
+            server.wait_for_text(f"{host} GET /health: 200")
+
     def test_shared_port_in_use(self) -> None:
         """A port that another uses without sharing it cannot be shared."""
         with socket.create_server(("0.0.0.0", 0)) as taken:
@@ -418,7 +429,8 @@ def _connections(server: Server, port: int) -> int:
             target = os.readlink(file)
             if target.startswith("socket:["):
                 inodes.add(target[8:-1])
-    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    tables = "".join(Path(f"/proc/net/{table}").read_text() for table in ("tcp", "tcp6"))
+    lines = [line.split() for line in tables.splitlines()]
     of_port = [line for line in lines if line[1].endswith(f":{port:04X}")]
     return sum(1 for line in of_port if line[3] == _ESTABLISHED and line[9] in inodes)
 
