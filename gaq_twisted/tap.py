@@ -107,7 +107,7 @@ def makeService(options: Options) -> IService:
         return make_demo(twistd, reactor)
     from gaq_twisted.net.reactor import Reactor
     from gaq_twisted.ops.logs import LogOutput
-    from gaq_twisted.ops.process import raise_file_limit, tune_gc
+    from gaq_twisted.ops.process import connection_limit, raise_file_limit, tune_gc
     from gaq_twisted.ops.systemd import Notifier
     from gaq_twisted.server import Host
     from gaq_twisted.service import make_server
@@ -132,7 +132,7 @@ def makeService(options: Options) -> IService:
                 output=output,
                 read_settings=read_settings,
                 notifier=Notifier(os.environ),
-                max_files=raise_file_limit(),
+                max_files=connection_limit(raise_file_limit(), reactor),
                 give_up=give_up,
             ),
         )

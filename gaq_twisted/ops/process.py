@@ -11,6 +11,10 @@ from gaq_twisted.core.every import every
 _FULL_COLLECTION_SECONDS = 24 * 3600.0
 # Effectively never; `gc` has no value for that.
 _NEVER = 1_000_000
+# FD_SETSIZE of the C library.
+_SELECT_FILES = 1024
+
+_log = Logger()
 
 
 def tune_gc(clock: IReactorTime) -> None:
@@ -28,7 +32,26 @@ def tune_gc(clock: IReactorTime) -> None:
     gc.freeze()
     young, middle, _ = gc.get_threshold()
     gc.set_threshold(young, middle, _NEVER)
-    every(_FULL_COLLECTION_SECONDS, gc.collect, clock, Logger(), now=False)
+    every(_FULL_COLLECTION_SECONDS, gc.collect, clock, _log, now=False)
+
+
+def connection_limit(files: int, reactor: object) -> int:
+    """Returns how many files can be connections; fewer than all with a reactor that uses select.
+
+    Args:
+        files: how many files this process may have open.
+        reactor: the reactor; only that of twisted.internet.selectreactor cannot watch every file.
+    """
+    if type(reactor).__module__ == "twisted.internet.selectreactor" and files > _SELECT_FILES:
+        _log.warn(
+            "the reactor uses select, and can hold {limit} connections at most: leave out"
+            " --reactor=select to hold as many as the {files} files allow",
+            event="select_reactor",
+            limit=_SELECT_FILES,
+            files=files,
+        )
+        return _SELECT_FILES
+    return files
 
 
 def raise_file_limit() -> int:

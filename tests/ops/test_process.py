@@ -2,10 +2,13 @@
 
 import gc
 
+from twisted.internet.epollreactor import EPollReactor
+from twisted.internet.selectreactor import SelectReactor
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from gaq_twisted.ops.process import tune_gc
+from gaq_twisted.ops.process import connection_limit, tune_gc
 
 
 class CollectorTests(SynchronousTestCase):
@@ -44,3 +47,15 @@ class CollectorTests(SynchronousTestCase):
         self.assertEqual(self.full_collections(), before)
         self.clock.advance(1)
         self.assertEqual(self.full_collections(), before + 1)
+
+
+class ConnectionLimitTests(SynchronousTestCase):
+    """How many connections a reactor can hold."""
+
+    def test_select(self) -> None:
+        """The select reactor holds 1,024 files, and the start says so if there could be more."""
+        with capturedLogs() as logs:
+            self.assertEqual(connection_limit(20_000, SelectReactor()), 1024)
+            self.assertEqual(connection_limit(1000, SelectReactor()), 1000)
+            self.assertEqual(connection_limit(20_000, EPollReactor()), 20_000)
+        self.assertEqual([one["event"] for one in logs], ["select_reactor"])
