@@ -106,7 +106,7 @@ def make_server(
         settings,
         host.read_settings or (lambda: Loaded(settings, [], {})),
         partial(_validate_live, editions),
-        [listeners, internal],
+        [listeners, internal, *(one for edition in editions for one in edition.certificates)],
         [*live, host.output] if host.output else live,
     )
     parts = [

@@ -7,7 +7,7 @@ logs) is the same for all and knows none of them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred
@@ -63,6 +63,20 @@ class Unavailable(Exception):
     """
 
 
+class Renewable(Protocol):
+    """Has files with certificates that can be read again while the server runs."""
+
+    def read_certificates(self) -> Any:
+        """Returns what the files hold now; it is not used yet.
+
+        Raises:
+            ConfigError: if a file cannot be used.
+        """
+
+    def renew(self, certificates: Any) -> None:
+        """Uses what was read, for connections that are made from now on."""
+
+
 class Edition(Protocol):
     """One protocol between Superset, Redis and the browser."""
 
@@ -72,6 +86,8 @@ class Edition(Protocol):
     """The parameter of the query that only its browsers send."""
     services: Sequence[IService]
     """What follows Redis."""
+    certificates: Sequence[Renewable]
+    """What has certificates for connections to Redis."""
     dashboard: Dashboard
     """What the status page shows of it."""
 

@@ -9,7 +9,7 @@ from gaq_twisted.config.catalogue import all_settings, values_by_key
 from gaq_twisted.config.load import Loaded
 from gaq_twisted.config.settings import Settings
 from gaq_twisted.config.types import ConfigError
-from gaq_twisted.net.listeners import Listeners
+from gaq_twisted.core.edition import Renewable
 
 
 class Live(Protocol):
@@ -26,7 +26,7 @@ class Reloader:
         settings: those at the start.
         read: reads the settings; raises ConfigError.
         validate: raises ConfigError for settings that some part could not use.
-        listeners: have certificates.
+        renewables: have certificates.
         parts: the settings are applied to these.
     """
 
@@ -37,20 +37,20 @@ class Reloader:
         settings: Settings,
         read: Callable[[], Loaded],
         validate: Callable[[Settings], object],
-        listeners: Sequence[Listeners],
+        renewables: Sequence[Renewable],
         parts: Sequence[Live],
     ) -> None:
         self._running = values_by_key(settings)
         self._read = read
         self._validate = validate
-        self._listeners = listeners
+        self._renewables = renewables
         self._parts = parts
 
     def reload(self) -> None:
         """Reads settings and certificates again; if they cannot be used, nothing changes."""
         try:
             loaded = self._read()
-            certificates = [one.read_certificates() for one in self._listeners]
+            certificates = [one.read_certificates() for one in self._renewables]
             self._validate(loaded.settings)
         except ConfigError as error:
             for fault in error.faults:
@@ -58,7 +58,7 @@ class Reloader:
                     "the settings stay as they were: {fault}", event="reload_failed", fault=fault
                 )
             return
-        for one, current in zip(self._listeners, certificates, strict=True):
+        for one, current in zip(self._renewables, certificates, strict=True):
             one.renew(current)
         for part in self._parts:
             part.apply(loaded.settings)

@@ -10,7 +10,7 @@ from twisted.logger import Logger
 from gaq_twisted.access.principals import PrincipalAuthenticator
 from gaq_twisted.config.settings import Settings
 from gaq_twisted.core.audience import Audience
-from gaq_twisted.core.edition import Ticket, Upgrade
+from gaq_twisted.core.edition import Renewable, Ticket, Upgrade
 from gaq_twisted.core.hub import Hub
 from gaq_twisted.core.metrics import Metric, Metrics
 from gaq_twisted.core.readiness import Progress
@@ -64,13 +64,14 @@ class RealtimeEdition:
         self._waiting = WaitingUpgrades(reactor)
         self._stale = GapSockets(hub, self._note_closed, reactor)
         self._audience = Audience(hub, metrics, reactor.seconds, self._stale.discard)
-        connection = RedisServer(
+        server = RedisServer(
             settings.realtime_redis,
             reactor,
             subscriber_usage(self._channel),
             section="redis" if settings.realtime_redis == settings.redis else "realtimeRedis",
-        ).connection()
-        subscription = Subscription(connection, self._channel, self._receive)
+        )
+        self.certificates: Sequence[Renewable] = [server]
+        subscription = Subscription(server.connection(), self._channel, self._receive)
         self._delivery = Delivery(self._audience, subscription, metrics, reactor)
         self._subscriber = Subscriber(subscription, self, reactor)
         self._lost_at = reactor.seconds()

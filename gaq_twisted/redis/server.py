@@ -46,7 +46,7 @@ class RedisServer:
         self._settings = redis
         self._reactor = reactor
         self._section = section
-        self._tls = ClientTls(redis, section) if redis.ssl or redis.sentinel_ssl else None
+        self._tls = self.read_certificates()
         self._credentials = Credentials(
             username=redis.username,
             password=redis.password,
@@ -58,6 +58,19 @@ class RedisServer:
         )
         # The one that answered last comes first.
         self._sentinels = list(redis.sentinels)
+
+    def read_certificates(self) -> ClientTls | None:
+        """Returns the files for TLS as they are now; None if there is no TLS.
+
+        Raises:
+            ConfigError: if a file cannot be used.
+        """
+        redis = self._settings
+        return ClientTls(redis, self._section) if redis.ssl or redis.sentinel_ssl else None
+
+    def renew(self, certificates: ClientTls | None) -> None:
+        """Uses these files for connections that are made from now on."""
+        self._tls = certificates
 
     def connection(self) -> Connection:
         """Returns a new connection, not yet opened."""

@@ -58,9 +58,10 @@ class Streams(Service):
 
     def __init__(self, settings: Settings, reactor: IClientReactor) -> None:
         self._prefix = settings.redis_stream_prefix
-        server = RedisServer(settings.redis, reactor, stream_usage(self._prefix))
-        self._following = server.connection()
-        self._reading = server.connection()
+        self.server = RedisServer(settings.redis, reactor, stream_usage(self._prefix))
+        """Where the streams are."""
+        self._following = self.server.connection()
+        self._reading = self.server.connection()
         self._global = f"{self._prefix}full"
         self.read_count = settings.redis_stream_read_count
         """How many entries a read that waits for them returns at most."""

@@ -8,7 +8,7 @@ from twisted.application.service import IService
 
 from gaq_twisted.access.tokens import Authenticator
 from gaq_twisted.config.settings import Settings
-from gaq_twisted.core.edition import Ticket, Upgrade
+from gaq_twisted.core.edition import Renewable, Ticket, Upgrade
 from gaq_twisted.core.hub import Hub
 from gaq_twisted.core.metrics import Metric, Metrics
 from gaq_twisted.core.readiness import Progress
@@ -77,6 +77,7 @@ class StreamsEdition:
         self._patience_seconds = (
             settings.redis_stream_read_block_ms / 1000 + ANSWER_SECONDS + _PATIENCE_SECONDS
         )
+        self.certificates: Sequence[Renewable] = [self._streams.server]
         self.services: Sequence[IService] = (self._streams, self._firehose, backfill)
 
     def ticket(self, upgrade: Upgrade) -> Ticket:

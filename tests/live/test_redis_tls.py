@@ -158,6 +158,21 @@ class TrustTests(TlsTestCase):
         """A certificate of the CA in the file is accepted."""
         await self.check(self.over_tls(self.front()))
 
+    async def test_read_again(self) -> None:
+        """A CA's file that was replaced is used after it was read again; a broken one is not."""
+        file = Path(pem_file(self, trustme.CA().cert_pem))
+        redis = self.over_tls(self.front(), ssl_ca_certs=str(file))
+        server = RedisServer(redis, REACTOR, USAGE)
+        connection = server.connection()
+        self.addCleanup(connection.close)
+        self.assertIn("sslCaCerts", await self.failure_of(connection.ask("PING")))
+        file.write_bytes(b"broken")
+        with self.assertRaises(ConfigError):
+            server.read_certificates()
+        file.write_bytes(self.ca.cert_pem.bytes())
+        server.renew(server.read_certificates())
+        self.assertEqual(await connection.ask("ECHO", "there"), b"there")
+
     async def test_file_with_several(self) -> None:
         """All CAs of the file are trusted, with whatever stands between them."""
         parts = (
