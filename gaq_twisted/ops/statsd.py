@@ -1,9 +1,10 @@
-"""Sends metrics to a StatsD server by UDP.
+"""Sends metrics to a StatsD server by UDP, or by a unix datagram socket.
 
 txstatsd, the Twisted package for this, runs on Python 2 only; the names of its
 methods are kept.
 """
 
+import socket
 from collections.abc import Callable, Iterable, Iterator
 from math import isfinite
 from typing import cast
@@ -55,26 +56,37 @@ class StatsdService(Service):
 
     def __init__(self, settings: Statsd, reactor: StatsdReactor) -> None:
         self._host = settings.host
+        self._socket_path = socket_path(settings.host)
+        self._unix: socket.socket | None = None
         self._port = settings.port
         self._global_tags = settings.global_tags
         self._reactor = reactor
         self._address: tuple[str, int] | None = None
         self._udp: IUDPTransport | None = None
+        self._family: type[IPv4Address | IPv6Address] | None = None
         self._lines: list[bytes] = []
         self._next_resolution: IDelayedCall | None = None
         self._last_complaint = ""
 
     def startService(self) -> None:
-        """Begins to resolve the host's name."""
+        """Begins to resolve the host's name, unless it is the path of a socket."""
         super().startService()
-        self._resolve()
+        if self._socket_path:
+            self._unix = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            self._unix.setblocking(False)
+        else:
+            self._resolve()
 
     def stopService(self) -> "Deferred[None] | None":
         """Sends what is left and closes the UDP port."""
         super().stopService()
         self._flush()
+        if self._unix is not None:
+            self._unix.close()
+            self._unix = None
         if self._next_resolution is not None:
             self._next_resolution.cancel()
+            self._next_resolution = None
         if self._udp is None:
             return None
         udp, self._udp, self._address = self._udp, None, None
@@ -106,14 +118,17 @@ class StatsdService(Service):
     def _resolved(self, address: IPv4Address | IPv6Address | None) -> None:
         if not self.running:
             return
+        # The server may get another address while this one runs.
+        self._next_resolution = self._reactor.callLater(_RESOLVE_AGAIN_SECONDS, self._resolve)
         if address is None:
             self._complain("the host name does not resolve")
-        elif self._open(address):
-            return
-        self._next_resolution = self._reactor.callLater(_RESOLVE_AGAIN_SECONDS, self._resolve)
+        elif self._udp is None or type(address) is not self._family:
+            self._open(address)
+        else:
+            self._address = (address.host, address.port)
 
-    def _open(self, address: IPv4Address | IPv6Address) -> bool:
-        """Opens a UDP port for sending to an address; returns whether that was possible."""
+    def _open(self, address: IPv4Address | IPv6Address) -> None:
+        """Opens a UDP port for sending to an address; one of the other family is closed."""
         protocol = DatagramProtocol()
         protocol.noisy = False
         interface = "::" if isinstance(address, IPv6Address) else ""
@@ -121,14 +136,16 @@ class StatsdService(Service):
             port = self._reactor.listenUDP(0, protocol, interface, _MAX_READ_BYTES)
         except CannotListenError as error:
             self._complain(str(error))
-            return False
+            return
+        if self._udp is not None:
+            self._udp.stopListening()
         self._udp = cast(IUDPTransport, port)
+        self._family = type(address)
         self._address = (address.host, address.port)
         self._log.debug("metrics go to StatsD at {host}:{port}", host=self._host, port=self._port)
-        return True
 
     def _add(self, line: str) -> None:
-        if self._address is None:
+        if self._address is None and self._unix is None:
             return
         if not self._lines:
             self._reactor.callLater(0, self._flush)
@@ -136,25 +153,42 @@ class StatsdService(Service):
 
     def _flush(self) -> None:
         lines, self._lines = self._lines, []
-        if self._udp is None:
-            return
         for datagram in _datagrams(lines):
             try:
-                self._udp.write(datagram, self._address)
+                if self._unix is not None:
+                    self._unix.sendto(datagram, self._socket_path)
+                elif self._udp is not None:
+                    self._udp.write(datagram, self._address)
+            except BlockingIOError:
+                # The agent does not keep up; what is lost is made up for by the next counts.
+                self._complain("it does not read as fast as metrics come")
             except (OSError, MessageLengthError) as error:
-                self._complain(str(error))
+                self._complain(getattr(error, "strerror", None) or str(error))
 
     def _complain(self, reason: str) -> None:
         """Logs why no metrics arrive, unless that was logged last."""
         if reason != self._last_complaint:
             self._last_complaint = reason
             self._log.warn(
-                "no metrics reach StatsD at {host}:{port}: {reason}",
+                "no metrics reach StatsD at {place}: {reason}",
                 event="statsd_unreachable",
+                place=self._socket_path or f"{self._host}:{self._port}",
                 host=self._host,
                 port=self._port,
                 reason=reason,
             )
+
+
+def socket_path(host: str) -> str:
+    """Returns the path of the unix datagram socket that a host names; empty if it is a host.
+
+    DogStatsD's agents listen on one; it is written as `unix:///path`, `unixgram:///path`, or
+    as the path alone.
+    """
+    for scheme in ("unix://", "unixgram://"):
+        if host.startswith(scheme):
+            return host.removeprefix(scheme)
+    return host if host.startswith("/") else ""
 
 
 class StatsdReports:

@@ -1,5 +1,7 @@
 """The StatsD sender: on a clock and network in memory, and once on a real UDP socket."""
 
+import socket
+import tempfile
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
@@ -30,6 +32,7 @@ from gaq_twisted.core.metrics import (
 from gaq_twisted.ops.statsd import StatsdReactor, StatsdReports, StatsdService
 from gaq_twisted.streams.metrics import READ_AGE_SECONDS, REPLAY_EVENTS
 from tests.support.samples import streams_metrics
+from tests.support.sessions import DEADLINE_SECONDS
 
 ADDRESS = IPv4Address("UDP", "192.0.2.1", 8125)
 ADDRESS_6 = IPv6Address("UDP", "2001:db8::1", 8125)
@@ -161,7 +164,8 @@ class SendingTests(StatsdTestCase):
             self.statsd.increment("a")
             self.statsd.increment("b")
             self.assertEqual(len(self.sent()), turn)
-            self.assertEqual(len(self.reactor.getDelayedCalls()), 1)
+            # The other one is the next look-up of the name.
+            self.assertEqual(len(self.reactor.getDelayedCalls()), 2)
             self.reactor.advance(0)
         self.assertEqual(self.sent(), [b"a:1|c\nb:1|c"] * 2)
         self.reactor.advance(3600)
@@ -274,7 +278,27 @@ class ResolutionTests(StatsdTestCase):
         self.statsd.increment("a")
         self.reactor.advance(0)
         self.assertEqual(self.sent(), [b"a:1|c"])
-        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_another_address(self) -> None:
+        """The name is looked up again every minute, as its address may change, also its family."""
+        self.reactor.answer(ADDRESS)
+        for address in (IPv4Address("UDP", "192.0.2.2", 8125), ADDRESS_6):
+            self.reactor.advance(60)
+            self.reactor.answer(address)
+            self.statsd.increment("a")
+            self.reactor.advance(0)
+            port = self.reactor.ports[-1]
+            self.assertEqual(port.written[-1], (b"a:1|c", (address.host, 8125)))
+        self.assertEqual([port.open for port in self.reactor.ports], [False, True])
+
+    def test_no_longer_resolves(self) -> None:
+        """A name that once resolved goes on with the address that it had."""
+        self.reactor.answer(ADDRESS)
+        self.reactor.advance(60)
+        self.reactor.answer()
+        self.statsd.increment("a")
+        self.reactor.advance(0)
+        self.assertEqual(self.sent(), [b"a:1|c"])
 
     def test_stop_cancels_the_retry(self) -> None:
         """A sender that is stopped does not look up the name again."""
@@ -289,6 +313,43 @@ class ResolutionTests(StatsdTestCase):
         self.sender().stopService()
         self.reactor.answer()
         self.assertEqual((self.reactor.ports, self.reactor.getDelayedCalls()), ([], []))
+
+
+class UnixTests(SynchronousTestCase):
+    """A unix datagram socket, as DogStatsD's agents have one."""
+
+    def setUp(self) -> None:
+        """Makes the agent's socket."""
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.path = f"{directory.name}/dsd.socket"
+        self.agent = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.addCleanup(self.agent.close)
+        self.agent.settimeout(DEADLINE_SECONDS)
+        self.clock: Any = Clock()
+
+    def send(self, host: str) -> None:
+        """Sends one count."""
+        statsd = StatsdService(Statsd(host=host), self.clock)
+        statsd.startService()
+        self.addCleanup(statsd.stopService)
+        statsd.increment("ws_x")
+        self.clock.advance(0)
+
+    def test_spellings(self) -> None:
+        """Datagrams arrive, however the path is written."""
+        self.agent.bind(self.path)
+        for host in (self.path, f"unix://{self.path}", f"unixgram://{self.path}"):
+            self.send(host)
+            self.assertEqual(self.agent.recv(100), b"ws_x:1|c")
+
+    def test_missing(self) -> None:
+        """A socket that is not there is one line in the log."""
+        with capturedLogs() as logs:
+            self.send(self.path)
+            self.clock.advance(1)
+        (line,) = [one for one in logs if one.get("event") == "statsd_unreachable"]
+        self.assertEqual((line["place"], line["reason"]), (self.path, "No such file or directory"))
 
 
 class Line(NamedTuple):
