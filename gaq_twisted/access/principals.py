@@ -51,8 +51,8 @@ class PrincipalAuthenticator:
             Signed(
                 settings.realtime_jwt_cookie_name,
                 [
-                    ("realtimeJwtSecret", settings.realtime_jwt_secret),
-                    ("previousRealtimeJwtSecret", settings.previous_realtime_jwt_secret),
+                    (_current_name(settings), settings.realtime_jwt_secret),
+                    (_previous_name(settings), settings.previous_realtime_jwt_secret),
                 ],
                 settings.jwt_algorithms,
             )
@@ -94,14 +94,25 @@ class PrincipalAuthenticator:
         return float(expires_at)
 
 
+def _current_name(settings: Settings) -> str:
+    """Returns the setting that operators have set, for messages."""
+    is_own = str(settings.realtime_jwt_secret) != str(settings.jwt_secret)
+    return "realtimeJwtSecret" if is_own else "jwtSecret"
+
+
+def _previous_name(settings: Settings) -> str:
+    is_own = settings.previous_realtime_jwt_secret != settings.previous_jwt_secret
+    return "previousRealtimeJwtSecret" if is_own else "previousJwtSecret"
+
+
 def _route(claims: dict[str, Any]) -> str:
     """Returns the principal's route, if the token is consistent about it."""
     subject, kind = claims.get("sub"), claims.get("principal_type")
     if isinstance(subject, str) and subject.isprintable():
-        # With a colon a user's route would be that of a tab of another user.
+        # With a colon the route would be that of a tab of another user or guest.
         if kind == "user" and subject and ":" not in subject:
             route = f"user:{subject}"
-        elif kind == "guest" and subject.startswith(_GUEST):
+        elif kind == "guest" and subject.startswith(_GUEST) and subject.count(":") == 1:
             route = subject
         else:
             route = ""
