@@ -1,5 +1,6 @@
 """The `gaq-ws` command."""
 
+import json
 import subprocess
 import sys
 from importlib.metadata import version
@@ -82,3 +83,42 @@ class CommandTests(SynchronousTestCase):
         )
         program.wait_until(lambda: health(int(environ["PORT"])) == 200, "not healthy")
         self.assertEqual(int((directory / "ws.pid").read_text()), program.process.pid)
+
+
+class ProtocolTests(SynchronousTestCase):
+    """What the log says of the protocol at the start."""
+
+    def test_start_line(self) -> None:
+        """It names the protocol, and why it is that."""
+        redis = RedisProcess(self)
+        for more, line in (
+            ({}, "serving protocol streams, the default"),
+            (
+                {"REALTIME_CHANNEL_PREFIX": "a:"},
+                "serving protocol realtime, because realtimeChannelPrefix is set",
+            ),
+            (
+                {"PROTOCOL": "both"},
+                "serving protocol both, set as PROTOCOL in the environment",
+            ),
+        ):
+            directory = Path(self.mktemp())
+            directory.mkdir()
+            environ = {**environment(redis.port), **more}
+            program = Program(self, [COMMAND], environ=environ, directory=directory)
+            program.wait_until(lambda: health(int(environ["PORT"])) == 200, "not healthy")
+            self.assertEqual(program.stop(), 0)
+            self.assertIn(line, program.text())
+
+    def test_structured(self) -> None:
+        """As JSON, the event has both as fields."""
+        redis = RedisProcess(self)
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        environ = {**environment(redis.port), "LOG_FORMAT": "json"}
+        program = Program(self, [COMMAND], environ=environ, directory=directory)
+        program.wait_until(lambda: health(int(environ["PORT"])) == 200, "not healthy")
+        program.stop()
+        lines = [json.loads(line) for line in program.text().splitlines() if line[:1] == "{"]
+        (event,) = [line for line in lines if line.get("event") == "protocol"]
+        self.assertEqual((event["protocol"], event["reason"]), ("streams", "the default"))
