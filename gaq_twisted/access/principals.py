@@ -50,10 +50,7 @@ class PrincipalAuthenticator:
         self._reader = TokenReader(
             Signed(
                 settings.realtime_jwt_cookie_name,
-                [
-                    (_current_name(settings), settings.realtime_jwt_secret),
-                    (_previous_name(settings), settings.previous_realtime_jwt_secret),
-                ],
+                _secrets(settings),
                 settings.jwt_algorithms,
             )
         )
@@ -94,15 +91,20 @@ class PrincipalAuthenticator:
         return float(expires_at)
 
 
-def _current_name(settings: Settings) -> str:
-    """Returns the setting that operators have set, for messages."""
-    is_own = str(settings.realtime_jwt_secret) != str(settings.jwt_secret)
-    return "realtimeJwtSecret" if is_own else "jwtSecret"
+def _secrets(settings: Settings) -> list[tuple[str, str]]:
+    """Returns the settings that hold the secrets, as the operator has set them, and the secrets.
 
-
-def _previous_name(settings: Settings) -> str:
-    is_own = settings.previous_realtime_jwt_secret != settings.previous_jwt_secret
-    return "previousRealtimeJwtSecret" if is_own else "previousJwtSecret"
+    Where realtime runs and a reload finds settings for streams alone, it has no secret there.
+    """
+    current, previous = settings.realtime_jwt_secret, settings.previous_realtime_jwt_secret
+    streams_current, streams_previous = settings.jwt_secret, settings.previous_jwt_secret
+    if not current or str(current) == str(streams_current):
+        first = ("jwtSecret", str(streams_current))
+    else:
+        first = ("realtimeJwtSecret", str(current))
+    if not current or previous == streams_previous:
+        return [first, ("previousJwtSecret", streams_previous)]
+    return [first, ("previousRealtimeJwtSecret", previous)]
 
 
 def _route(claims: dict[str, Any]) -> str:

@@ -339,6 +339,15 @@ class SignatureTests(PrincipalTestCase):
             settings = load(None, {"JWT_SECRET": SECRET, **environ}).settings
             self.assertTrue(str(self.refusal(header, settings)).endswith(f"signed with {name}"))
 
+    def test_settings_for_streams(self) -> None:
+        """Settings for streams alone, as a reload may find them, have the secrets of streams."""
+        environ = {"JWT_SECRET": SECRET, "PREVIOUS_JWT_SECRET": OLD}
+        settings = load(None, environ).settings
+        for secret in (SECRET, OLD):
+            header = f"{REALTIME_COOKIE}={signed(_claims(), secret)}"
+            self.assertEqual(self.identify(header, settings).route, "user:5")
+        self.refusal(f"{REALTIME_COOKIE}={signed(_claims(), OTHER)}", settings)
+
     def test_key_that_does_not_fit(self) -> None:
         """A secret that is no key for the algorithm stops the start, with its setting's name."""
         rs256 = {"JWT_ALGORITHMS": "RS256", "PROTOCOL": "realtime", "JWT_SECRET": SECRET}
