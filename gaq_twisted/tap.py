@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from twisted.python import usage
 
 from gaq_twisted.config.catalogue import doubts
+from gaq_twisted.config.derived import protocol_reason
 from gaq_twisted.config.load import Loaded, file_to_read, load
 from gaq_twisted.config.types import ConfigError
 from gaq_twisted.ops.signals import Signals
@@ -123,7 +124,7 @@ def makeService(options: Options) -> IService:
         return load(options.config_file(), os.environ)
 
     try:
-        settings, warnings, _ = read_settings()
+        settings, warnings, sources = read_settings()
         output = None if twistd.get("logger") else LogOutput(settings, twistd)
         server = make_server(
             settings,
@@ -138,6 +139,12 @@ def makeService(options: Options) -> IService:
         )
     except ConfigError as error:
         raise SystemExit("\n".join(f"gaq-ws: {fault}" for fault in error.faults)) from None
+    _log.info(
+        "serving protocol {protocol}, {reason}",
+        event="protocol",
+        protocol=settings.protocol,
+        reason=protocol_reason(sources),
+    )
     for warning in (*warnings, *doubts(settings)):
         _log.warn("{warning}", event="settings_warning", warning=warning)
     signals = Signals(cast(Reactor, reactor), server.reload, output)

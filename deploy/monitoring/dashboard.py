@@ -389,6 +389,87 @@ REDIS = Row(
     ),
 )
 
+SUPERSET_7 = Row(
+    "Superset 7",
+    (
+        Panel(
+            "Subscription",
+            "While a server has none, no message reaches its browsers; new ones wait for it up"
+            " to 10 s. Empty where protocol is streams. See docs/redis.md, Trouble.",
+            (Query(f"min by (instance) (ws_realtime_subscribed{OURS})", "{{instance}}"),),
+            kind="state-timeline",
+            below=RED,
+            steps=((GREEN, 1),),
+            words=(("0", "not subscribed", RED), ("1", "subscribed", GREEN)),
+        ),
+        Panel(
+            "Messages",
+            "Each server receives every message; those for browsers on other servers, or gone,"
+            " have no receiver here.",
+            (
+                Query(per_second("ws_realtime_messages_received_total"), "received"),
+                Query(per_second("ws_realtime_messages_delivered_total"), "with a receiver"),
+                Query(
+                    per_second("ws_realtime_messages_without_receiver_total"),
+                    "without a receiver",
+                ),
+            ),
+            unit="eps",
+        ),
+        Panel(
+            "Malformed messages",
+            "Messages that were dropped, by reason. Something else publishes on the channel.",
+            (Query(per_second("ws_realtime_messages_dropped_total", "reason"), "{{reason}}"),),
+            unit="cps",
+            stacked=True,
+        ),
+        Panel(
+            "Losses of the subscription",
+            "Within the last hour, and the WebSockets that were closed with 1012 for them, so"
+            " that their pages ask Superset for what they missed.",
+            (
+                Query(f"sum(increase(ws_realtime_subscription_losses_total{OURS}[1h]))", "losses"),
+                Query(
+                    f"sum(increase(ws_realtime_gap_disconnects_total{OURS}[1h]))",
+                    "closed with 1012",
+                ),
+            ),
+            width=6,
+        ),
+        Panel(
+            "Length of an outage",
+            "From the loss of the subscription until it was back.",
+            tuple(
+                Query(
+                    quantile(share, "ws_realtime_subscription_outage_seconds"),
+                    f"{share * 100:g} %",
+                )
+                for share in (0.5, 0.95)
+            ),
+            unit="s",
+            width=6,
+        ),
+        Panel(
+            "Waiting and routes",
+            "Upgrades that wait for the subscription, and routes that have a socket: one for"
+            " each user or guest, and one for each of their tabs.",
+            (
+                Query(f"sum(ws_realtime_waiting_upgrades{OURS})", "waiting upgrades"),
+                Query(f"sum(ws_realtime_routes{OURS})", "routes"),
+            ),
+            width=6,
+        ),
+        Panel(
+            "Age of the last message",
+            "If it grows while Superset works, the channel prefixes of Superset and of this"
+            " server differ.",
+            (per_server("ws_realtime_message_age_seconds"),),
+            unit="s",
+            width=6,
+        ),
+    ),
+)
+
 PROCESS = Row(
     "Process",
     (
@@ -454,7 +535,7 @@ PROCESS = Row(
     ),
 )
 
-ROWS = (SUMMARY, SOCKETS, REFUSALS, EVENTS, REDIS, PROCESS)
+ROWS = (SUMMARY, SOCKETS, REFUSALS, EVENTS, REDIS, SUPERSET_7, PROCESS)
 
 
 def dashboard() -> dict[str, Any]:

@@ -50,10 +50,7 @@ class PrincipalAuthenticator:
         self._reader = TokenReader(
             Signed(
                 settings.realtime_jwt_cookie_name,
-                [
-                    ("realtimeJwtSecret", settings.realtime_jwt_secret),
-                    ("previousRealtimeJwtSecret", settings.previous_realtime_jwt_secret),
-                ],
+                _secrets(settings),
                 settings.jwt_algorithms,
             )
         )
@@ -94,14 +91,30 @@ class PrincipalAuthenticator:
         return float(expires_at)
 
 
+def _secrets(settings: Settings) -> list[tuple[str, str]]:
+    """Returns the settings that hold the secrets, as the operator has set them, and the secrets.
+
+    Where realtime runs and a reload finds settings for streams alone, it has no secret there.
+    """
+    current, previous = settings.realtime_jwt_secret, settings.previous_realtime_jwt_secret
+    streams_current, streams_previous = settings.jwt_secret, settings.previous_jwt_secret
+    if not current or str(current) == str(streams_current):
+        first = ("jwtSecret", str(streams_current))
+    else:
+        first = ("realtimeJwtSecret", str(current))
+    if not current or previous == streams_previous:
+        return [first, ("previousJwtSecret", streams_previous)]
+    return [first, ("previousRealtimeJwtSecret", previous)]
+
+
 def _route(claims: dict[str, Any]) -> str:
     """Returns the principal's route, if the token is consistent about it."""
     subject, kind = claims.get("sub"), claims.get("principal_type")
     if isinstance(subject, str) and subject.isprintable():
-        # With a colon a user's route would be that of a tab of another user.
+        # With a colon the route would be that of a tab of another user or guest.
         if kind == "user" and subject and ":" not in subject:
             route = f"user:{subject}"
-        elif kind == "guest" and subject.startswith(_GUEST):
+        elif kind == "guest" and subject.startswith(_GUEST) and subject.count(":") == 1:
             route = subject
         else:
             route = ""

@@ -11,6 +11,11 @@ from msgspec.structs import fields
 from gaq_twisted.config.settings import Redis, Settings
 from gaq_twisted.config.types import LEAST_SOCKET_BUFFER_BYTES, Secret
 
+STREAMS_COOKIE = "async-token"
+"""The cookie of Superset 1.2 to 6.1, unless it is configured otherwise."""
+REALTIME_COOKIE = "superset-ws-token"
+"""The cookie of Superset 7, unless it is configured otherwise."""
+
 
 class Setting(NamedTuple):
     """A setting."""
@@ -93,7 +98,7 @@ def is_section(type_: object) -> TypeGuard[type[Struct]]:
 def contradictions(settings: Settings) -> Iterator[str]:
     """Yields a line per pair of settings that contradict each other."""
     yield from _redis_contradictions("redis", settings.redis)
-    if settings.protocol == "both" and settings.realtime_redis != settings.redis:
+    if settings.protocol != "streams" and settings.realtime_redis != settings.redis:
         yield from _redis_contradictions("realtimeRedis", settings.realtime_redis)
     if settings.socket_response_timeout_ms <= settings.ping_sockets_interval_ms:
         yield (
@@ -131,4 +136,19 @@ def doubts(settings: Settings) -> Iterator[str]:
         yield (
             f"maxSocketBufferBytes is {buffer_bytes}, and counts as {LEAST_SOCKET_BUFFER_BYTES}: a"
             " client is only noticed not to read when so much waits for it; 0 is no limit"
+        )
+    yield from _cookie_doubts(settings)
+
+
+def _cookie_doubts(settings: Settings) -> Iterator[str]:
+    name = settings.realtime_jwt_cookie_name
+    if settings.protocol == "both" and settings.jwt_cookie_name == name:
+        yield (
+            f"jwtCookieName and realtimeJwtCookieName are both {name}: a browser keeps one cookie"
+            " of a name, so the two Supersets replace each other's tokens where they share a host"
+        )
+    elif settings.protocol == "realtime" and name == STREAMS_COOKIE:
+        yield (
+            f"the protocol is realtime, and its cookie is {name}, which is that of Superset 1.2 to"
+            f" 6.1: leave out jwtCookieName, unless WEBSOCKET_JWT_COOKIE_NAME is {name}"
         )

@@ -1,8 +1,9 @@
 """Defaults that follow from other settings: the protocol, and what realtime shares with streams."""
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from gaq_twisted.config.catalogue import all_settings
+from gaq_twisted.config.catalogue import REALTIME_COOKIE, all_settings
 from gaq_twisted.config.settings import Settings
 from gaq_twisted.config.types import SpareSecret
 
@@ -10,7 +11,17 @@ DEFAULT = "default"
 """The source of a setting that was not set."""
 REALTIME_REDIS = "realtimeRedis."
 """What the keys of the section begin with whose settings default to those of `redis`."""
-_REALTIME_COOKIE = "superset-ws-token"
+REALTIME_KEYS = tuple(one.key for one in all_settings() if "realtime" in one.key.lower())
+"""The settings that only Superset 7 needs."""
+DERIVED_KEYS = (
+    "protocol",
+    "jwtCookieName",
+    *(key for key in REALTIME_KEYS if key != "realtimeChannelPrefix"),
+)
+"""The settings whose defaults follow from other settings."""
+# Where Redis is: by one of these, so none is the default of another server's settings.
+_ADDRESS = ("host", "unixSocketPath", "sentinels")
+_ONLY_WITH_SENTINELS = ("sentinelMaster", "sentinelPassword", "sentinelSsl")
 
 
 def derive(values: dict[str, Any], sources: dict[str, str]) -> None:
@@ -18,24 +29,59 @@ def derive(values: dict[str, Any], sources: dict[str, str]) -> None:
 
     With the protocol realtime alone, the settings of Superset 7's Node.js server, which are
     `jwtSecret`, `jwtCookieName` and `redis`, are those of realtime; with both, they are
-    those of streams, and realtime has its own.
+    those of streams, and realtime has its own. With streams alone, nothing follows.
 
     Args:
         values: the settings that were set, by key.
         sources: where each setting comes from, by key.
     """
     _derive_protocol(values, sources)
-    if values.get("protocol", "streams") == "realtime":
+    protocol = values.get("protocol", "streams")
+    if protocol == "streams":
+        return
+    if protocol == "realtime":
         if "jwtCookieName" not in values:
-            values["jwtCookieName"] = _REALTIME_COOKIE
+            values["jwtCookieName"] = REALTIME_COOKIE
         _follow("realtimeJwtCookieName", "jwtCookieName", values, sources)
-    if "realtimeJwtSecret" not in values:
+    if not values.get("realtimeJwtSecret"):
         _follow("previousRealtimeJwtSecret", "previousJwtSecret", values, sources)
-    _follow("realtimeJwtSecret", "jwtSecret", values, sources)
-    for setting in all_settings():
-        if setting.key.startswith(REALTIME_REDIS):
-            twin = f"redis.{setting.key.removeprefix(REALTIME_REDIS)}"
-            _follow(setting.key, twin, values, sources)
+        values.pop("realtimeJwtSecret", None)
+        _follow("realtimeJwtSecret", "jwtSecret", values, sources)
+    for name in _inherited_names(values):
+        _follow(f"{REALTIME_REDIS}{name}", f"redis.{name}", values, sources)
+
+
+def unused(settings: Settings, sources: Mapping[str, str]) -> Iterator[str]:
+    """Yields a warning per setting that was set but has no effect with the protocol.
+
+    Settings of streams with the protocol realtime are none: files of Superset's older
+    Node.js server hold them.
+
+    Args:
+        settings: the settings.
+        sources: where each setting comes from, by key.
+    """
+    if settings.protocol == "streams":
+        for key in REALTIME_KEYS:
+            if sources[key] != DEFAULT:
+                yield (
+                    f"{key} ({sources[key]}) is not used with protocol streams: set protocol to"
+                    " both or realtime"
+                )
+
+
+def protocol_reason(sources: Mapping[str, str]) -> str:
+    """Returns why the protocol is what it is, as the end of a sentence.
+
+    Args:
+        sources: where each setting comes from, by key.
+    """
+    source = sources["protocol"]
+    if source == DEFAULT:
+        return "the default"
+    if source.startswith("because "):
+        return source
+    return f"set {source}" if source.startswith("in ") else f"set as {source}"
 
 
 def serves_streams(settings: Settings) -> bool:
@@ -53,12 +99,28 @@ def _derive_protocol(values: dict[str, Any], sources: dict[str, str]) -> None:
         return
     if "realtimeChannelPrefix" in values:
         reason = "realtimeChannelPrefix is set"
-    elif values.get("jwtCookieName") == _REALTIME_COOKIE:
-        reason = f"jwtCookieName is {_REALTIME_COOKIE}"
+    elif values.get("jwtCookieName") == REALTIME_COOKIE:
+        reason = f"jwtCookieName is {REALTIME_COOKIE}"
     else:
         return
     values["protocol"] = "realtime"
     sources["protocol"] = f"because {reason}"
+
+
+def _inherited_names(values: Mapping[str, Any]) -> Iterator[str]:
+    """Yields which settings of `realtimeRedis` follow their twins.
+
+    Where it has an address of its own, those that say where the other server is do not.
+    """
+    has_address = any(values.get(f"{REALTIME_REDIS}{name}") for name in _ADDRESS)
+    has_sentinels = bool(values.get(f"{REALTIME_REDIS}sentinels"))
+    for key in REALTIME_KEYS:
+        if not key.startswith(REALTIME_REDIS):
+            continue
+        name = key.removeprefix(REALTIME_REDIS)
+        is_elsewhere = name in _ADDRESS or (name in _ONLY_WITH_SENTINELS and not has_sentinels)
+        if not (has_address and is_elsewhere):
+            yield name
 
 
 def _follow(key: str, twin: str, values: dict[str, Any], sources: dict[str, str]) -> None:

@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import fields
 
 from gaq_twisted.config.catalogue import Setting, all_settings, contradictions, is_section
-from gaq_twisted.config.derived import DEFAULT, derive
+from gaq_twisted.config.derived import DEFAULT, derive, unused
 from gaq_twisted.config.settings import Settings
 from gaq_twisted.config.sources import (
     SHOWN_CHARACTERS,
@@ -75,7 +75,11 @@ def load(file: Path | None, environ: Mapping[str, str]) -> Loaded:
         faults.extend(contradictions(settings))
     if faults:
         raise ConfigError(faults)
-    warnings = [*ignored_service_links(environ), *(unknown_keys(document, file) if file else ())]
+    warnings = [
+        *ignored_service_links(environ),
+        *(unknown_keys(document, file) if file else ()),
+        *unused(settings, sources),
+    ]
     return Loaded(settings, warnings, sources)
 
 

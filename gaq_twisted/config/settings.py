@@ -1,6 +1,6 @@
 """All settings: names, defaults, allowed values and meanings.
 
-Keys and defaults are those of Superset's Node.js server where it has them.
+Keys and defaults are those of Superset's Node.js servers where they have them.
 """
 
 from typing import Annotated
@@ -52,7 +52,7 @@ class Redis(Struct, frozen=True, kw_only=True, rename="camel"):
 
     host: Annotated[Text, about("where Redis (5.0 or newer) or Valkey is")] = "127.0.0.1"
     port: Annotated[Port, about("where Redis (5.0 or newer) or Valkey is")] = 6379
-    username: Annotated[AnyText, about("the user of Redis to be")] = "default"
+    username: Annotated[AnyText, about("the user to log in to Redis as")] = "default"
     password: Annotated[Password, about("that user's password; empty for none")] = Secret()
     db: Annotated[Number, about("the database number")] = 0
     unix_socket_path: Annotated[
@@ -132,19 +132,17 @@ class Settings(Struct, frozen=True, kw_only=True, rename="camel"):
     ] = False
     log_filename: Annotated[Text, about("the file for `logToFile`")] = "app.log"
     statsd: Statsd = Statsd()
-    redis: Redis = Redis()
     protocol: Annotated[
         ProtocolName,
         about(
-            "which Supersets are served: `streams` 1.2 to 6.1, `realtime` 7, `both` all of them;"
-            " if not set, `realtime` where `realtimeChannelPrefix` is set or the cookie is"
-            " `superset-ws-token`, else `streams`"
+            "which Supersets are served: `streams` is 1.2 to 6.1, `realtime` is 7, `both` is all"
+            " of them, at once. If not set, it is `realtime` where `realtimeChannelPrefix` is"
+            " set, even to an empty text in the file, or where `jwtCookieName` is"
+            " `superset-ws-token`, as in a file of Superset 7's Node.js server; otherwise"
+            " `streams`. The start is logged with the protocol and the reason"
         ),
     ] = "streams"
-    realtime_channel_prefix: Annotated[
-        AnyText, about("Superset 7's `REALTIME_CHANNEL_PREFIX`, with its separator")
-    ] = ""
-    realtime_redis: Redis = Redis()
+    redis: Redis = Redis()
     redis_stream_prefix: Annotated[
         AnyText, about("Superset's `GLOBAL_ASYNC_QUERIES_REDIS_STREAM_PREFIX`")
     ] = "async-events-"
@@ -161,8 +159,9 @@ class Settings(Struct, frozen=True, kw_only=True, rename="camel"):
     jwt_secret: Annotated[
         JwtSecret,
         live(
-            "Superset's `GLOBAL_ASYNC_QUERIES_JWT_SECRET`, 32 bytes or more, required; a PEM key"
-            " (the public one will do) where `jwtAlgorithms` are not HS…"
+            "Superset's `GLOBAL_ASYNC_QUERIES_JWT_SECRET`, or with `protocol` realtime Superset"
+            " 7's `WEBSOCKET_JWT_SECRET`; 32 bytes or more, required; a PEM key (the public one"
+            " will do) where `jwtAlgorithms` are not HS…"
         ),
     ]
     previous_jwt_secret: Annotated[
@@ -175,26 +174,42 @@ class Settings(Struct, frozen=True, kw_only=True, rename="camel"):
             "which algorithms are accepted, all of one kind: HS…, or RS… and PS…, or ES…, or EdDSA"
         ),
     ] = ("HS256",)
-    jwt_cookie_name: Annotated[Text, live("the cookie that holds the token")] = "async-token"
-    jwt_channel_id_key: Annotated[Text, live("the claim that names the channel")] = "channel"
+    jwt_cookie_name: Annotated[
+        Text,
+        live(
+            "the cookie that holds the token: Superset's `GLOBAL_ASYNC_QUERIES_JWT_COOKIE_NAME`,"
+            " or with `protocol` realtime Superset 7's `WEBSOCKET_JWT_COOKIE_NAME`"
+        ),
+    ] = "async-token"
+    jwt_channel_id_key: Annotated[
+        Text, live("the claim that names the channel, of Superset 1.2 to 6.1")
+    ] = "channel"
+    realtime_channel_prefix: Annotated[
+        AnyText,
+        about(
+            "Superset 7's `REALTIME_CHANNEL_PREFIX`, with its separator, such as `tenant-a:`; the"
+            " channel is this and `realtime`"
+        ),
+    ] = ""
     realtime_jwt_secret: Annotated[
         RealtimeJwtSecret,
-        live("Superset 7's `WEBSOCKET_JWT_SECRET`; if not set, the same as `jwtSecret`"),
+        live("Superset 7's `WEBSOCKET_JWT_SECRET`; if empty, it is `jwtSecret`"),
     ] = SpareSecret()
     previous_realtime_jwt_secret: Annotated[
         PreviousJwtSecret,
         live(
-            "tokens of Superset 7 signed with this are accepted too; if neither it nor"
-            " `realtimeJwtSecret` is set, the same as `previousJwtSecret`"
+            "tokens of Superset 7 signed with this are accepted too, while the secret is being"
+            " changed; if neither this nor `realtimeJwtSecret` is set, it is `previousJwtSecret`"
         ),
     ] = SpareSecret()
     realtime_jwt_cookie_name: Annotated[
         Text,
         live(
-            "Superset 7's `WEBSOCKET_JWT_COOKIE_NAME`; with `protocol` realtime the same as"
+            "Superset 7's `WEBSOCKET_JWT_COOKIE_NAME`; with `protocol` realtime it is"
             " `jwtCookieName`, if not set"
         ),
     ] = "superset-ws-token"
+    realtime_redis: Redis = Redis()
     allowed_origins: Annotated[
         Origins,
         live(

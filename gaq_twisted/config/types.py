@@ -176,18 +176,20 @@ Networks = Annotated[
     Meta(description="a list of IP addresses and networks such as 10.0.0.0/8"),
 ]
 Password = Annotated[Secret, Meta(description="a text")]
-_JWT_SECRET = (
-    f"the text of {_MIN_JWT_SECRET_BYTES} bytes or more that Superset has as"
-    " GLOBAL_ASYNC_QUERIES_JWT_SECRET"
-)
+JwtSecret = Annotated[
+    SigningSecret,
+    Meta(
+        description=f"the text of {_MIN_JWT_SECRET_BYTES} bytes or more that Superset has as"
+        " GLOBAL_ASYNC_QUERIES_JWT_SECRET, or Superset 7 as WEBSOCKET_JWT_SECRET"
+    ),
+]
 RealtimeJwtSecret = Annotated[
     SpareSecret,
     Meta(
-        description=f"a text of {_MIN_JWT_SECRET_BYTES} bytes or more, what Superset has as"
-        " WEBSOCKET_JWT_SECRET"
+        description=f"empty, or the text of {_MIN_JWT_SECRET_BYTES} bytes or more that Superset 7"
+        " has as WEBSOCKET_JWT_SECRET"
     ),
 ]
-JwtSecret = Annotated[SigningSecret, Meta(description=_JWT_SECRET)]
 PreviousJwtSecret = Annotated[
     SpareSecret,
     Meta(description=f"empty, or a text of {_MIN_JWT_SECRET_BYTES} bytes or more"),

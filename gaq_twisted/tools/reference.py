@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from gaq_twisted.config.catalogue import Setting, all_settings
+from gaq_twisted.config.derived import DERIVED_KEYS, REALTIME_KEYS, REALTIME_REDIS
 from gaq_twisted.config.types import (
     Network,
     OriginPattern,
@@ -20,6 +21,7 @@ from gaq_twisted.config.types import (
     SpareSecret,
 )
 from gaq_twisted.core.metrics import CORE, Kind, Metric
+from gaq_twisted.realtime.metrics import REALTIME
 from gaq_twisted.streams.metrics import STREAMS
 
 # The settings by what they are about; each group begins with the named one.
@@ -27,15 +29,32 @@ _GROUPS = {
     "port": "Where to listen",
     "logLevel": "Logs",
     "statsd.host": "StatsD",
+    "protocol": "Which Supersets are served",
     "redis.host": "Redis",
-    "redisStreamPrefix": "Streams",
+    "redisStreamPrefix": "Streams of Superset 1.2 to 6.1",
     "jwtSecret": "Who a client is",
+    "realtimeChannelPrefix": "Superset 7",
     "allowedOrigins": "Which pages and proxies are trusted",
     "maxTotalConnections": "Limits",
     "socketResponseTimeoutMs": "Housekeeping",
     "drainDelayMs": "Stopping",
     "initialReplayMs": "What returning browsers get",
 }
+# What the defaults of settings are that follow from others.
+_DEFAULTS = {
+    "protocol": '`"streams"`, or `"realtime"` as described',
+    "jwtCookieName": '`"async-token"`; with `protocol` realtime `"superset-ws-token"`',
+    "realtimeJwtSecret": "that of `jwtSecret`",
+    "previousRealtimeJwtSecret": 'that of `previousJwtSecret`, or `""`',
+    "realtimeJwtCookieName": '`"superset-ws-token"`, or that of `jwtCookieName`',
+}
+_REALTIME_REDIS_ROW = (
+    "| `realtimeRedis.*`<br>`REALTIME_REDIS_*` | those of `redis.*` | every key of `redis`, for"
+    " Superset 7: where its `DISTRIBUTED_COORDINATION_CONFIG` publishes. Each one that is not set"
+    " is as its twin in `redis`; only where `host`, `unixSocketPath` or `sentinels` is set, the"
+    " other two, and what belongs to Sentinels, are not taken from there. Allowed: as for the twin."
+    " |"
+)
 # A secret has 32 bytes or more, which are 8 characters if each takes 4 bytes.
 _LEAST_SECRET = {"type": "string", "minLength": 8}
 # What JSON Schema can say of texts that are looked at more closely; never stricter than that.
@@ -60,8 +79,9 @@ _CONFIGURATION = """\
 Each setting has a key in a JSON file and a name in the environment, which wins. The file is
 the one that `--config` names, else `config.json` in the working directory if there is one;
 neither is needed. [config.example.json](../config.example.json) holds every key with its
-default, and [config.schema.json](config.schema.json) is a JSON Schema for editors, which mark
-wrong types, ranges and names with it. In VS Code:
+default, except those that depend on other settings, such as `protocol`, and those for Superset
+7 only. [config.schema.json](config.schema.json) is a JSON Schema of all keys for editors, which
+mark wrong types, ranges and names with it. In VS Code:
 
 ```json
 {"json.schemas": [{"fileMatch": ["ws.json"], "url": "./docs/config.schema.json"}]}
@@ -80,8 +100,16 @@ wrong types, ranges and names with it. In VS Code:
 - **Those marked *live*** change without a restart: SIGHUP reads the file and the secrets' files
   again ([operations](operations.md#reload)). What a process has in its environment cannot change.
 
-The defaults are those of Superset's Node.js server where that has the setting;
-[migrating](migrating.md#settings) tells the differences.
+The defaults are those of Superset's Node.js servers where they have the setting;
+[migrating](migrating.md#settings) lists the differences. A file or an environment of either
+server works as it is, and is served with the protocol of that server:
+
+- **`streams`**, Superset 1.2 to 6.1, is the default.
+- **`realtime`**, Superset 7, uses the settings that its Node.js server has: `jwtSecret`,
+  `previousJwtSecret`, `jwtCookieName`, `redis` and `realtimeChannelPrefix`. Redis streams and
+  their settings are not used.
+- **`both`** serves pages of old and new Supersets side by side: those settings are for
+  Superset 1.2 to 6.1, and Superset 7 has [its own](#superset-7), which default to them.
 """
 _CONFIGURATION_END = """
 ## What does not go together
@@ -89,9 +117,12 @@ _CONFIGURATION_END = """
 - `redis.unixSocketPath` with `redis.sentinels` or `redis.ssl`.
 - `redis.sentinelSsl` without `redis.sentinels`; `redis.sslKeyfile` without
   `redis.sslCertfile`; `redis.sslCaCerts` or `redis.sslCertfile` without `redis.ssl` or
-  `redis.sentinelSsl`.
+  `redis.sentinelSsl`. The same holds for `realtimeRedis`.
 - `socketResponseTimeoutMs` that is not more than `pingSocketsIntervalMs`.
 - `jwtAlgorithms` of more than one kind, or a `jwtSecret` that is no key for them.
+
+A warning is logged for settings of Superset 7 that are set with the protocol streams, and for
+one cookie name for both protocols.
 
 `python -m gaq_twisted.tools.reference configuration` prints this page, `… schema` the schema and
 `… example` the example, for the version that is installed.
@@ -102,7 +133,11 @@ _METRICS = """\
 
 Each value is counted once and available twice: to Prometheus at `/metrics`, and to StatsD by
 UDP. Metrics not marked otherwise are specific to this server; the others have the names of
-Superset's Node.js server. [Operations](operations.md#what-to-be-alarmed-by) lists those to watch.
+Superset's Node.js servers. [Operations](operations.md#what-to-be-alarmed-by) lists those to watch.
+
+The column *protocol* says where a metric exists: `streams` and `realtime` ones only while that
+[protocol](configuration.md#which-supersets-are-served) is served, so with `both` there are all;
+those without are of the whole server, for all its sockets.
 
 - **Prometheus** reads `/metrics`, as text or OpenMetrics, on the ports of `internalListen`, or on
   the port for browsers if that is empty. Names of counters end in `_total`. In addition to the
@@ -122,14 +157,18 @@ _METRICS_END = """
 `python -m gaq_twisted.tools.reference metrics` prints this page.
 """
 
-ALL_METRICS = (*CORE, *STREAMS)
-"""The metrics of all editions."""
+ALL_METRICS = (*CORE, *STREAMS, *REALTIME)
+"""The metrics of the server and of all editions."""
 
 
 def configuration() -> str:
     """Returns docs/configuration.md."""
     lines = [_CONFIGURATION.rstrip("\n")]
     for setting in all_settings():
+        if setting.key == f"{REALTIME_REDIS}host":
+            lines.append(_REALTIME_REDIS_ROW)
+        if setting.key.startswith(REALTIME_REDIS):
+            continue
         if setting.key in _GROUPS:
             lines += ["", f"## {_GROUPS[setting.key]}", ""]
             lines += ["| setting | default | what it is |", "|---|---|---|"]
@@ -147,15 +186,21 @@ def schema() -> str:
         place["properties"][name] = {
             **msgspec.json.schema(setting.type, schema_hook=_TEXTS.__getitem__),
             "description": f"{setting.meaning}\n\nIn the environment: {setting.environment_name}",
-            **({} if setting.is_required else {"default": setting.default}),
+            **({"default": setting.default} if _has_fixed_default(setting) else {}),
         }
     return _json({"$schema": "https://json-schema.org/draft/2020-12/schema", **root})
 
 
 def example() -> str:
-    """Returns config.example.json: every key with its default."""
+    """Returns config.example.json: keys with their defaults.
+
+    Those whose defaults follow from other settings are left out, as a copy of the file would
+    fix them, and those of Superset 7, whose presence means that protocol.
+    """
     document: dict[str, Any] = {}
     for setting in all_settings():
+        if setting.key in DERIVED_KEYS or setting.key in REALTIME_KEYS:
+            continue
         section, _, name = setting.key.rpartition(".")
         place = document.setdefault(section, {}) if section else document
         place[name] = "CHANGE-ME" if setting.is_required else setting.default
@@ -171,10 +216,11 @@ def metrics() -> str:
         (Kind.GAUGE, "Gauges"),
     ):
         lines += ["", f"## {title}", ""]
-        lines += ["| Prometheus | StatsD | label | meaning |", "|---|---|---|---|"]
+        lines += ["| Prometheus | StatsD | label | protocol | meaning |", "|---|---|---|---|---|"]
         lines += [
             f"| `{prometheus_name(metric)}` | `{statsd_name(metric)}`"
-            f" | {f'`{metric.label}`' if metric.label else ''} | {metric.help} |"
+            f" | {f'`{metric.label}`' if metric.label else ''} | {_protocol(metric)}"
+            f" | {metric.help} |"
             for metric in ALL_METRICS
             if metric.kind is kind
         ]
@@ -210,12 +256,24 @@ TEXTS: Mapping[str, Callable[[], str]] = {
 def _row(setting: Setting) -> str:
     name = setting.environment_name
     variables = f"`{name}` or `{name}_FILE`" if setting.is_secret else f"`{name}`"
-    default = "none, required" if setting.is_required else f"`{json.dumps(setting.default)}`"
+    default = _DEFAULTS.get(setting.key) or (
+        "none, required" if setting.is_required else f"`{json.dumps(setting.default)}`"
+    )
     # Markdown would make emphasis of two of these.
     allowed = setting.allowed.replace("*", r"\*")
     live = " *Live.*" if setting.is_live else ""
     meaning = setting.meaning if setting.meaning.endswith((".", "…")) else f"{setting.meaning}."
     return f"| `{setting.key}`<br>{variables} | {default} | {meaning} Allowed: {allowed}.{live} |"
+
+
+def _has_fixed_default(setting: Setting) -> bool:
+    return not setting.is_required and setting.key not in DERIVED_KEYS
+
+
+def _protocol(metric: Metric) -> str:
+    if metric in STREAMS:
+        return "`streams`"
+    return "`realtime`" if metric in REALTIME else ""
 
 
 def _object(description: str) -> dict[str, Any]:

@@ -12,10 +12,12 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
-from gaq_twisted.access.tokens import Authenticator, Identity
+from gaq_twisted.access.principals import PrincipalAuthenticator
+from gaq_twisted.access.tokens import REALTIME_AUDIENCE, Authenticator, Identity
 from gaq_twisted.config.types import ConfigError, SigningSecret, SpareSecret
 from gaq_twisted.core.edition import Unauthorized
 from gaq_twisted.core.reasons import TokenReason
+from tests.access.case import REALTIME_COOKIE, realtime_settings, realtime_token
 from tests.support.samples import CHANNEL, SECRET, settings, token
 
 # The claims of Superset 6.1's own cookies.
@@ -119,6 +121,12 @@ class ClaimsTests(AuthTestCase):
             identity = self.identity(f"async-token={token(exp=value)}")
             self.assertEqual(identity, (CHANNEL, expected))
         self.assertEqual(self.identity(f"async-token={token()}"), (CHANNEL, None))
+
+    def test_other_protocol(self) -> None:
+        """A token of Superset 7 is refused, although it is signed with the same secret."""
+        for audience in (REALTIME_AUDIENCE, ["superset", REALTIME_AUDIENCE]):
+            self.assert_refused(token(aud=audience), "Superset 7")
+            self.assert_refused(realtime_token(aud=audience), "Superset 7")
 
     def test_no_channel(self) -> None:
         """A token without a text as channel is refused."""
@@ -236,8 +244,13 @@ class ReasonTests(AuthTestCase):
             f"async-token={token(exp=1)}",
             f"async-token={token(nbf=hour)}",
             f"async-token={token(7)}",
+            f"async-token={realtime_token()}",
         ):
             found.add(self.assertRaises(Unauthorized, self.channel, header).reason)
+        realtime = PrincipalAuthenticator(realtime_settings(), time.time)
+        for claims in ({"aud": "x"}, {"iss": "x"}, {"exp": None}, {"sub": 5}):
+            header = f"{REALTIME_COOKIE}={realtime_token(**claims)}"
+            found.add(self.assertRaises(Unauthorized, realtime.identify, header).reason)
         self.assertEqual(found, set(get_args(TokenReason)))
 
 

@@ -32,7 +32,7 @@ class Sample(NamedTuple):
 TLS = {"redis.ssl": True}
 SENTINELS = {"redis.sentinels": ["one"]}
 
-SAMPLES = [
+_STREAMS_SAMPLES = [
     Sample("port", "PORT", 8080, 1, " 65535 ", 65535),
     Sample(
         "listen",
@@ -52,6 +52,7 @@ SAMPLES = [
     Sample("statsd.host", "STATSD_HOST", "127.0.0.1", "one", "two", "two"),
     Sample("statsd.port", "STATSD_PORT", 8125, 1, "2", 2),
     Sample("statsd.globalTags", "STATSD_GLOBAL_TAGS", [], ["a:b"], "c:d, e ,,", ["c:d", "e"]),
+    Sample("protocol", "PROTOCOL", "streams", "realtime", " both ", "both"),
     Sample("redis.host", "REDIS_HOST", "127.0.0.1", "one", "two", "two"),
     Sample("redis.port", "REDIS_PORT", 6379, 1, "2", 2),
     Sample("redis.username", "REDIS_USERNAME", "default", "", "two", "two"),
@@ -129,11 +130,66 @@ SAMPLES = [
     Sample("tailMaxEvents", "TAIL_MAX_EVENTS", 20000, 1, "2", 2),
     Sample("tailMaxBytes", "TAIL_MAX_BYTES", 33554432, 1, "2", 2),
 ]
+BOTH = {"protocol": "both"}
+_REALTIME_SAMPLES = [
+    Sample("realtimeChannelPrefix", "REALTIME_CHANNEL_PREFIX", "", "a:", "b:", "b:", BOTH),
+    Sample("realtimeJwtSecret", "REALTIME_JWT_SECRET", "", "x" * 32, "\té" * 16, "\té" * 16, BOTH),
+    Sample(
+        "previousRealtimeJwtSecret",
+        "PREVIOUS_REALTIME_JWT_SECRET",
+        "",
+        "x" * 32,
+        "\té" * 16,
+        "\té" * 16,
+        BOTH,
+    ),
+    Sample(
+        "realtimeJwtCookieName",
+        "REALTIME_JWT_COOKIE_NAME",
+        "superset-ws-token",
+        "one",
+        "two",
+        "two",
+        BOTH,
+    ),
+]
+
+
+def for_realtime(values: Mapping[str, object]) -> dict[str, object]:
+    """Returns those settings of `redis`, by dotted key, as settings of `realtimeRedis`."""
+    return {f"realtimeRedis.{key.removeprefix('redis.')}": value for key, value in values.items()}
+
+
+SAMPLES = [
+    *_STREAMS_SAMPLES,
+    *_REALTIME_SAMPLES,
+    *(
+        sample._replace(
+            key=f"realtimeRedis.{sample.key.removeprefix('redis.')}",
+            environment_name=f"REALTIME_{sample.environment_name}",
+            needs={**BOTH, **for_realtime(sample.needs)},
+        )
+        for sample in _STREAMS_SAMPLES
+        if sample.key.startswith("redis.")
+    ),
+]
 DEFAULTS = {sample.key: sample.default for sample in SAMPLES}
 
-SECRETS = ("redis.password", "redis.sentinelPassword", "jwtSecret", "previousJwtSecret")
+SECRETS = (
+    "redis.password",
+    "redis.sentinelPassword",
+    "jwtSecret",
+    "previousJwtSecret",
+    "realtimeJwtSecret",
+    "previousRealtimeJwtSecret",
+    "realtimeRedis.password",
+    "realtimeRedis.sentinelPassword",
+)
 
-JWT_SECRET = "the text of 32 bytes or more that Superset has as GLOBAL_ASYNC_QUERIES_JWT_SECRET"
+JWT_SECRET = (
+    "the text of 32 bytes or more that Superset has as GLOBAL_ASYNC_QUERIES_JWT_SECRET, or"
+    " Superset 7 as WEBSOCKET_JWT_SECRET"
+)
 ADDRESSES = "a list of addresses such as redis-1:26379"
 
 
@@ -144,6 +200,19 @@ def nested(values: Mapping[str, object]) -> dict[str, Any]:
         section, _, name = key.rpartition(".")
         (document.setdefault(section, {}) if section else document)[name] = value
     return document
+
+
+def expected(values: Mapping[str, object]) -> dict[str, object]:
+    """Returns all settings where those are set: with defaults, and what follows from the protocol.
+
+    Nothing of `redis` may be among them with another protocol than streams.
+    """
+    follows: dict[str, object] = {}
+    if values.get("protocol", "streams") != "streams":
+        follows["realtimeJwtSecret"] = SECRET
+    if values.get("protocol") == "realtime":
+        follows["jwtCookieName"] = "superset-ws-token"
+    return {**DEFAULTS, **follows, **values}
 
 
 def flat(settings: Settings) -> dict[str, object]:

@@ -1,8 +1,10 @@
 """The list of settings, and which contradict each other."""
 
+from collections.abc import Mapping
+
 from gaq_twisted.config.catalogue import all_settings, doubts, values_by_key
 from gaq_twisted.config.types import OriginPattern
-from tests.config.case import DEFAULTS, SENTINELS, TLS, ConfigTestCase, flat
+from tests.config.case import DEFAULTS, SENTINELS, TLS, ConfigTestCase, flat, for_realtime
 from tests.support.samples import settings
 
 
@@ -50,10 +52,26 @@ class ContradictionTests(ConfigTestCase):
             (TLS | key, ["redis.sslKeyfile", "redis.sslCertfile"]),
             (TLS | ca | key, ["redis.sslKeyfile", "redis.sslCertfile"]),
         ):
-            (fault,) = self.faults(values)
-            self.assertEqual(len(fault.splitlines()), 1)
-            for one in named:
-                self.assertIn(f"{one} ", f"{fault} ".replace(",", " ").replace(":", " "))
+            self.assert_names(self.faults(values), named)
+            named = [one.replace("redis.", "realtimeRedis.") for one in named]
+            for protocol in ("both", "realtime"):
+                faults = self.faults({"protocol": protocol, **for_realtime(values)})
+                self.assert_names(faults, named)
+            self.load({"protocol": "streams", **for_realtime(values)})
+
+    def assert_names(self, faults: list[str], named: list[str]) -> None:
+        """Checks that there is one fault, a line, that names those settings."""
+        (fault,) = faults
+        self.assertEqual(len(fault.splitlines()), 1)
+        for one in named:
+            self.assertIn(f"{one} ", f"{fault} ".replace(",", " ").replace(":", " "))
+
+    def test_inherited_contradiction(self) -> None:
+        """A contradiction that realtimeRedis has from redis is reported once."""
+        self.assertEqual(
+            self.faults({"protocol": "both", "redis.sslCaCerts": "ca.pem"}),
+            self.faults({"redis.sslCaCerts": "ca.pem"}),
+        )
 
     def test_what_goes_together(self) -> None:
         """TLS may be for the master, for the Sentinels or for both, with files or without."""
@@ -93,3 +111,36 @@ class DoubtTests(ConfigTestCase):
         (doubt,) = doubts(settings())
         self.assertIn("allowedOrigins is empty", doubt)
         self.assertEqual(list(doubts(settings(allowed_origins=(OriginPattern("*"),)))), [])
+
+    def test_small_buffer(self) -> None:
+        """A limit that is less than what Twisted notices is doubtful; no limit is not."""
+        origins = (OriginPattern("*"),)
+        for limit, count in ((0, 0), (1, 1), (65535, 1), (65536, 0)):
+            found = list(doubts(settings(allowed_origins=origins, max_socket_buffer_bytes=limit)))
+            self.assertEqual(len(found), count, limit)
+            if count:
+                self.assertIn(f"maxSocketBufferBytes is {limit}, and counts as 65536", found[0])
+
+    def cookie_doubts(self, values: Mapping[str, object]) -> list[str]:
+        """Returns the doubts about settings that are otherwise good."""
+        return list(doubts(self.load({"allowedOrigins": ["*"], **values}).settings))
+
+    def test_one_cookie_for_both(self) -> None:
+        """One cookie for both protocols is doubtful, as browsers keep one of a name."""
+        for names in (
+            {"jwtCookieName": "superset-ws-token"},
+            {"realtimeJwtCookieName": "async-token"},
+            {"jwtCookieName": "x", "realtimeJwtCookieName": "x"},
+        ):
+            (doubt,) = self.cookie_doubts({"protocol": "both", **names})
+            self.assertIn("jwtCookieName and realtimeJwtCookieName are both", doubt)
+        self.assertEqual(self.cookie_doubts({"protocol": "both"}), [])
+
+    def test_old_cookie_for_realtime(self) -> None:
+        """The old cookie with the new protocol is doubtful: an old file may have named it."""
+        (doubt,) = self.cookie_doubts({"protocol": "realtime", "jwtCookieName": "async-token"})
+        self.assertIn("leave out jwtCookieName", doubt)
+        for cookie in ("superset-ws-token", "other"):
+            values = {"protocol": "realtime", "jwtCookieName": cookie}
+            self.assertEqual(self.cookie_doubts(values), [])
+        self.assertEqual(self.cookie_doubts({"jwtCookieName": "async-token"}), [])

@@ -4,7 +4,15 @@ import json
 
 from gaq_twisted.config.load import load
 from gaq_twisted.config.types import ConfigError
-from tests.config.case import DEFAULTS, EXAMPLE, JWT_SECRET, ConfigTestCase, flat, nested
+from tests.config.case import (
+    DEFAULTS,
+    EXAMPLE,
+    JWT_SECRET,
+    ConfigTestCase,
+    expected,
+    flat,
+    nested,
+)
 from tests.support.samples import SECRET
 
 
@@ -12,11 +20,21 @@ class ExampleTests(ConfigTestCase):
     """The example file."""
 
     def test_example(self) -> None:
-        """The example holds every setting with its default and works once it has a secret."""
+        """The example holds the settings with their defaults, and works once it has a secret."""
         document = json.loads(EXAMPLE.read_text())
-        self.assertEqual(document, nested({**DEFAULTS, "jwtSecret": "CHANGE-ME"}))
+        defaults = {key: value for key, value in DEFAULTS.items() if not _is_derived(key)}
+        self.assertEqual(document, nested({**defaults, "jwtSecret": "CHANGE-ME"}))
         settings, warnings, _ = load(EXAMPLE, {"JWT_SECRET": SECRET})
         self.assertEqual((flat(settings), warnings), (DEFAULTS, []))
+
+    def test_example_for_another_protocol(self) -> None:
+        """A copy of the example fixes nothing that follows from the protocol or from `redis`."""
+        for protocol in ("realtime", "both"):
+            environ = {"JWT_SECRET": SECRET, "PROTOCOL": protocol, "REDIS_HOST": "other"}
+            settings, warnings, _ = load(EXAMPLE, environ)
+            host = {"redis.host": "other", "realtimeRedis.host": "other"}
+            self.assertEqual(flat(settings), expected({"protocol": protocol}) | host)
+            self.assertEqual(warnings, [])
 
     def test_example_as_it_is(self) -> None:
         """The example's secret is refused, and nothing else of it."""
@@ -25,6 +43,11 @@ class ExampleTests(ConfigTestCase):
             faults,
             [f"jwtSecret (in {EXAMPLE}): its value is not allowed: it must be {JWT_SECRET}"],
         )
+
+
+def _is_derived(key: str) -> bool:
+    """Returns whether a setting's default, or the protocol, follows from whether it is set."""
+    return key in ("protocol", "jwtCookieName") or "realtime" in key.lower()
 
 
 class ReprTests(ConfigTestCase):

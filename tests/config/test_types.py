@@ -22,7 +22,7 @@ ORIGINS = (
     " or same-host, null or *"
 )
 NETWORKS = "a list of IP addresses and networks such as 10.0.0.0/8"
-SPARE = "empty, or a text of 32 bytes or more"
+PROTOCOL = "streams, realtime or both"
 
 WRONG_IN_FILE = [
     ("port", 0, PORT),
@@ -90,7 +90,14 @@ WRONG_IN_FILE = [
     ),
     ("allowedOrigins", "https://bi.example.com", ORIGINS),
     *(("trustedProxies", [text], NETWORKS) for text in ("", "proxy", "10.0.0.1/8", "10.0.0.0/33")),
-    ("maxSocketBufferBytes", 65535, f"a whole number from 65536 to {2**40}"),
+    ("maxSocketBufferBytes", -1, f"a whole number from 0 to {2**40}"),
+    ("maxSocketBufferBytes", 2**40 + 1, f"a whole number from 0 to {2**40}"),
+    ("protocol", "", PROTOCOL),
+    ("protocol", "Streams", PROTOCOL),
+    ("protocol", ["streams", "realtime"], PROTOCOL),
+    ("realtimeChannelPrefix", None, "a text"),
+    ("realtimeJwtCookieName", "", TEXT),
+    ("realtimeRedis.port", "6379", PORT),
     ("jwtAlgorithms", ["none"], ALGORITHMS),
 ]
 WRONG_IN_ENVIRONMENT = [
@@ -102,6 +109,8 @@ WRONG_IN_ENVIRONMENT = [
     ("redis.sentinels", "REDIS_SENTINELS", "a:1,b:0", '"a:1,b:0"', ADDRESSES),
     ("redis.sentinels", "REDIS_SENTINELS", "a b:1", '"a b:1"', ADDRESSES),
     ("redis.sentinelSsl", "REDIS_SENTINEL_SSL", "on", '"on"', FLAG),
+    ("realtimeRedis.db", "REALTIME_REDIS_DB", "x", '"x"', "a whole number from 0 to 2147483647"),
+    ("protocol", "PROTOCOL", "all", '"all"', PROTOCOL),
     ("logLevel", "LOG_LEVEL", "loud", '"loud"', LEVEL),
     ("jwtAlgorithms", "JWT_ALGORITHMS", "HS256,none", '"HS256,none"', ALGORITHMS),
     ("jwtAlgorithms", "JWT_ALGORITHMS", " , ", '","', ALGORITHMS),
@@ -230,6 +239,15 @@ class SecretTests(ConfigTestCase):
                 self.assertEqual(len(self.faults(document)), count, secret)
             else:
                 self.assertEqual(self.load(document).settings.previous_jwt_secret, secret)
+
+    def test_realtime(self) -> None:
+        """The secrets of Superset 7 are none, or as long as the other secrets must be."""
+        for key in ("realtimeJwtSecret", "previousRealtimeJwtSecret"):
+            for secret in ("", "x" * 32):
+                self.load({"protocol": "both", key: secret})
+            for secret in ("x", "x" * 31):
+                (fault,) = self.faults({"protocol": "both", key: secret})
+                self.assertIn(f"{key} (in {self.file}): its value is not allowed", fault)
 
     def test_not_encodable(self) -> None:
         """A secret with half a surrogate pair cannot sign anything."""

@@ -1,5 +1,6 @@
 """The `gaq-ws` command."""
 
+import json
 import subprocess
 import sys
 from importlib.metadata import version
@@ -82,3 +83,37 @@ class CommandTests(SynchronousTestCase):
         )
         program.wait_until(lambda: health(int(environ["PORT"])) == 200, "not healthy")
         self.assertEqual(int((directory / "ws.pid").read_text()), program.process.pid)
+
+
+class ProtocolTests(SynchronousTestCase):
+    """What the log says of the protocol at the start."""
+
+    def output(self, **values: str) -> str:
+        """Returns what the server has logged, with these environment variables, in its life."""
+        redis = RedisProcess(self)
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        environ = environment(redis.port, **values)
+        program = Program(self, [COMMAND], environ=environ, directory=directory)
+        program.wait_until(lambda: health(int(environ["PORT"])) == 200, "not healthy")
+        self.assertEqual(program.stop(), 0)
+        return program.text()
+
+    def test_start_line(self) -> None:
+        """It names the protocol, and why it is that."""
+        self.assertIn("serving protocol streams, the default", self.output())
+        self.assertIn(
+            "serving protocol realtime, because realtimeChannelPrefix is set",
+            self.output(REALTIME_CHANNEL_PREFIX="a:"),
+        )
+        self.assertIn(
+            "serving protocol both, set as PROTOCOL in the environment",
+            self.output(PROTOCOL="both"),
+        )
+
+    def test_structured(self) -> None:
+        """As JSON, the event has both as fields."""
+        lines = self.output(LOG_FORMAT="json").splitlines()
+        events = [json.loads(line) for line in lines if line.startswith("{")]
+        (event,) = [event for event in events if event.get("event") == "protocol"]
+        self.assertEqual((event["protocol"], event["reason"]), ("streams", "the default"))

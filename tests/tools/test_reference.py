@@ -13,8 +13,11 @@ from prometheus_client import CollectorRegistry, generate_latest
 from twisted.trial.unittest import SynchronousTestCase
 
 from gaq_twisted.config.catalogue import Setting, all_settings
+from gaq_twisted.config.derived import DERIVED_KEYS
 from gaq_twisted.config.load import make_text
-from gaq_twisted.core.metrics import Metrics
+from gaq_twisted.core.metrics import CORE, Metrics
+from gaq_twisted.realtime.metrics import REALTIME
+from gaq_twisted.streams.metrics import STREAMS
 from gaq_twisted.tools.reference import ALL_METRICS, TEXTS, prometheus_name, schema
 from gaq_twisted.web.prometheus import OurCollector
 from tests.support.processes import ROOT
@@ -35,7 +38,16 @@ VALUES: list[Any] = [
     *(["redis-1:26379", "[::1]:26379", "redis"], ["10.0.0.0/8", "::1", "10.0.0.0/255.0.0.0"], {}),
 ]
 # Texts that the server looks at more closely than JSON Schema can say.
-CLOSER = ("jwtSecret", "previousJwtSecret", "allowedOrigins", "trustedProxies", "redis.sentinels")
+CLOSER = (
+    "jwtSecret",
+    "previousJwtSecret",
+    "realtimeJwtSecret",
+    "previousRealtimeJwtSecret",
+    "allowedOrigins",
+    "trustedProxies",
+    "redis.sentinels",
+    "realtimeRedis.sentinels",
+)
 
 # Names of Superset and Kubernetes that look like ours.
 FOREIGN = {
@@ -62,6 +74,17 @@ class GeneratedTests(SynchronousTestCase):
         shown = set(re.findall(r"^# TYPE (\S+)", generate_latest(registry).decode(), re.M))
         self.assertEqual({prometheus_name(metric) for metric in ALL_METRICS}, shown)
 
+    def test_protocols(self) -> None:
+        """The page has the protocol of each metric that one of the editions has."""
+        rows = {
+            cells[1].strip(" `"): cells[4].strip()
+            for line in TEXTS["metrics"]().splitlines()
+            if len(cells := line.split("|")) == 7
+        }
+        for metrics, protocol in ((CORE, ""), (STREAMS, "`streams`"), (REALTIME, "`realtime`")):
+            for metric in metrics:
+                self.assertEqual(rows[prometheus_name(metric)], protocol)
+
     def test_labels(self) -> None:
         """Each metric whose label values are words of this server lists them all."""
         for metric in ALL_METRICS:
@@ -86,6 +109,15 @@ class SchemaTests(SynchronousTestCase):
         """Unknown names are marked, on top and in sections."""
         for document in ({"prot": 1}, {"redis": {"pasword": ""}}):
             self.assertFalse(self.validator.is_valid(document), document)
+
+    def test_defaults(self) -> None:
+        """It knows all settings, and names the defaults that depend on nothing else."""
+        properties = json.loads(schema())["properties"]
+        for setting in all_settings():
+            section, _, name = setting.key.rpartition(".")
+            place = properties[section]["properties"] if section else properties
+            is_fixed = setting.key not in (*DERIVED_KEYS, "jwtSecret")
+            self.assertEqual("default" in place[name], is_fixed, setting.key)
 
     def test_values(self) -> None:
         """It accepts what the server accepts, and nothing else except some texts."""
@@ -118,7 +150,7 @@ class PageTests(SynchronousTestCase):
         keys = {setting.key for setting in all_settings()}
         words = {word for text in _sources().values() for word in re.findall(r"\w+", text)}
         self.assert_known(
-            r"(?:(?:redis|statsd)\.)?[a-z]+(?:[A-Z][a-z]+)+",
+            r"(?:(?:redis|realtimeRedis|statsd)\.)?[a-z]+(?:[A-Z][a-z]+)+",
             lambda code: code in keys or ("." not in code and code in words),
         )
 
@@ -133,6 +165,9 @@ class PageTests(SynchronousTestCase):
             "SSL_CERT_",
             "LISTEN_",
             "NOTIFY_",
+            "WEBSOCKET_",
+            "DISTRIBUTED_COORDINATION_",
+            "GLOBAL_TASK_FRAMEWORK",
         )
         self.assert_known(
             r"[A-Z]+(?:_[A-Z]+)+", lambda code: code in known or code.startswith(others)

@@ -4,16 +4,20 @@ import json
 from collections.abc import Iterator
 
 from gaq_twisted.config.catalogue import all_settings, values_by_key
-from gaq_twisted.config.derived import DEFAULT
+from gaq_twisted.config.derived import DEFAULT, REALTIME_REDIS
 from gaq_twisted.config.load import Loaded
 
 
 def settings_table(loaded: Loaded) -> Iterator[str]:
-    """Yields a line per setting with key, value and source; first those that were set."""
+    """Yields a line per setting with key, value and source; first those that were set.
+
+    Settings of `realtimeRedis` that are those of `redis` are left out.
+    """
     values = values_by_key(loaded.settings)
     rows = [
         (one.key, _shown_value(values[one.key], one.is_secret), loaded.sources[one.key])
         for one in all_settings()
+        if not (one.key.startswith(REALTIME_REDIS) and _is_inherited(loaded.sources[one.key]))
     ]
     key_width = max(len(key) for key, _, _ in rows)
     value_width = max(len(value) for _, value, _ in rows)
@@ -23,6 +27,10 @@ def settings_table(loaded: Loaded) -> Iterator[str]:
             if (source == DEFAULT) is is_default:
                 where = "" if is_default else f"  {source}"
                 yield f"  {key:<{key_width}}  {value:<{value_width}}{where}".rstrip()
+
+
+def _is_inherited(source: str) -> bool:
+    return source == DEFAULT or source.startswith("as ")
 
 
 def _shown_value(value: object, is_secret: bool) -> str:

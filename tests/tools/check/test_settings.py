@@ -29,7 +29,28 @@ class SettingsTableTests(DiscreetTestCase):
             ],
         )
         self.assertIn(["redis.port", "6379"], [line.split() for line in lines[divided:]])
-        self.assertEqual(len(lines) - 2, len(loaded().sources))
+        listed = [key for key in loaded().sources if not key.startswith("realtimeRedis.")]
+        self.assertEqual(len(lines) - 2, len(listed))
+
+    def test_what_follows(self) -> None:
+        """Settings that follow from others name these; those of realtimeRedis are not repeated."""
+        lines = settings_table(
+            loaded(
+                JWT_COOKIE_NAME="superset-ws-token",
+                REDIS_HOST="one",
+                REALTIME_REDIS_DB="3",
+            )
+        )
+        found = [" ".join(line.split()) for line in lines]
+        divided = found.index("As by default:")
+        for row in (
+            'protocol "realtime" because jwtCookieName is superset-ws-token',
+            "realtimeJwtSecret set as jwtSecret",
+            'realtimeJwtCookieName "superset-ws-token" as jwtCookieName',
+            "realtimeRedis.db 3 REALTIME_REDIS_DB in the environment",
+        ):
+            self.assertIn(row, found[:divided])
+        self.assertEqual(len([row for row in found if row.startswith("realtimeRedis.")]), 1)
 
     def test_secrets(self) -> None:
         """Secrets are only shown as set or empty."""
