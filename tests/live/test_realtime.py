@@ -19,6 +19,7 @@ import trustme
 from twisted.trial.unittest import SynchronousTestCase
 from websockets.exceptions import ConnectionClosed
 
+from tests.live.test_hostile import is_closed
 from tests.support.processes import (
     DEADLINE_SECONDS,
     Page,
@@ -496,11 +497,16 @@ class SocketTests(RealtimeTestCase):
     def test_43_slow_client(self) -> None:
         """A client that does not read is dropped; the others get everything."""
         server = self.start(MAX_SOCKET_BUFFER_BYTES="100000")
-        slow = self.raw(server)
+        slow = socket.socket()
+        self.addCleanup(slow.close)
+        # By default the system would take many megabytes for it.
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.connect(("127.0.0.1", server.port))
+        slow.sendall(upgrade_request(cookies=realtime_cookie()))
+        self.assertTrue(slow.recv(12).endswith(b"101"))
         pages = {A1: self.open(server)}
         dropped = "ws_client_backpressure_disconnect_total 1.0"
         number = 0
-        # First the buffers of the operating system have to be full.
         while dropped not in answer(server.port, "/metrics")[1]:
             self.assertLess(number, 1000)
             messages = [
@@ -509,7 +515,7 @@ class SocketTests(RealtimeTestCase):
             heard = self.heard(pages, *messages)
             self.assertTrue(heard == {A1: [_forwarded(one.decode()) for one in messages]})
             number += 3
-        slow.wait_for_end()
+        wait_until(lambda: is_closed(slow), server.text)
 
     def test_54_sigterm(self) -> None:
         """SIGTERM closes the sockets and ends the server with success."""
