@@ -95,7 +95,7 @@ class BothTestCase(SynchronousTestCase):
         """Return the status of the answer to an upgrade that is refused."""
         with self.assertRaises(InvalidStatus) as refused:
             Page(server.port, cookies, query)
-        return refused.exception.response.status_code
+        return int(refused.exception.response.status_code)
 
 
 class ChoiceTests(BothTestCase):

@@ -10,6 +10,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -97,6 +98,8 @@ class BrowserPage(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """Come back later."""
+        if self.is_over:
+            return
         if self.is_open:
             self.closes.append(1006)
             self.is_open = False
@@ -118,225 +121,232 @@ class BrowserPage(asyncio.Protocol):
                 return
 
     def _retry(self) -> None:
-        if not self.is_over:
-            self._failures += 1
-            seconds = min(2 ** (self._failures - 1), 30) + random.random()
-            loop = asyncio.get_running_loop()
-            loop.call_later(seconds, lambda: loop.create_task(self.connect()))
+        self._failures += 1
+        seconds = min(2 ** (self._failures - 1), 30) + random.random()
+        loop = asyncio.get_running_loop()
+        loop.call_later(seconds, lambda: loop.create_task(self.connect()))
 
 
-async def until(condition: Callable[[], bool], otherwise: Callable[[], object]) -> float:
-    """Wait until a condition holds; return when that was, by time.monotonic.
+def all_open(pages: list[BrowserPage]) -> bool:
+    """Return whether all of them are open."""
+    return all(one.is_open for one in pages)
+
+
+class Outage:
+    """One loss of the subscription, which lasts less than 10 s, and 1,000 pages that see it.
 
     Args:
-        condition: called until it returns True.
-        otherwise: called for the text of the failure when it never does.
+        name: what happens, in the figures.
+        server: the server of the pages.
+        redis: where Superset publishes before.
+        fail: lets it happen and mends it; returns the Redis where Superset publishes then.
     """
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(otherwise())
-        await asyncio.sleep(0.01)
-    return time.monotonic()
+
+    def __init__(
+        self,
+        name: str,
+        server: Server,
+        redis: RedisProcess,
+        fail: "Callable[[Outage], Awaitable[RedisProcess]]",
+    ) -> None:
+        self.name = name
+        self.server = server
+        self.redis = redis
+        self.pages = [BrowserPage(server.port, number) for number in range(PAGES)]
+        self._fail = fail
+
+    async def run(self) -> str:
+        """Let it happen, and return the figures once all pages are open again."""
+        try:
+            await self._open()
+            await self.publish("before")
+            begun = time.monotonic()
+            (self.redis, mended), noticed, subscribed, closed, back = await asyncio.gather(
+                self._happen(),
+                self.until_noticed(),
+                self._until(lambda: self.server.text().count("realtime channel, after") == 2),
+                self._until(lambda: all(one.closes for one in self.pages)),
+                self._until(lambda: all(one.opens == 2 and one.is_open for one in self.pages)),
+            )
+            await self.publish("after")
+        finally:
+            for page in self.pages:
+                page.leave()
+        times = zip(
+            ("noticed", "mended", "subscribed", "all closed", "all back"),
+            (noticed, mended, subscribed, closed, back),
+            strict=True,
+        )
+        figures = ", ".join(f"{what} {at - begun:.2f}" for what, at in times)
+        return f"{self.name}, seconds since it began: {figures}"
+
+    async def publish(self, topic: str) -> None:
+        """Publish two messages for everybody; wait until all pages have something."""
+        for page in self.pages:
+            page.texts.clear()
+        for number in range(2):
+            message = envelope(topic, payload=number)
+            await asyncio.to_thread(self.redis.client.publish, "realtime", message)
+        expected = [f'{{"topic":"{topic}","payload":{number}}}'.encode() for number in range(2)]
+        await self._until(lambda: all(len(one.texts) >= 2 for one in self.pages))
+        # A copy too many would come soon.
+        await asyncio.sleep(0.1)
+        assert all(one.texts == expected for one in self.pages), self._state()
+
+    async def until_noticed(self) -> float:
+        """Wait until the server knows of it; return when that was."""
+        return await self._until(
+            lambda: "no subscription to the realtime channel" in self.server.text()
+        )
+
+    async def _open(self) -> None:
+        for first in range(0, PAGES, 100):
+            hundred = self.pages[first : first + 100]
+            await asyncio.gather(*(one.connect() for one in hundred))
+            await self._until(partial(all_open, hundred))
+
+    async def _happen(self) -> tuple[RedisProcess, float]:
+        return await self._fail(self), time.monotonic()
+
+    async def _until(self, condition: Callable[[], bool]) -> float:
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not condition():
+            assert time.monotonic() < deadline, self._state()
+            await asyncio.sleep(0.01)
+        return time.monotonic()
+
+    def _state(self) -> str:
+        facts = Counter((one.opens, *one.closes, *one.texts, *one.refusals) for one in self.pages)
+        return f"{self.name}: {facts}\n{self.server.text()}"
 
 
 class FaultTests(SynchronousTestCase):
-    """One loss of the subscription, of less than 10 s, and how it comes to that."""
+    """Redis fails, for less than 10 s."""
 
-    def start(self, port: int, **values: str) -> None:
-        """Start a server that subscribes to the Redis on that port."""
-        self.server = Server(self, realtime_environment(port, **values))
-        self.server.wait_until_subscribed()
-
-    def check(
-        self, name: str, fault: Callable[[], Awaitable[RedisProcess]], *, redis: RedisProcess
-    ) -> None:
-        """Check what pages live through.
-
-        Args:
-            name: what happens, in the figures.
-            fault: lets it happen, and mends it; returns the Redis where Superset publishes then.
-            redis: where Superset publishes before.
-        """
-        asyncio.run(self._check(name, fault, redis))
-        self.assertNotIn("Traceback", self.server.text())
-
-    async def _check(
-        self, name: str, fault: Callable[[], Awaitable[RedisProcess]], redis: RedisProcess
-    ) -> None:
-        pages = [BrowserPage(self.server.port, number) for number in range(PAGES)]
-
-        def state() -> str:
-            facts = Counter((one.opens, tuple(one.closes), len(one.texts)) for one in pages)
-            return f"(opens, closes, frames): {facts}\n{self.server.text()}"
-
-        try:
-            for first in range(0, PAGES, 100):
-                hundred = pages[first : first + 100]
-                await asyncio.gather(*(one.connect() for one in hundred))
-                await until(lambda now=hundred: all(one.is_open for one in now), state)
-            await self._broadcast(redis, "before", pages, state)
-            begun = time.monotonic()
-            async with asyncio.TaskGroup() as group:
-                failing = group.create_task(self._happen(fault))
-                noticed = group.create_task(until(self._is_noticed, state))
-                back = group.create_task(until(self._is_back, state))
-                closed = group.create_task(until(lambda: all(one.closes for one in pages), state))
-                returned = group.create_task(
-                    until(lambda: all(one.opens == 2 and one.is_open for one in pages), state)
-                )
-            redis, mended = failing.result()
-            status, body = await asyncio.to_thread(answer, self.server.port, "/ready")
-            self.assertEqual(status, 200, body)
-            await self._broadcast(redis, "after", pages, state)
-            self.assertEqual(Counter(tuple(one.closes) for one in pages), {(GAP,): PAGES}, state())
-            self.assertEqual([one.refusals for one in pages if one.refusals], [])
-        finally:
-            for page in pages:
-                page.leave()
-        seconds = " ".join(
-            f"{what}={at - begun:.2f}"
-            for what, at in {
-                "noticed": noticed.result(),
-                "mended": mended,
-                "subscribed": back.result(),
-                "all_closed": closed.result(),
-                "all_back": returned.result(),
-            }.items()
+    def test_connection_ended(self) -> None:
+        """Redis is restarted, replaced, takes a permission away, or has kept too much."""
+        self.check(
+            self.restart(), self.failover(), self.permission_taken(), self.output_buffer_exceeded()
         )
-        print(f"{name}, seconds since it began: {seconds}")
 
-    async def _happen(
-        self, fault: Callable[[], Awaitable[RedisProcess]]
-    ) -> tuple[RedisProcess, float]:
-        return await fault(), time.monotonic()
+    def test_47_silence(self) -> None:
+        """Redis stands still, or all packets vanish; nothing ends the connection."""
+        self.check(self.freeze(), self.black_hole())
 
-    def _is_noticed(self) -> bool:
-        return "no subscription to the realtime channel" in self.server.text()
+    def check(self, *outages: Outage) -> None:
+        """Check that each page was closed once, came back, was never refused, and missed nothing.
 
-    def _is_back(self) -> bool:
-        return self.server.text().count("subscribed to the realtime channel, after") == 2
+        It missed nothing since: before the outage, and after it came back.
+        """
 
-    async def _broadcast(
-        self, redis: RedisProcess, word: str, pages: list[BrowserPage], state: Callable[[], str]
-    ) -> None:
-        """Publish for everybody, and check that each page gets one copy."""
-        for number in range(2):
-            message = envelope(word, payload=number)
-            # Redis may still count a connection that was swallowed.
-            await asyncio.to_thread(redis.client.publish, "realtime", message)
-        await until(lambda: all(len(one.texts) >= 2 for one in pages), state)
-        await asyncio.sleep(0.1)
-        expected = [f'{{"topic":"{word}","payload":{number}}}'.encode() for number in range(2)]
-        for page in pages:
-            self.assertEqual(page.texts, expected)
-            page.texts.clear()
+        async def run() -> None:
+            for figures in asyncio.as_completed([one.run() for one in outages]):
+                print(await figures)
 
-    async def _until_noticed(self) -> None:
-        await until(self._is_noticed, self.server.text)
+        asyncio.run(run())
+        for one in outages:
+            closes = Counter(tuple(page.closes) for page in one.pages)
+            self.assertEqual(closes, {(GAP,): PAGES}, one.name)
+            self.assertEqual([page.refusals for page in one.pages if page.refusals], [], one.name)
+            self.assertEqual(answer(one.server.port, "/ready")[0], 200, one.name)
+            self.assertNotIn("Traceback", one.server.text(), one.name)
 
-    def test_killed(self) -> None:
-        """Redis is killed, and started again after 3 s."""
+    def start(self, port: int, **values: str) -> Server:
+        """Return a server that has subscribed to the Redis on that port."""
+        server = Server(self, realtime_environment(port, **values))
+        server.wait_until_subscribed()
+        return server
+
+    def restart(self) -> Outage:
+        """Redis is killed, and started again 3 s later."""
         redis = RedisProcess(self)
-        self.start(redis.port)
 
-        async def fault() -> RedisProcess:
+        async def fail(_: Outage) -> RedisProcess:
             redis.kill()
-            await self._until_noticed()
             await asyncio.sleep(3)
-            await asyncio.to_thread(redis.start)
+            # This thread has to live as long as the process.
+            redis.start(wait=False)
             return redis
 
-        self.check("killed", fault, redis=redis)
+        return Outage("killed", self.start(redis.port), redis, fail)
 
-    def test_frozen(self) -> None:
+    def freeze(self) -> Outage:
         """Redis stands still for 7 s, and goes on as if nothing had been."""
         redis = RedisProcess(self)
-        self.start(redis.port)
 
-        async def fault() -> RedisProcess:
+        async def fail(_: Outage) -> RedisProcess:
             redis.signal(signal.SIGSTOP)
-            try:
-                await asyncio.sleep(7)
-            finally:
-                redis.signal(signal.SIGCONT)
+            await asyncio.sleep(7)
+            redis.signal(signal.SIGCONT)
             return redis
 
-        self.check("frozen", fault, redis=redis)
+        return Outage("frozen", self.start(redis.port), redis, fail)
 
-    def test_47_black_hole(self) -> None:
+    def black_hole(self) -> Outage:
         """All packets to and from Redis vanish, until some time after that was noticed."""
         redis = RedisProcess(self)
         proxy = Proxy(self, redis.port)
-        self.start(proxy.port)
 
-        async def fault() -> RedisProcess:
+        async def fail(outage: Outage) -> RedisProcess:
             proxy.swallows = True
-            await self._until_noticed()
+            await outage.until_noticed()
             await asyncio.sleep(0.5)
             proxy.swallows = False
             return redis
 
-        self.check("black hole", fault, redis=redis)
+        return Outage("black hole", self.start(proxy.port), redis, fail)
 
-    def test_56_failover(self) -> None:
+    def failover(self) -> Outage:
         """The master dies, and Sentinels make a replica the master."""
         master = data_node(self)
         replica = replica_of(self, master)
         (port,) = Sentinels(self, master, replica).ports
-        self.start(
-            master.port,
-            REDIS_SENTINELS=f"127.0.0.1:{port}",
-            REDIS_SENTINEL_MASTER=MASTER,
-        )
 
-        async def fault() -> RedisProcess:
+        async def fail(_: Outage) -> RedisProcess:
             master.kill()
-            await until(lambda: _is_master(replica), self.server.text)
+            while not await asyncio.to_thread(_is_master, replica):
+                await asyncio.sleep(0.05)
             return replica
 
-        self.check("failover", fault, redis=master)
+        server = self.start(
+            master.port, REDIS_SENTINELS=f"127.0.0.1:{port}", REDIS_SENTINEL_MASTER=MASTER
+        )
+        return Outage("failover", server, master, fail)
 
-    def test_permission(self) -> None:
+    def permission_taken(self) -> Outage:
         """The server's user may not subscribe any more, and 3 s later may again."""
         redis = RedisProcess(self)
         change = ("ACL", "SETUSER", "gaq")
         redis.client.execute_command(
             *change, "on", ">secret", "resetchannels", "&realtime", "+subscribe", "+ping"
         )
-        self.start(redis.port, REDIS_USERNAME="gaq", REDIS_PASSWORD="secret")
 
-        async def fault() -> RedisProcess:
-            await asyncio.to_thread(redis.client.execute_command, *change, "resetchannels")
-            await self._until_noticed()
+        async def fail(outage: Outage) -> RedisProcess:
+            redis.client.execute_command(*change, "resetchannels")
+            await outage.until_noticed()
             await asyncio.sleep(3)
-            self.assertIn("NOPERM", self.server.text())
-            await asyncio.to_thread(redis.client.execute_command, *change, "&realtime")
+            self.assertIn("NOPERM", outage.server.text())
+            redis.client.execute_command(*change, "&realtime")
             return redis
 
-        self.check("permission taken", fault, redis=redis)
+        server = self.start(redis.port, REDIS_USERNAME="gaq", REDIS_PASSWORD="secret")
+        return Outage("permission taken", server, redis, fail)
 
-    def test_output_buffer(self) -> None:
+    def output_buffer_exceeded(self) -> Outage:
         """The server stands still while so much is published that Redis ends the connection."""
         redis = RedisProcess(self)
         redis.client.config_set("client-output-buffer-limit", "pubsub 32kb 16kb 1")
-        self.start(redis.port)
-        message = envelope("flood", "principal", payload="x" * 10_000, routes=["user:nobody"])
+        flood = envelope("flood", "principal", payload="x" * 10_000, routes=["user:nobody"])
 
-        def flood() -> None:
+        async def fail(outage: Outage) -> RedisProcess:
+            outage.server.process.send_signal(signal.SIGSTOP)
             # First the buffers of the operating system have to be full.
-            while redis.client.publish("realtime", message):
+            while await asyncio.to_thread(redis.client.publish, "realtime", flood):
                 pass
-
-        async def fault() -> RedisProcess:
-            self.server.process.send_signal(signal.SIGSTOP)
-            try:
-                await asyncio.to_thread(flood)
-            finally:
-                self.server.process.send_signal(signal.SIGCONT)
+            outage.server.process.send_signal(signal.SIGCONT)
             return redis
 
-        self.check("output buffer", fault, redis=redis)
+        return Outage("output buffer", self.start(redis.port), redis, fail)
 
 
 def _is_master(node: RedisProcess) -> bool:
