@@ -571,6 +571,51 @@ class SubscriptionTests(RealtimeTestCase):
         self.assertEqual(self.heard({A1: again}), {A1: ['{"topic":"a"}']})
         self.assertNotIn("Traceback", server.text())
 
+    def waiting(self, server: Server) -> list[socket.socket]:
+        """End Redis; return clients whose upgrades wait for it."""
+        self.redis.kill()
+        self.assert_not_ready(server)
+        clients = []
+        for _ in range(20):
+            clients.append(socket.create_connection(("127.0.0.1", server.port), DEADLINE_SECONDS))
+            self.addCleanup(clients[-1].close)
+            clients[-1].sendall(upgrade_request(cookies=realtime_cookie()))
+        self.assert_waiting(server, 20)
+        return clients
+
+    def assert_waiting(self, server: Server, count: int) -> None:
+        """Wait until the server says that so many upgrades wait."""
+        wait_until(
+            lambda: f'"waitingUpgrades": {count},' in answer(server.port, "/ready")[1], server.text
+        )
+
+    def test_45_clients_leave(self) -> None:
+        """A client that leaves while its upgrade waits was no socket; the others become some."""
+        server = self.start()
+        clients = self.waiting(server)
+        for client in clients[:10]:
+            client.close()
+        self.assert_waiting(server, 10)
+        self.redis.start(wait=False)
+        for client in clients[10:]:
+            self.assertTrue(client.recv(12).endswith(b"101"))
+        wait_until(lambda: answer(server.port, "/ready")[0] == 200, server.text)
+        metrics = answer(server.port, "/metrics")[1]
+        self.assertIn("ws_connected_client_total 10.0", metrics)
+        self.assertNotIn("ws_closed_total{", metrics)
+        self.assertNotIn("Traceback", server.text())
+
+    def test_54_sigterm_while_upgrades_wait(self) -> None:
+        """The server does not wait for upgrades that wait for Redis."""
+        server = self.start()
+        clients = self.waiting(server)
+        begun = time.monotonic()
+        self.assertEqual(server.stop(), 0)
+        self.assertLess(time.monotonic() - begun, 8)
+        for client in clients:
+            self.assertNotIn(b" 101 ", client.recv(2**16))
+        self.assertNotIn("Traceback", server.text())
+
     def test_48_start_without_redis(self) -> None:
         """A server that starts before Redis lives, and is ready when Redis is."""
         port = free_port()
