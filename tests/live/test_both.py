@@ -33,12 +33,12 @@ class BothTestCase(SynchronousTestCase):
     """Has a Redis for each of the protocols."""
 
     def setUp(self) -> None:
-        """Start them."""
+        """Starts them."""
         self.redis = RedisProcess(self)
         self.realtime_redis = RedisProcess(self)
 
     def values(self, **values: str) -> dict[str, str]:
-        """Return the environment of a server for both."""
+        """Returns the environment of a server for both."""
         return environment(
             self.redis.port,
             **{
@@ -50,49 +50,49 @@ class BothTestCase(SynchronousTestCase):
         )
 
     def start(self, **values: str) -> Server:
-        """Return a server that is ready."""
+        """Returns a server that is ready."""
         return self.wait_for(Server(self, self.values(**values)))
 
     def wait_for(self, server: Server) -> Server:
-        """Wait until a server is ready; return it."""
+        """Waits until a server is ready; returns it."""
         server.wait_until_ready()
         server.wait_until_subscribed()
         wait_until(lambda: answer(server.port, "/ready")[0] == 200, server.text)
         return server
 
     def open(self, server: Server, cookies: str, query: str = "") -> Page:
-        """Return a page that ends with the test."""
+        """Returns a page that ends with the test."""
         page = Page(server.port, cookies, query)
         self.addCleanup(page.connection.close)
         return page
 
     def old_page(self, server: Server, query: str = "") -> Page:
-        """Return a page of Superset 6."""
+        """Returns a page of Superset 6."""
         return self.open(server, cookie(), query)
 
     def new_page(self, server: Server, query: str = "?tab_id=1", **more: Any) -> Page:
-        """Return a page of Superset 7."""
+        """Returns a page of Superset 7."""
         return self.open(server, realtime_cookie(**{"secret": REALTIME_SECRET, **more}), query)
 
     def publish(self, message: bytes) -> int:
-        """Publish a message as Superset 7 does; return how many servers get it."""
+        """Publishes a message as Superset 7 does; returns how many servers get it."""
         count: Any = self.realtime_redis.client.publish("realtime", message)
         return int(count)
 
     def assert_old(self, *pages: Page, job: str = "job") -> None:
-        """Check that a job of Superset 6 is the next that pages hear of; they may be none."""
+        """Checks that a job of Superset 6 is the next that pages hear of, if there are any."""
         self.redis.publish(job)
         for page in pages:
             self.assertEqual(json.loads(page.read())["job_id"], job)
 
     def assert_new(self, *pages: Page, topic: str = "t") -> None:
-        """Check that a broadcast of Superset 7 is the next that pages hear of."""
+        """Checks that a broadcast of Superset 7 is the next that pages hear of."""
         self.assertEqual(self.publish(envelope(topic)), 1)
         for page in pages:
             self.assertEqual(page.read(), f'{{"topic":"{topic}"}}')
 
     def status(self, server: Server, cookies: str, query: str = "") -> int:
-        """Return the status of the answer to an upgrade that is refused."""
+        """Returns the status of the answer to an upgrade that is refused."""
         with self.assertRaises(InvalidStatus) as refused:
             Page(server.port, cookies, query)
         return int(refused.exception.response.status_code)
@@ -178,7 +178,7 @@ class FailureTests(BothTestCase):
     """One protocol fails, and the other goes on."""
 
     def readiness(self, server: Server) -> str:
-        """Wait until a server is not ready; return the reasons."""
+        """Waits until a server is not ready; returns the reasons."""
         wait_until(lambda: answer(server.port, "/ready")[0] == 503, server.text)
         return str(json.loads(answer(server.port, "/ready")[1])["reasons"])
 
@@ -253,7 +253,7 @@ class ReloadTests(BothTestCase):
     def reload(
         self, server: Server, file: Path, values: object, until: str = "settings were read again"
     ) -> None:
-        """Change the file, and let the server read it."""
+        """Changes the file, and lets the server read it."""
         before = len(server.text())
         file.write_text(json.dumps(values))
         server.process.send_signal(signal.SIGHUP)

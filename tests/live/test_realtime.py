@@ -57,11 +57,11 @@ class RealtimeTestCase(SynchronousTestCase):
     """Has a Redis."""
 
     def setUp(self) -> None:
-        """Start a Redis."""
+        """Starts a Redis."""
         self.redis = RedisProcess(self)
 
     def start(self, **values: str) -> Server:
-        """Return a server that has subscribed."""
+        """Returns a server that has subscribed."""
         server = Server(self, realtime_environment(self.redis.port, **values))
         server.wait_until_subscribed()
         return server
@@ -69,13 +69,13 @@ class RealtimeTestCase(SynchronousTestCase):
     def open(
         self, server: Server, cookies: str | None = None, query: str = "", **more: Any
     ) -> Page:
-        """Return a page that ends with the test."""
+        """Returns a page that ends with the test."""
         page = Page(server.port, cookies, query, **more)
         self.addCleanup(page.connection.close)
         return page
 
     def raw(self, server: Server, *more: str, **request: Any) -> RawClient:
-        """Return a client of no more than a TCP socket, which ends with the test."""
+        """Returns a client of no more than a TCP socket, which ends with the test."""
         client = RawClient(
             server.port, upgrade_request(*more, **{"cookies": realtime_cookie(), **request})
         )
@@ -83,16 +83,16 @@ class RealtimeTestCase(SynchronousTestCase):
         return client
 
     def status(self, server: Server, *more: str, **request: Any) -> int:
-        """Return the status of an upgrade's answer."""
+        """Returns the status of an upgrade's answer."""
         return int(self.raw(server, *more, **request).head.split()[1])
 
     def publish(self, message: bytes, channel: str = "realtime") -> int:
-        """Publish a message as Superset does; return how many servers get it."""
+        """Publishes a message as Superset does; returns how many servers get it."""
         count: Any = self.redis.client.publish(channel, message)
         return int(count)
 
     def five(self, server: Server) -> dict[str, Page]:
-        """Return the five pages of the cases."""
+        """Returns the five pages of the cases."""
         return {
             A1: self.open(server, query="?tab_id=1"),
             A2: self.open(server, query="?tab_id=2"),
@@ -106,7 +106,7 @@ class RealtimeTestCase(SynchronousTestCase):
     def heard(
         self, pages: Mapping[str, Page], *messages: bytes, channel: str = "realtime"
     ) -> dict[str, list[str]]:
-        """Return the frames that each page gets when these are published, if it gets any."""
+        """Returns the frames that each page gets when these are published, if it gets any."""
         for message in messages:
             self.publish(message, channel)
         self.publish(envelope("that is all"))
@@ -114,11 +114,11 @@ class RealtimeTestCase(SynchronousTestCase):
         return {name: frames for name, frames in heard.items() if frames}
 
     def assert_ready(self, server: Server) -> None:
-        """Wait until the server says that it is ready."""
+        """Waits until the server says that it is ready."""
         wait_until(lambda: answer(server.port, "/ready")[0] == 200, server.text)
 
     def assert_not_ready(self, server: Server) -> None:
-        """Wait until the server says that it is not ready, and why; it is healthy all the time."""
+        """Waits until the server says that it is not ready, and why; it is healthy all the time."""
         wait_until(lambda: answer(server.port, "/ready")[0] == UNAVAILABLE, server.text)
         self.assertIn("SUBSCRIBER_UNAVAILABLE", answer(server.port, "/ready")[1])
         self.assertEqual(answer(server.port, "/health")[0], 200)
@@ -128,7 +128,7 @@ class SampleTests(RealtimeTestCase):
     """What Superset's Node.js server was seen to do."""
 
     def start_with_secrets(self) -> Server:
-        """Return a server with the samples' secrets, whose cookie has its default name."""
+        """Returns a server with the samples' secrets, whose cookie has its default name."""
         secrets = SAMPLES["secrets"]
         return self.start(JWT_SECRET=secrets["current"], PREVIOUS_JWT_SECRET=secrets["previous"])
 
@@ -291,7 +291,7 @@ class UpgradeTests(RealtimeTestCase):
 
 
 def targeted(*routes: object, scope: str = "principal", **fields: Any) -> bytes:
-    """Return a message for some routes."""
+    """Returns a message for some routes."""
     return envelope("t", scope, routes=list(routes), **fields)
 
 
@@ -572,7 +572,7 @@ class SubscriptionTests(RealtimeTestCase):
         self.assertNotIn("Traceback", server.text())
 
     def waiting(self, server: Server) -> list[socket.socket]:
-        """End Redis; return clients whose upgrades wait for it."""
+        """Ends Redis; returns clients whose upgrades wait for it."""
         self.redis.kill()
         self.assert_not_ready(server)
         clients = []
@@ -584,7 +584,7 @@ class SubscriptionTests(RealtimeTestCase):
         return clients
 
     def assert_waiting(self, server: Server, count: int) -> None:
-        """Wait until the server says that so many upgrades wait."""
+        """Waits until the server says that so many upgrades wait."""
         wait_until(
             lambda: f'"waitingUpgrades": {count},' in answer(server.port, "/ready")[1], server.text
         )
@@ -685,7 +685,7 @@ class SubscriptionTests(RealtimeTestCase):
 
 
 def _forwarded(published: str) -> str:
-    """Return the frame of a message whose payload is published as Python's json writes it."""
+    """Returns the frame of a message whose payload is published as Python's json writes it."""
     message = json.loads(published)
     if "payload" not in message:
         return json.dumps({"topic": message["topic"]}, separators=(",", ":"))

@@ -61,7 +61,7 @@ class BrowserPage(asyncio.Protocol):
         self._transport: Any = None
 
     async def connect(self) -> None:
-        """Open a connection, and ask for the WebSocket."""
+        """Opens a connection, and asks for the WebSocket."""
         loop = asyncio.get_running_loop()
         try:
             await loop.create_connection(lambda: self, "127.0.0.1", self._port)
@@ -70,19 +70,19 @@ class BrowserPage(asyncio.Protocol):
             self._retry()
 
     def leave(self) -> None:
-        """End the connection, for good."""
+        """Ends the connection, for good."""
         self.is_over = True
         if self._transport is not None:
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Send the request."""
+        """Sends the request."""
         self._transport = transport
         self._received = b""
         self._transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
-        """Take the answer to the upgrade, then frames."""
+        """Takes the answer to the upgrade, then frames."""
         self._received += data
         if not self.is_open:
             head, end, rest = self._received.partition(_END)
@@ -97,7 +97,7 @@ class BrowserPage(asyncio.Protocol):
         self._take_frames()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Come back later."""
+        """Comes back later."""
         if self.is_over:
             return
         if self.is_open:
@@ -128,7 +128,7 @@ class BrowserPage(asyncio.Protocol):
 
 
 def all_open(pages: list[BrowserPage]) -> bool:
-    """Return whether all of them are open."""
+    """Returns whether all of them are open."""
     return all(one.is_open for one in pages)
 
 
@@ -156,7 +156,7 @@ class Outage:
         self._fail = fail
 
     async def run(self) -> str:
-        """Let it happen, and return the figures once all pages are open again."""
+        """Lets it happen, and returns the figures once all pages are open again."""
         try:
             await self._open()
             await self.publish("before")
@@ -181,7 +181,7 @@ class Outage:
         return f"{self.name}, seconds since it began: {figures}"
 
     async def publish(self, topic: str) -> None:
-        """Publish two messages for everybody; wait until all pages have something."""
+        """Publishes two messages for everybody; waits until all pages have something."""
         for page in self.pages:
             page.texts.clear()
         for number in range(2):
@@ -194,7 +194,7 @@ class Outage:
         assert all(one.texts == expected for one in self.pages), self._state()
 
     async def until_noticed(self) -> float:
-        """Wait until the server knows of it; return when that was."""
+        """Waits until the server knows of it; returns when that was."""
         return await self._until(
             lambda: "no subscription to the realtime channel" in self.server.text()
         )
@@ -234,7 +234,7 @@ class FaultTests(SynchronousTestCase):
         self.check(self.freeze(), self.black_hole())
 
     def check(self, *outages: Outage) -> None:
-        """Check that each page was closed once, came back, was never refused, and missed nothing.
+        """Checks that each page was closed once, came back, was never refused, and missed nothing.
 
         It missed nothing since: before the outage, and after it came back.
         """
@@ -252,7 +252,7 @@ class FaultTests(SynchronousTestCase):
             self.assertNotIn("Traceback", one.server.text(), one.name)
 
     def start(self, port: int, **values: str) -> Server:
-        """Return a server that has subscribed to the Redis on that port."""
+        """Returns a server that has subscribed to the Redis on that port."""
         server = Server(self, realtime_environment(port, **values))
         server.wait_until_subscribed()
         return server

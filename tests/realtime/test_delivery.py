@@ -23,7 +23,7 @@ class SlowSocket(FakeSocket):
         self._clock = clock
 
     def send(self, frames: bytes) -> None:
-        """Keep the frames."""
+        """Keeps the frames."""
         super().send(frames)
         self._clock.rightNow += 0.001
 
@@ -32,7 +32,7 @@ class FakeSource:
     """A delivery.Source that is never paused."""
 
     def pause(self) -> None:
-        """Fail."""
+        """Fails."""
         raise AssertionError("too much waits")
 
     resume = pause

@@ -334,7 +334,7 @@ class Server(Program):
         self.wait_for_text("following the global stream")
 
     def wait_until_subscribed(self, times: int = 1) -> None:
-        """Wait until it has subscribed to the realtime channel so many times."""
+        """Waits until it has subscribed to the realtime channel so many times."""
         self.wait_until(
             lambda: self.text().count("subscribed to the realtime channel, after") >= times,
             "not subscribed",
@@ -412,17 +412,17 @@ class Page:
         )
 
     def read(self) -> str:
-        """Return the text of the next frame."""
+        """Returns the text of the next frame."""
         text = self.connection.recv(DEADLINE_SECONDS)
         assert isinstance(text, str)
         return text
 
     def read_until(self, last: str) -> list[str]:
-        """Return the texts of the frames before one."""
+        """Returns the texts of the frames before one."""
         return list(iter(self.read, last))
 
     def close_frame(self) -> tuple[int, str]:
-        """Return how the server closes it, which must come next."""
+        """Returns how the server closes it, which must come next."""
         try:
             frame = self.read()
         except ConnectionClosed as closed:
@@ -464,12 +464,12 @@ def environment(port: int, **values: str) -> dict[str, str]:
 
 
 def realtime_environment(port: int, **values: str) -> dict[str, str]:
-    """Return the environment of a server for Superset 7 on that Redis port and a free port."""
+    """Returns the environment of a server for Superset 7 on that Redis port and a free port."""
     return environment(port, PROTOCOL="realtime", **values)
 
 
 def answer(port: int, path: str) -> tuple[int, str]:
-    """Return the status and the body of a request's answer."""
+    """Returns the status and the body of a request's answer."""
     try:
         with urlopen(f"http://127.0.0.1:{port}{path}", timeout=DEADLINE_SECONDS) as found:
             return found.status, found.read().decode()

@@ -70,7 +70,7 @@ class RawClient:
         return list(parse(self._received))
 
     def rest(self) -> bytes:
-        """Return what comes until the server ends the connection."""
+        """Returns what comes until the server ends the connection."""
         self.wait_for_end()
         return self._received
 

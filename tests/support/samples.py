@@ -58,7 +58,7 @@ def cookie(channel: object = CHANNEL) -> str:
 def realtime_token(
     subject: object = "5", *, kind: str = "user", secret: str = SECRET, **claims: object
 ) -> str:
-    """Return a JWT as Superset 7 signs it.
+    """Returns a JWT as Superset 7 signs it.
 
     Args:
         subject: the user's id, or the guest's route.
@@ -84,12 +84,12 @@ def realtime_token(
 
 
 def realtime_cookie(subject: object = "5", **more: Any) -> str:
-    """Return the Cookie header of a browser of Superset 7; arguments as of `realtime_token`."""
+    """Returns the Cookie header of a browser of Superset 7; arguments as of `realtime_token`."""
     return f"{REALTIME_COOKIE}={realtime_token(subject, **more)}; session=.eJw"
 
 
 def envelope(topic: str = "t", scope: str = "authenticated_global", **fields: Any) -> bytes:
-    """Return a message as Superset 7 publishes it."""
+    """Returns a message as Superset 7 publishes it."""
     return json.dumps({"topic": topic, "scope": scope, **fields}).encode()
 
 
