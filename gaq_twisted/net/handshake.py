@@ -93,9 +93,6 @@ class HandshakeSocket(SlimSocket):
         upgrade = Upgrade(headers.get("cookie", ""), _first(request.params))
         try:
             self._edition, self._ticket = choose(self.factory.editions, upgrade)
-            self.routes = self._ticket.routes
-            if self._ticket.expires_at is not None:
-                self.expires_at = self._ticket.expires_at
             waiting = self._edition.when_ready()
         except Unauthorized as error:
             raise self._deny(HTTPStatus.UNAUTHORIZED, error.reason, str(error)) from None
@@ -158,6 +155,9 @@ class HandshakeSocket(SlimSocket):
         """Returns where to join, once, and forgets all of the handshake."""
         edition, ticket = self._edition, self._ticket
         del self._edition, self._ticket
+        self.routes = ticket.routes
+        if ticket.expires_at is not None:
+            self.expires_at = ticket.expires_at
         self.forget_handshake()
         return edition, ticket
 

@@ -171,8 +171,10 @@ class EventSocket(HandshakeSocket):
 
     def pauseProducing(self) -> None:
         """Notes that the client does not read as fast as events are sent to it."""
-        self.unsent_bytes = 0
-        self.factory.slow_sockets[self] = None
+        # Twisted calls this again with each write until there is room.
+        if self.unsent_bytes is None:
+            self.unsent_bytes = 0
+            self.factory.slow_sockets[self] = None
 
     def resumeProducing(self) -> None:
         """Notes that the client has read nearly everything."""

@@ -114,7 +114,9 @@ class Delivery:
             if self._sending is None:
                 self._sending = self._next()
                 yield
-            yield from self._sending
+            # At a pause this generator is closed, and `yield from` would close the other one too.
+            for _ in self._sending:
+                yield
             self._sending = None
 
     def _next(self) -> Iterator[None]:

@@ -121,9 +121,11 @@ class Subscriber(Service):
                 await deferLater(self._clock, self._next_delay())
 
     async def _watch(self) -> None:
+        self._wake = Deferred()
         while True:
-            self._wake = Deferred()
             await self._wake.addTimeout(_PROBE_SECONDS, self._clock, lambda *_: None)
+            # A loss while Sentinels are asked must not wait for the next time.
+            self._wake = Deferred()
             await self._subscription.probe()
 
     def _wake_up(self) -> None:

@@ -614,6 +614,22 @@ class SlowClientTests(ProtocolTestCase):
         other.pump.flush()
         self.assertEqual(len(other.texts), self.limit // self.size + 1)
 
+    def test_full_at_each_write(self) -> None:
+        """A transport that is full reports it at each write; the bytes still add up."""
+        socket: Any
+        (socket,) = self.hub.sockets
+        own_write = socket._write
+
+        def write(transport: Any, data: bytes) -> None:
+            own_write(transport, data)
+            self.producer.pauseProducing()
+
+        self.patch(socket, "_write", write)
+        self.fill(1 + self.limit // self.size)
+        self.assertFalse(self.browser.line.aborted)
+        self.fill(1)
+        self.assertTrue(self.browser.line.aborted)
+
     def test_nothing_is_kept(self) -> None:
         """A client that was dropped, or went away, counts for nothing any more."""
         other = self.server.open()

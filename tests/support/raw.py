@@ -69,6 +69,11 @@ class RawClient:
         self.wait_for_end()
         return list(parse(self._received))
 
+    def rest(self) -> bytes:
+        """Returns what comes until the server ends the connection."""
+        self.wait_for_end()
+        return self._received
+
     def wait_for_end(self) -> None:
         """Wait until the server has ended the connection; answer nothing."""
         while self._read():

@@ -14,6 +14,7 @@ from gaq_twisted.streams.metrics import STREAMS
 
 SECRET = "a secret of the tests, long enough to sign"
 CHANNEL = "090916f0-2b0e-4920-aacc-45e26bc9a8eb"
+REALTIME_COOKIE = "superset-ws-token"
 
 
 def settings(**values: Any) -> Settings:
@@ -54,8 +55,56 @@ def cookie(channel: object = CHANNEL) -> str:
     return f"async-token={token(channel, exp=int(time.time()) + 3600)}; session=.eJw"
 
 
-def upgrade_request(*more: str, target: str = "/ws", channel: object = CHANNEL) -> bytes:
-    """Return the shortest request for a WebSocket that is let in, with further headers."""
+def realtime_token(
+    subject: object = "5", *, kind: str = "user", secret: str = SECRET, **claims: object
+) -> str:
+    """Returns a JWT as Superset 7 signs it.
+
+    Args:
+        subject: the user's id, or the guest's route.
+        kind: `user` or `guest`.
+        secret: the key.
+        claims: other claims, or other values of these; None leaves one out.
+    """
+    route = f"user:{subject}" if kind == "user" else subject
+    now = int(time.time())
+    every = {
+        "channel": route,
+        "principal_type": kind,
+        "sub": subject,
+        "aud": "superset-websocket",
+        "iat": now,
+        "iss": "superset",
+        "exp": now + 900,
+        **claims,
+    }
+    present = {name: value for name, value in every.items() if value is not None}
+    # PyJWT signs no subject that is not a text, which is one of the cases.
+    return jwt.api_jws.encode(json.dumps(present).encode(), secret, algorithm="HS256")
+
+
+def realtime_cookie(subject: object = "5", **more: Any) -> str:
+    """Returns the Cookie header of a browser of Superset 7; arguments as of `realtime_token`."""
+    return f"{REALTIME_COOKIE}={realtime_token(subject, **more)}; session=.eJw"
+
+
+def envelope(topic: str = "t", scope: str = "authenticated_global", **fields: Any) -> bytes:
+    """Returns a message as Superset 7 publishes it."""
+    return json.dumps({"topic": topic, "scope": scope, **fields}).encode()
+
+
+def upgrade_request(
+    *more: str, target: str = "/ws", channel: object = CHANNEL, cookies: str | None = None
+) -> bytes:
+    """Return the shortest request for a WebSocket that is let in, with further headers.
+
+    Args:
+        more: the further headers.
+        target: what is requested.
+        channel: the channel in the cookie.
+        cookies: the Cookie header instead of one for that channel; an empty text for none.
+    """
+    cookies = cookie(channel) if cookies is None else cookies
     lines = (
         f"GET {target} HTTP/1.1",
         "Host: gaq.test",
@@ -63,7 +112,7 @@ def upgrade_request(*more: str, target: str = "/ws", channel: object = CHANNEL) 
         "Upgrade: websocket",
         "Sec-WebSocket-Version: 13",
         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
-        f"Cookie: {cookie(channel)}",
+        *([f"Cookie: {cookies}"] if cookies else []),
         *more,
     )
     return "\r\n".join([*lines, "", ""]).encode()
