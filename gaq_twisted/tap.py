@@ -18,8 +18,8 @@ from twisted.python import usage
 
 from gaq_twisted.config.catalogue import doubts
 from gaq_twisted.config.derived import protocol_reason
+from gaq_twisted.config.errors import ConfigError
 from gaq_twisted.config.load import Loaded, file_to_read, load
-from gaq_twisted.config.types import ConfigError
 from gaq_twisted.ops.signals import Signals
 
 _log = Logger()

@@ -40,8 +40,9 @@ from websockets.frames import Opcode
 
 from gaq_twisted.access.origins import OriginRules
 from gaq_twisted.access.tokens import Authenticator
+from gaq_twisted.config.errors import ConfigError
+from gaq_twisted.config.forms import Network, OriginPattern
 from gaq_twisted.config.load import load
-from gaq_twisted.config.types import ConfigError, Network, OriginPattern
 from gaq_twisted.core.edition import Unauthorized
 from gaq_twisted.core.metrics import CONNECTION_REJECTED
 from gaq_twisted.net.forwarded import TrustedProxies

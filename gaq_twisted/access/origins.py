@@ -7,7 +7,7 @@ header names the site.
 import re
 from collections.abc import Sequence
 
-from gaq_twisted.config.types import (
+from gaq_twisted.config.forms import (
     ANY_ORIGIN,
     HOST_NAME,
     NULL_ORIGIN,

@@ -7,8 +7,8 @@ import jwt
 from jwt.algorithms import get_default_algorithms
 from jwt.types import Options
 
+from gaq_twisted.config.errors import ConfigError
 from gaq_twisted.config.settings import Settings
-from gaq_twisted.config.types import ConfigError
 from gaq_twisted.core.edition import Unauthorized
 from gaq_twisted.core.reasons import UpgradeReason
 

@@ -8,8 +8,11 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import fields
 
-from gaq_twisted.config.settings import Redis, Settings
-from gaq_twisted.config.types import LEAST_SOCKET_BUFFER_BYTES, Secret
+from gaq_twisted.config.forms import Secret
+from gaq_twisted.config.secrecy import guessable
+from gaq_twisted.config.sections import Redis
+from gaq_twisted.config.settings import Settings
+from gaq_twisted.config.types import LEAST_SOCKET_BUFFER_BYTES
 
 STREAMS_COOKIE = "async-token"
 """The cookie of Superset 1.2 to 6.1, unless it is configured otherwise."""
@@ -137,7 +140,24 @@ def doubts(settings: Settings) -> Iterator[str]:
             f"maxSocketBufferBytes is {buffer_bytes}, and counts as {LEAST_SOCKET_BUFFER_BYTES}: a"
             " client is only noticed not to read when so much waits for it; 0 is no limit"
         )
+    yield from _guessable_secrets(settings)
     yield from _cookie_doubts(settings)
+
+
+def _guessable_secrets(settings: Settings) -> Iterator[str]:
+    for key, secret in (
+        ("jwtSecret", settings.jwt_secret),
+        ("realtimeJwtSecret", settings.realtime_jwt_secret),
+        ("previousJwtSecret", settings.previous_jwt_secret),
+        ("previousRealtimeJwtSecret", settings.previous_realtime_jwt_secret),
+    ):
+        reason = guessable(secret)
+        is_named_already = key.startswith("realtime") and secret == settings.jwt_secret
+        if reason and not is_named_already:
+            yield (
+                f"{key} {reason}: anyone can sign tokens with it and read all events; set a random"
+                " one here and in Superset, such as of `openssl rand -base64 42`"
+            )
 
 
 def _cookie_doubts(settings: Settings) -> Iterator[str]:

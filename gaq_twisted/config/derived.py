@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gaq_twisted.config.catalogue import REALTIME_COOKIE, all_settings
+from gaq_twisted.config.forms import SpareSecret
 from gaq_twisted.config.settings import Settings
-from gaq_twisted.config.types import SpareSecret
 
 DEFAULT = "default"
 """The source of a setting that was not set."""
@@ -20,8 +20,38 @@ DERIVED_KEYS = (
 )
 """The settings whose defaults follow from other settings."""
 # Where Redis is: by one of these, so none is the default of another server's settings.
-_ADDRESS = ("host", "unixSocketPath", "sentinels")
-_ONLY_WITH_SENTINELS = ("sentinelMaster", "sentinelPassword", "sentinelSsl")
+_ADDRESS = ("url", "host", "unixSocketPath", "sentinels")
+_ONLY_WITH_SENTINELS = ("sentinelMaster", "sentinelUsername", "sentinelPassword", "sentinelSsl")
+
+
+def expand_urls(values: dict[str, Any], sources: dict[str, str]) -> Iterator[str]:
+    """Sets what the URLs of Redis hold, and yields a fault per setting that says otherwise.
+
+    The environment counts more than the file, for a URL as for any setting; what is set to its
+    default, as in a copy of the example file, says nothing.
+
+    Args:
+        values: the settings that were set, by key.
+        sources: where each setting comes from, by key.
+    """
+    defaults = {one.key: one.default for one in all_settings()}
+    for section in ("redis", "realtimeRedis"):
+        url_key = f"{section}.url"
+        url = values.get(url_key)
+        for name, value in url.parts.items() if url else ():
+            key = f"{section}.{name}"
+            if (
+                values.get(key, value) == value
+                or values[key] == defaults[key]
+                or _is_variable(sources[key]) < _is_variable(sources[url_key])
+            ):
+                values[key] = value
+                sources[key] = f"{url_key}, {sources[url_key]}"
+            elif _is_variable(sources[key]) == _is_variable(sources[url_key]):
+                yield (
+                    f"{url_key} ({sources[url_key]}) and {key} ({sources[key]}) say different"
+                    " things: leave out one of them"
+                )
 
 
 def derive(values: dict[str, Any], sources: dict[str, str]) -> None:
@@ -92,6 +122,10 @@ def serves_streams(settings: Settings) -> bool:
 def serves_realtime(settings: Settings) -> bool:
     """Returns whether Superset 7 is served."""
     return settings.protocol != "streams"
+
+
+def _is_variable(source: str) -> bool:
+    return source.endswith(" in the environment")
 
 
 def _derive_protocol(values: dict[str, Any], sources: dict[str, str]) -> None:

@@ -10,7 +10,11 @@ from msgspec import Struct
 from msgspec.structs import fields
 
 from gaq_twisted.config.catalogue import Setting, all_settings, contradictions, is_section
-from gaq_twisted.config.derived import DEFAULT, derive, unused
+from gaq_twisted.config.datadog import add_tags, agent_address
+from gaq_twisted.config.derived import DEFAULT, derive, expand_urls, unused
+from gaq_twisted.config.errors import ConfigError
+from gaq_twisted.config.neighbours import ignored_variables
+from gaq_twisted.config.secrecy import without_secrets
 from gaq_twisted.config.settings import Settings
 from gaq_twisted.config.sources import (
     SHOWN_CHARACTERS,
@@ -21,7 +25,6 @@ from gaq_twisted.config.sources import (
     read_document,
     unknown_keys,
 )
-from gaq_twisted.config.types import ConfigError
 from gaq_twisted.text import shortened
 
 _DEFAULT_FILE = Path("config.json")
@@ -63,13 +66,15 @@ def load(file: Path | None, environ: Mapping[str, str]) -> Loaded:
     for setting in all_settings():
         sources[setting.key] = DEFAULT
         try:
-            found = _found(setting, document, file, environ)
+            found = _found(setting, document, file, environ) or agent_address(setting.key, environ)
             if found is not None:
                 sources[setting.key] = found.source
                 values[setting.key] = _converted(setting, found)
         except ConfigError as error:
             faults.extend(error.faults)
+    faults.extend(expand_urls(values, sources))
     if not faults:
+        add_tags(values, sources, environ)
         derive(values, sources)
         settings: Settings = _build(Settings, values)
         faults.extend(contradictions(settings))
@@ -77,6 +82,7 @@ def load(file: Path | None, environ: Mapping[str, str]) -> Loaded:
         raise ConfigError(faults)
     warnings = [
         *ignored_service_links(environ),
+        *ignored_variables(environ),
         *(unknown_keys(document, file) if file else ()),
         *unused(settings, sources),
     ]
@@ -100,7 +106,8 @@ def _found(
         raise ConfigError(
             [
                 f"{setting.key} is not set: it must be {setting.allowed};"
-                f" set it in the configuration file or as {setting.environment_name}"
+                f" set it in the configuration file or as {setting.environment_name}",
+                *ignored_variables(environ),
             ]
         )
     return None
@@ -119,7 +126,8 @@ def _converted(setting: Setting, found: Found) -> Any:
     except (msgspec.ValidationError, UnicodeEncodeError):
         shown = "its value"
         if not setting.is_secret:
-            shown = shortened(json.dumps(found.text or found.value), SHOWN_CHARACTERS)
+            value = without_secrets(json.dumps(found.text or found.value))
+            shown = shortened(value, SHOWN_CHARACTERS)
         fault = f"{setting.key} ({found.source}): {shown} is not allowed"
         raise ConfigError([f"{fault}: it must be {setting.allowed}"]) from None
 

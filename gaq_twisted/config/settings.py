@@ -7,12 +7,15 @@ from typing import Annotated
 
 from msgspec import Struct
 
+from gaq_twisted.config.forms import SpareSecret
+from gaq_twisted.config.sections import Redis, Statsd
 from gaq_twisted.config.types import (
     Algorithms,
     AnyText,
     BasePath,
     Bytes,
     Count,
+    Endpoints,
     Flag,
     JwtSecret,
     LogFormat,
@@ -22,75 +25,15 @@ from gaq_twisted.config.types import (
     Networks,
     Number,
     Origins,
-    Password,
     Port,
     PreviousJwtSecret,
     ProtocolName,
     RealtimeJwtSecret,
-    Secret,
-    Sentinels,
-    SocketPath,
-    SpareSecret,
     Text,
-    Texts,
     about,
     live,
     whole_number,
 )
-
-
-class Statsd(Struct, frozen=True, kw_only=True, rename="camel"):
-    """The StatsD server that receives metrics."""
-
-    host: Annotated[Text, about("where metrics go, by UDP")] = "127.0.0.1"
-    port: Annotated[Port, about("where metrics go, by UDP")] = 8125
-    global_tags: Annotated[Texts, about("tags of every metric, such as `env:prod`")] = ()
-
-
-class Redis(Struct, frozen=True, kw_only=True, rename="camel"):
-    """The Redis server that events come from."""
-
-    host: Annotated[Text, about("where Redis (5.0 or newer) or Valkey is")] = "127.0.0.1"
-    port: Annotated[Port, about("where Redis (5.0 or newer) or Valkey is")] = 6379
-    username: Annotated[AnyText, about("the user to log in to Redis as")] = "default"
-    password: Annotated[Password, about("that user's password; empty for none")] = Secret()
-    db: Annotated[Number, about("the database number")] = 0
-    unix_socket_path: Annotated[
-        SocketPath, about("connect to this socket instead of `redis.host` and `redis.port`")
-    ] = ""
-    ssl: Annotated[Flag, about("use TLS")] = False
-    validate_hostname: Annotated[
-        Flag,
-        about(
-            "with TLS, the certificate must be for the host name or IP address that was asked"
-            " for; if false, it must still be of a trusted CA"
-        ),
-    ] = True
-    ssl_ca_certs: Annotated[
-        AnyText,
-        about(
-            "a PEM file with the CAs to trust; if empty, the system's CAs (or those in the file"
-            " that `SSL_CERT_FILE` names)"
-        ),
-    ] = ""
-    ssl_certfile: Annotated[
-        AnyText, about("a PEM file with the client's certificate, with its chain")
-    ] = ""
-    ssl_keyfile: Annotated[
-        AnyText, about("a PEM file with the client's key, if that is in another file")
-    ] = ""
-    sentinels: Annotated[
-        Sentinels,
-        about(
-            "ask these Sentinels, `host:port` each, where the master is, instead of `redis.host`"
-            " and `redis.port`"
-        ),
-    ] = ()
-    sentinel_master: Annotated[Text, about("the master's name")] = "mymaster"
-    sentinel_password: Annotated[Password, about("the Sentinels' password")] = Secret()
-    sentinel_ssl: Annotated[
-        Flag, about("use TLS to the Sentinels, with the files of `redis.ssl…`")
-    ] = False
 
 
 class Settings(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -98,7 +41,7 @@ class Settings(Struct, frozen=True, kw_only=True, rename="camel"):
 
     port: Annotated[Port, about("the one port for everything, unless `listen` is set")] = 8080
     listen: Annotated[
-        Texts,
+        Endpoints,
         about(
             "where to listen, as Twisted's endpoint strings, such as"
             " `ssl:8443:privateKey=key.pem:certKey=chain.pem`, `unix:/run/gaq.sock`,"
@@ -107,7 +50,7 @@ class Settings(Struct, frozen=True, kw_only=True, rename="camel"):
         ),
     ] = ()
     internal_listen: Annotated[
-        Texts,
+        Endpoints,
         about(
             "where `/ready`, `/metrics` and `/status` are served, such as"
             " `tcp:9090:interface=127.0.0.1`; if empty, `/ready` and `/metrics` are served with"

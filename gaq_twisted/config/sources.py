@@ -10,12 +10,14 @@ from typing import Any, NamedTuple
 from msgspec.structs import fields
 
 from gaq_twisted.config.catalogue import Setting, all_settings, is_section
+from gaq_twisted.config.errors import ConfigError
+from gaq_twisted.config.secrecy import without_secrets
 from gaq_twisted.config.settings import Settings
-from gaq_twisted.config.types import ConfigError
 from gaq_twisted.text import printable, shortened
 
 SHOWN_CHARACTERS = 80
 """How much of a value or key a message shows."""
+_LEAST_LIKENESS = 0.6
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,20}")
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
 # Kubernetes sets <SERVICE>_PORT for a service of that name.
@@ -65,7 +67,7 @@ def read_document(file: Path) -> Document:
 
 def _json_object(file: Path) -> dict[str, Any]:
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
+        document = json.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         reason = str(error.strerror)
     except UnicodeDecodeError as error:
@@ -88,10 +90,16 @@ def unknown_keys(document: Document, file: Path) -> Iterator[str]:
     known = [setting.key for setting in all_settings()]
     for key in document.values:
         if key not in known and key not in _OTHER_KEYS:
-            near = get_close_matches(key, known, n=1)
+            near = [one for one in get_close_matches(key, known) if _is_alike(one, key)]
             hint = f"; did you mean {near[0]}?" if near else ""
             shown = shortened(printable(key), SHOWN_CHARACTERS)
             yield f"ignored the unknown setting {shown} (in {file}){hint}"
+
+
+def _is_alike(known: str, key: str) -> bool:
+    """Returns whether the names are alike, and not only the section."""
+    names = [one.rpartition(".")[2].lower() for one in (known, key)]
+    return bool(get_close_matches(names[0], names[1:], cutoff=_LEAST_LIKENESS))
 
 
 def in_environment(setting: Setting, environ: Mapping[str, str]) -> Found | None:
@@ -114,7 +122,7 @@ def ignored_service_links(environ: Mapping[str, str]) -> Iterator[str]:
         name = setting.environment_name
         text = environ.get(name, "").strip()
         if _is_service_link(setting, text):
-            shown = shortened(printable(text), SHOWN_CHARACTERS)
+            shown = shortened(printable(without_secrets(text)), SHOWN_CHARACTERS)
             yield f"ignored {name}={shown}: Kubernetes sets it for a service of that name"
 
 
@@ -137,7 +145,7 @@ def _secret_in(file: Path, name: str) -> str:
     """Returns a file's text without the newline at its end that editors add."""
     shown = printable(str(file))
     try:
-        text = file.read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
+        text = file.read_text(encoding="utf-8-sig").removesuffix("\n").removesuffix("\r")
     except OSError as error:
         raise ConfigError([f"cannot read {shown}, which {name} names: {error.strerror}"]) from None
     except UnicodeDecodeError:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address
 
-from gaq_twisted.config.types import Network
+from gaq_twisted.config.forms import Network
 from gaq_twisted.core.peer import ip_of
 from gaq_twisted.net.request_head import Head
 

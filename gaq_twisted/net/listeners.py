@@ -20,7 +20,7 @@ from twisted.internet.protocol import ServerFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import implementer
 
-from gaq_twisted.config.types import ConfigError
+from gaq_twisted.config.errors import ConfigError
 from gaq_twisted.net.proxy_header import ProxyHeaderFactory
 from gaq_twisted.net.reactor import Reactor
 

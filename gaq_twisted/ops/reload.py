@@ -6,9 +6,9 @@ from typing import Protocol
 from twisted.logger import Logger
 
 from gaq_twisted.config.catalogue import all_settings, values_by_key
+from gaq_twisted.config.errors import ConfigError
 from gaq_twisted.config.load import Loaded
 from gaq_twisted.config.settings import Settings
-from gaq_twisted.config.types import ConfigError
 from gaq_twisted.core.edition import Renewable
 
 

@@ -26,7 +26,7 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from gaq_twisted.config.settings import Statsd
+from gaq_twisted.config.sections import Statsd
 from gaq_twisted.core.metrics import Kind, Metric, Metrics
 
 # One Ethernet frame's worth, so that no datagram is fragmented.

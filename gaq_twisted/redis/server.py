@@ -8,7 +8,7 @@ from twisted.internet.interfaces import (
     IReactorUNIX,
 )
 
-from gaq_twisted.config.settings import Redis
+from gaq_twisted.config.sections import Redis
 from gaq_twisted.redis.connection import Connection, Credentials, ServerAddress
 from gaq_twisted.redis.errors import RedisError
 from gaq_twisted.redis.remedies import Remedies, Usage
@@ -116,7 +116,7 @@ class RedisServer:
         async def locate() -> ServerAddress:
             return address
 
-        username = "default"
+        username = self._settings.sentinel_username
         connection = Connection(
             locate,
             Credentials(username, self._settings.sentinel_password, db=0, must_be_master=False),

@@ -20,8 +20,8 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from gaq_twisted.config.settings import Redis
-from gaq_twisted.config.types import ConfigError
+from gaq_twisted.config.errors import ConfigError
+from gaq_twisted.config.sections import Redis
 
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 

@@ -6,8 +6,8 @@ import jwt
 from jwt.algorithms import get_default_algorithms
 
 from gaq_twisted.access.tokens import Authenticator
+from gaq_twisted.config.errors import ConfigError
 from gaq_twisted.config.settings import Settings
-from gaq_twisted.config.types import ConfigError
 
 
 class Signer:

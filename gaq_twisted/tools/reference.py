@@ -8,21 +8,12 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import msgspec
-
 from gaq_twisted.config.catalogue import Setting, all_settings
 from gaq_twisted.config.derived import DERIVED_KEYS, REALTIME_KEYS, REALTIME_REDIS
-from gaq_twisted.config.types import (
-    Network,
-    OriginPattern,
-    Secret,
-    SentinelAddress,
-    SigningSecret,
-    SpareSecret,
-)
 from gaq_twisted.core.metrics import CORE, Kind, Metric
 from gaq_twisted.realtime.metrics import REALTIME
 from gaq_twisted.streams.metrics import STREAMS
+from gaq_twisted.tools.schema import schema
 
 # The settings by what they are about; each group begins with the named one.
 _GROUPS = {
@@ -30,7 +21,7 @@ _GROUPS = {
     "logLevel": "Logs",
     "statsd.host": "StatsD",
     "protocol": "Which Supersets are served",
-    "redis.host": "Redis",
+    "redis.url": "Redis",
     "redisStreamPrefix": "Streams of Superset 1.2 to 6.1",
     "jwtSecret": "Who a client is",
     "realtimeChannelPrefix": "Superset 7",
@@ -51,28 +42,10 @@ _DEFAULTS = {
 _REALTIME_REDIS_ROW = (
     "| `realtimeRedis.*`<br>`REALTIME_REDIS_*` | those of `redis.*` | every key of `redis`, for"
     " Superset 7: where its `DISTRIBUTED_COORDINATION_CONFIG` publishes. Each one that is not set"
-    " is as its twin in `redis`; only where `host`, `unixSocketPath` or `sentinels` is set, the"
-    " other two, and what belongs to Sentinels, are not taken from there. Allowed: as for the twin."
-    " |"
+    " is as its twin in `redis`; only where `url`, `host`, `unixSocketPath` or `sentinels` is set,"
+    " the others, and what belongs to Sentinels, are not taken from there. Allowed: as for the"
+    " twin. |"
 )
-# A secret has 32 bytes or more, which are 8 characters if each takes 4 bytes.
-_LEAST_SECRET = {"type": "string", "minLength": 8}
-# What JSON Schema can say of texts that are looked at more closely; never stricter than that.
-_TEXTS: Mapping[type, dict[str, Any]] = {
-    Secret: {"type": "string"},
-    SigningSecret: _LEAST_SECRET,
-    SpareSecret: {"anyOf": [{"const": ""}, _LEAST_SECRET]},
-    SentinelAddress: {
-        "type": "string",
-        "pattern": r"^(?:\[[0-9A-Fa-f:.]+\]|[^\s:\[\]/@,]+)(?::[0-9]{1,5})?$",
-    },
-    OriginPattern: {
-        "type": "string",
-        "pattern": r"^(?:\*|same-host|null|[A-Za-z][A-Za-z0-9+.-]*://.+)$",
-    },
-    Network: {"type": "string", "pattern": r"^[0-9A-Fa-f.:]+(?:%[^/]+)?(?:/[0-9.]+)?$"},
-}
-
 _CONFIGURATION = """\
 # Configuration
 
@@ -97,6 +70,8 @@ mark wrong types, ranges and names with it. In VS Code:
 - **Unknown keys** in the file are ignored with a warning that names the nearest known one.
 - **Kubernetes** sets `REDIS_PORT=tcp://10.0.0.1:6379` and the like for a service named redis;
   such a value is ignored with a warning.
+- **Variables with another server's name**, such as `REDIS_USER` or Superset's own
+  `GLOBAL_ASYNC_QUERIES_JWT_SECRET`, and misspelt ones, are not read; a warning names the right one.
 - **Those marked *live*** change without a restart: SIGHUP reads the file and the secrets' files
   again ([operations](operations.md#reload)). What a process has in its environment cannot change.
 
@@ -114,6 +89,8 @@ server works as it is, and is served with the protocol of that server:
 _CONFIGURATION_END = """
 ## What does not go together
 
+- `redis.url` with a setting that says something else than it, both in the file or both in the
+  environment, which wins here too.
 - `redis.unixSocketPath` with `redis.sentinels` or `redis.ssl`.
 - `redis.sentinelSsl` without `redis.sentinels`; `redis.sslKeyfile` without
   `redis.sslCertfile`; `redis.sslCaCerts` or `redis.sslCertfile` without `redis.ssl` or
@@ -165,7 +142,7 @@ def configuration() -> str:
     """Returns docs/configuration.md."""
     lines = [_CONFIGURATION.rstrip("\n")]
     for setting in all_settings():
-        if setting.key == f"{REALTIME_REDIS}host":
+        if setting.key == f"{REALTIME_REDIS}url":
             lines.append(_REALTIME_REDIS_ROW)
         if setting.key.startswith(REALTIME_REDIS):
             continue
@@ -174,21 +151,6 @@ def configuration() -> str:
             lines += ["| setting | default | what it is |", "|---|---|---|"]
         lines.append(_row(setting))
     return "\n".join([*lines, _CONFIGURATION_END])
-
-
-def schema() -> str:
-    """Returns the JSON Schema of the configuration file."""
-    root = _object("The settings of gaq-twisted.")
-    root["properties"]["$schema"] = {"type": "string"}
-    for setting in all_settings():
-        section, _, name = setting.key.rpartition(".")
-        place = root if not section else root["properties"].setdefault(section, _object(""))
-        place["properties"][name] = {
-            **msgspec.json.schema(setting.type, schema_hook=_TEXTS.__getitem__),
-            "description": f"{setting.meaning}\n\nIn the environment: {setting.environment_name}",
-            **({"default": setting.default} if _has_fixed_default(setting) else {}),
-        }
-    return _json({"$schema": "https://json-schema.org/draft/2020-12/schema", **root})
 
 
 def example() -> str:
@@ -246,7 +208,7 @@ def statsd_name(metric: Metric) -> str:
 
 TEXTS: Mapping[str, Callable[[], str]] = {
     "configuration": configuration,
-    "schema": schema,
+    "schema": lambda: _json(schema()),
     "example": example,
     "metrics": metrics,
 }
@@ -266,24 +228,10 @@ def _row(setting: Setting) -> str:
     return f"| `{setting.key}`<br>{variables} | {default} | {meaning} Allowed: {allowed}.{live} |"
 
 
-def _has_fixed_default(setting: Setting) -> bool:
-    return not setting.is_required and setting.key not in DERIVED_KEYS
-
-
 def _protocol(metric: Metric) -> str:
     if metric in STREAMS:
         return "`streams`"
     return "`realtime`" if metric in REALTIME else ""
-
-
-def _object(description: str) -> dict[str, Any]:
-    return {
-        **({"description": description} if description else {}),
-        "type": "object",
-        "properties": {},
-        # The server ignores them, with a warning; who writes them should see that at once.
-        "additionalProperties": False,
-    }
 
 
 def _json(document: object) -> str:

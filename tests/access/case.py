@@ -6,8 +6,8 @@ from typing import Any
 
 import jwt
 
+from gaq_twisted.config.forms import SpareSecret
 from gaq_twisted.config.settings import Settings
-from gaq_twisted.config.types import SpareSecret
 from tests.support.samples import SECRET, settings
 
 REALTIME_COOKIE = "superset-ws-token"

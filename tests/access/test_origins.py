@@ -3,7 +3,7 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from gaq_twisted.access.origins import OriginRules
-from gaq_twisted.config.types import OriginPattern
+from gaq_twisted.config.forms import OriginPattern
 
 
 class OriginTests(SynchronousTestCase):

@@ -12,9 +12,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gaq_twisted.access.principals import Principal, PrincipalAuthenticator
 from gaq_twisted.access.tokens import Authenticator
+from gaq_twisted.config.errors import ConfigError
+from gaq_twisted.config.forms import SpareSecret
 from gaq_twisted.config.load import load
 from gaq_twisted.config.settings import Settings
-from gaq_twisted.config.types import ConfigError, SpareSecret
 from gaq_twisted.core.edition import Unauthorized
 from gaq_twisted.core.reasons import UpgradeReason
 from tests.access.case import (

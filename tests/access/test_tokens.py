@@ -14,7 +14,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gaq_twisted.access.principals import PrincipalAuthenticator
 from gaq_twisted.access.tokens import REALTIME_AUDIENCE, Authenticator, Identity
-from gaq_twisted.config.types import ConfigError, SigningSecret, SpareSecret
+from gaq_twisted.config.errors import ConfigError
+from gaq_twisted.config.forms import SigningSecret, SpareSecret
 from gaq_twisted.core.edition import Unauthorized
 from gaq_twisted.core.reasons import TokenReason
 from tests.access.case import REALTIME_COOKIE, realtime_settings, realtime_token

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
+from gaq_twisted.config.errors import ConfigError
 from gaq_twisted.config.load import Loaded, load
 from gaq_twisted.config.settings import Settings
-from gaq_twisted.config.types import ConfigError
 from tests.support.samples import SECRET
 
 EXAMPLE = Path(__file__).parent.parent.parent / "config.example.json"
@@ -81,6 +81,7 @@ _STREAMS_SAMPLES = [
         ["three:4", "five"],
     ),
     Sample("redis.sentinelMaster", "REDIS_SENTINEL_MASTER", "mymaster", "one", "two", "two"),
+    Sample("redis.sentinelUsername", "REDIS_SENTINEL_USERNAME", "default", "one", "two", "two"),
     Sample("redis.sentinelPassword", "REDIS_SENTINEL_PASSWORD", "", " one ", "\ttwo, ", "\ttwo, "),
     Sample("redis.sentinelSsl", "REDIS_SENTINEL_SSL", False, True, "1", True, SENTINELS),
     Sample("redisStreamPrefix", "REDIS_STREAM_PREFIX", "async-events-", "", "a,b", "a,b"),
@@ -173,9 +174,16 @@ SAMPLES = [
         if sample.key.startswith("redis.")
     ),
 ]
-DEFAULTS = {sample.key: sample.default for sample in SAMPLES}
+DEFAULTS: dict[str, object] = {
+    **{sample.key: sample.default for sample in SAMPLES},
+    # A URL sets other settings too.
+    "redis.url": "",
+    "realtimeRedis.url": "",
+}
 
 SECRETS = (
+    "redis.url",
+    "realtimeRedis.url",
     "redis.password",
     "redis.sentinelPassword",
     "jwtSecret",

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from gaq_twisted.config.catalogue import all_settings, doubts, values_by_key
-from gaq_twisted.config.types import OriginPattern
+from gaq_twisted.config.forms import OriginPattern
 from tests.config.case import DEFAULTS, SENTINELS, TLS, ConfigTestCase, flat, for_realtime
 from tests.support.samples import settings
 

@@ -211,6 +211,52 @@ class FollowingTests(ConfigTestCase):
         self.assertNotIn("realtimeChannelPrefix", DERIVED_KEYS)
 
 
+class UrlTests(ConfigTestCase):
+    """A URL beside other settings."""
+
+    def test_sets(self) -> None:
+        """A URL sets what it holds, and its settings tell that they are from there."""
+        settings, warnings, sources = self.load({}, {"REDIS_URL": "rediss://app:p@redis:1/2"})
+        redis = settings.redis
+        self.assertEqual(
+            (redis.host, redis.port, redis.username, redis.password, redis.db, redis.ssl),
+            ("redis", 1, "app", "p", 2, True),
+        )
+        self.assertEqual(sources["redis.host"], "redis.url, REDIS_URL in the environment")
+        self.assertEqual(warnings, [])
+
+    def test_environment_wins(self) -> None:
+        """The environment counts more than the file, whichever of them has the URL."""
+        for values, environ, host in (
+            ({"redis.host": "file"}, {"REDIS_URL": "redis://environment"}, "environment"),
+            ({"redis.url": "redis://file"}, {"REDIS_HOST": "environment"}, "environment"),
+            ({"redis.url": "redis://file"}, {"REDIS_URL": "redis://environment"}, "environment"),
+            ({}, {"REDIS_URL": "redis://same", "REDIS_HOST": "same"}, "same"),
+            ({"redis.url": "redis://one", "redis.host": "127.0.0.1"}, {}, "one"),
+        ):
+            self.assertEqual(self.load(values, environ).settings.redis.host, host)
+
+    def test_contradiction(self) -> None:
+        """Two that count the same and differ are a fault that names both."""
+        for values, environ in (
+            ({"redis.url": "redis://one", "redis.host": "two"}, {}),
+            ({}, {"REDIS_URL": "redis://one", "REDIS_HOST": "two"}),
+        ):
+            (fault,) = self.faults(values, environ)
+            self.assertIn("redis.url (", fault)
+            self.assertIn("and redis.host (", fault)
+
+    def test_realtime(self) -> None:
+        """Superset 7's Redis can have a URL too; without one it is where the other one is."""
+        both = {"protocol": "both", "redis.url": "redis://:p@one:1/2"}
+        redis = self.load(both).settings.realtime_redis
+        self.assertEqual((redis.host, redis.port, redis.password, redis.db), ("one", 1, "p", 2))
+        settings = self.load(both, {"REALTIME_REDIS_URL": "rediss://two"}).settings
+        self.assertEqual((settings.redis.host, settings.redis.ssl), ("one", False))
+        redis = settings.realtime_redis
+        self.assertEqual((redis.host, redis.port, redis.ssl), ("two", 6379, True))
+
+
 class UnusedTests(ConfigTestCase):
     """Settings that have no effect with the protocol."""
 

@@ -1,7 +1,7 @@
 """Which value counts: defaults, then the file, then the environment."""
 
+from gaq_twisted.config.errors import ConfigError
 from gaq_twisted.config.load import load
-from gaq_twisted.config.types import ConfigError
 from tests.config.case import DEFAULTS, JWT_SECRET, SAMPLES, ConfigTestCase, expected, flat
 from tests.support.samples import SECRET
 
@@ -50,6 +50,7 @@ class SourcesTests(ConfigTestCase):
         self.assertEqual(
             flat(settings),
             {
+                **DEFAULTS,
                 **dict.fromkeys(contradictions, ""),
                 **{sample.key: sample.from_text for sample in samples},
             },
@@ -104,6 +105,13 @@ class FaultTests(ConfigTestCase):
             ({"redis.sentinelPassword": ["hunter2"]}, {}),
             ({"redis.password": "hunter2", "port": 0}, {"REDIS_PASSWORD": "hunter2"}),
             ({"redis.sentinelPassword": "hunter2", "redis.sentinelSsl": True}, {}),
+            ({"redis.host": "rediss://app:hunter2@redis:6380/1"}, {}),
+            ({}, {"REDIS_HOST": "redis://app:a/hunter2@redis"}),
+            ({}, {"REDIS_HOST": "app:hunter2@redis"}),
+            ({}, {"REDIS_SSL": "redis://:hunter2@redis"}),
+            ({"redis.url": "http://app:hunter2@redis"}, {}),
+            ({"redis.url": "redis://app:hunter2@redis", "redis.password": "another"}, {}),
+            ({"redis.sslKeyfile": "-----BEGIN PRIVATE KEY-----\nhunter2"}, {}),
         ):
             error = self.assertRaises(ConfigError, self.load, values, environ)
             self.assertNotIn("hunter2", f"{error} {error!r} {error.faults}")

@@ -2,8 +2,8 @@
 
 import json
 
+from gaq_twisted.config.errors import ConfigError
 from gaq_twisted.config.load import load
-from gaq_twisted.config.types import ConfigError
 from tests.config.case import (
     DEFAULTS,
     EXAMPLE,

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from gaq_twisted.config.load import load
 from tests.config.case import DEFAULTS, SAMPLES, SECRETS, ConfigTestCase, flat
 from tests.support.samples import SECRET
 
@@ -53,6 +54,9 @@ class UnknownKeyTests(ConfigTestCase):
             ("redis_stream_prefix", "redisStreamPrefix"),
             ("redis.pasword", "redis.password"),
             ("statsd.globalTag", "statsd.globalTags"),
+            ("statsd.protocol", None),
+            ("statsd.prefix", None),
+            ("statsd.path", None),
             ("jwtSecrets", "jwtSecret"),
             ("zzz", None),
         ):
@@ -106,7 +110,6 @@ class FileTests(ConfigTestCase):
             (b"", "in line 1, column 1"),
             (b'{"port": 80,\n "redis": {host}}', "in line 2, column 12"),
             (b'{"port": 80}\n{}', "in line 2, column 1"),
-            (b"\xef\xbb\xbf{}", "in line 1, column 1"),
             (b"[]", "it must hold a JSON object"),
             (b'"port"', "it must hold a JSON object"),
             (b"null", "it must hold a JSON object"),
@@ -116,6 +119,14 @@ class FileTests(ConfigTestCase):
             fault = self.fault_of_text(content)
             self.assertTrue(fault.startswith(f"cannot read {self.file}: it "), fault)
             self.assertTrue(fault.endswith(reason), fault)
+
+    def test_byte_order_mark(self) -> None:
+        """The mark that editors of Windows put before a file's text is no part of it."""
+        self.file.write_bytes(b'\xef\xbb\xbf{"port": 81}')
+        secret = Path(self.mktemp())
+        secret.write_bytes(b"\xef\xbb\xbf" + SECRET.encode())
+        settings = load(self.file, {"JWT_SECRET_FILE": str(secret)}).settings
+        self.assertEqual((settings.port, settings.jwt_secret), (81, SECRET))
 
     def test_huge_number(self) -> None:
         """A number with more digits than Python reads is a fault like any other."""

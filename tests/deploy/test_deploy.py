@@ -26,8 +26,8 @@ import yaml
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from gaq_twisted.config.catalogue import all_settings
+from gaq_twisted.config.errors import ConfigError
 from gaq_twisted.config.load import load
-from gaq_twisted.config.types import ConfigError
 from tests.support.processes import (
     DEADLINE_SECONDS,
     ROOT,

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 
-from gaq_twisted.config.settings import Redis
+from gaq_twisted.config.sections import Redis
 from gaq_twisted.redis.server import RedisServer
 from gaq_twisted.streams.commands import stream_usage
 from gaq_twisted.tools.check.command import Questions, Report, check

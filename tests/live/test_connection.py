@@ -14,8 +14,8 @@ from twisted.internet.task import Clock, deferLater
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
-from gaq_twisted.config.settings import Redis
-from gaq_twisted.config.types import Secret
+from gaq_twisted.config.forms import Secret
+from gaq_twisted.config.sections import Redis
 from gaq_twisted.redis.connection import Connection, Credentials, ServerAddress
 from gaq_twisted.redis.errors import RedisError, RedisRefused, RedisReplied
 from gaq_twisted.redis.remedies import Remedies

@@ -12,8 +12,8 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 
-from gaq_twisted.config.settings import Redis
-from gaq_twisted.config.types import Secret
+from gaq_twisted.config.forms import HostName, Secret
+from gaq_twisted.config.sections import Redis
 from gaq_twisted.redis.errors import RedisError, RedisRefused, RedisTooOld
 from gaq_twisted.streams.commands import Streams
 from gaq_twisted.streams.events import BEGINNING, Entry, StreamId
@@ -61,19 +61,19 @@ class TcpTests(EndpointTestCase):
         redis = RedisProcess(self)
         fill(redis.client)
         for host in ("127.0.0.1", "localhost"):
-            await self.use_everything(Redis(host=host, port=redis.port))
+            await self.use_everything(Redis(host=HostName(host), port=redis.port))
 
     async def test_nobody_listens(self) -> None:
         """The error names the address in its usual form, and the reason."""
         port = free_port()
         for host, shown in (("127.0.0.1", f"127.0.0.1:{port}"), ("::1", f"[::1]:{port}")):
-            refusal = await self.refusal(Redis(host=host, port=port))
+            refusal = await self.refusal(Redis(host=HostName(host), port=port))
             self.assertTrue(refusal.startswith(f"cannot connect to Redis at {shown}: "), refusal)
 
     async def test_unknown_name(self) -> None:
         """A name that cannot be found, or cannot be one, is an error that shows it."""
         for host in ("redis.invalid", "redis_1.invalid", "a..invalid", "x" * 64 + ".invalid"):
-            self.assertIn(f"Redis at {host}:6379", await self.refusal(Redis(host=host)))
+            self.assertIn(f"Redis at {host}:6379", await self.refusal(Redis(host=HostName(host))))
 
 
 class UnixSocketTests(EndpointTestCase):
@@ -90,7 +90,7 @@ class UnixSocketTests(EndpointTestCase):
         redis = RedisProcess(self, "--unixsocket", str(self.path))
         fill(redis.client)
         await self.use_everything(
-            Redis(unix_socket_path=str(self.path), host="redis.invalid", port=1)
+            Redis(unix_socket_path=str(self.path), host=HostName("redis.invalid"), port=1)
         )
 
     async def test_login(self) -> None:

@@ -29,8 +29,9 @@ from twisted.internet.ssl import Certificate, PrivateCertificate
 from twisted.protocols.portforward import ProxyFactory
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from gaq_twisted.config.settings import Redis
-from gaq_twisted.config.types import ConfigError
+from gaq_twisted.config.errors import ConfigError
+from gaq_twisted.config.forms import FilePath, HostName
+from gaq_twisted.config.sections import Redis
 from gaq_twisted.redis.server import RedisServer
 from tests.live.test_connection import REACTOR, USAGE, Listener, ReachingTestCase
 from tests.support.processes import DEADLINE_SECONDS, RedisProcess, Server, environment
@@ -335,7 +336,7 @@ class TroubleTests(TlsTestCase):
     async def test_client_without_tls(self) -> None:
         """The error says that a server may require TLS."""
         port = self.front()
-        refusal = await self.refusal(Redis(host="localhost", port=port))
+        refusal = await self.refusal(Redis(host=HostName("localhost"), port=port))
         self.assertIn(f"localhost:{port}", refusal)
         self.assertRegex(refusal, "TLS|SSL|redis.ssl")
 
@@ -402,9 +403,9 @@ class FileTests(SynchronousTestCase):
             file = pem_file(self, key.private_bytes(Encoding.PEM, private_format, NoEncryption()))
             redis = Redis(
                 ssl=True,
-                ssl_ca_certs=self.certificate,
-                ssl_certfile=self.certificate,
-                ssl_keyfile=file,
+                ssl_ca_certs=FilePath(self.certificate),
+                ssl_certfile=FilePath(self.certificate),
+                ssl_keyfile=FilePath(file),
             )
             RedisServer(redis, REACTOR, USAGE)
 
@@ -430,7 +431,9 @@ class FileTests(SynchronousTestCase):
             file = pem_file(self, content)
             self.assert_fault("sslCaCerts", file, ssl_ca_certs=file)
             self.assert_fault("sslCertfile", file, ssl_certfile=file, ssl_keyfile=self.key)
-            self.assert_fault("sslKeyfile", file, ssl_certfile=self.certificate, ssl_keyfile=file)
+            self.assert_fault(
+                "sslKeyfile", file, ssl_certfile=FilePath(self.certificate), ssl_keyfile=file
+            )
         self.assert_fault("sslCaCerts", self.key, ssl_ca_certs=self.key)
         self.assert_fault(
             "sslCertfile", self.key, ssl_certfile=self.key, ssl_keyfile=self.certificate
@@ -448,7 +451,9 @@ class FileTests(SynchronousTestCase):
             self.assert_fault("sslCertfile", file, ssl_certfile=file, ssl_keyfile=self.key)
         half = self.client.private_key_pem.bytes()
         file = pem_file(self, half[: len(half) // 2])
-        self.assert_fault("sslKeyfile", file, ssl_certfile=self.certificate, ssl_keyfile=file)
+        self.assert_fault(
+            "sslKeyfile", file, ssl_certfile=FilePath(self.certificate), ssl_keyfile=file
+        )
 
     def test_key_of_another(self) -> None:
         """The error for a key of another certificate names both files."""
@@ -456,7 +461,7 @@ class FileTests(SynchronousTestCase):
             other = trustme.CA().issue_cert("gaq.example", key_type=key_type)
             file = pem_file(self, other.private_key_pem)
             fault = self.assert_fault(
-                "sslKeyfile", file, ssl_certfile=self.certificate, ssl_keyfile=file
+                "sslKeyfile", file, ssl_certfile=FilePath(self.certificate), ssl_keyfile=file
             )
             self.assertIn(self.certificate, fault)
 
@@ -471,13 +476,13 @@ class FileTests(SynchronousTestCase):
         """The error says that a key has a passphrase."""
         for file in self.keys_with_passphrase():
             fault = self.assert_fault(
-                "sslKeyfile", file, ssl_certfile=self.certificate, ssl_keyfile=file
+                "sslKeyfile", file, ssl_certfile=FilePath(self.certificate), ssl_keyfile=file
             )
             self.assertIn("passphrase", fault)
 
     def test_sentinel(self) -> None:
         """The files are read also if only the Sentinels use TLS."""
-        redis = Redis(sentinel_ssl=True, ssl_ca_certs="missing")
+        redis = Redis(sentinel_ssl=True, ssl_ca_certs=FilePath("missing"))
         self.assertRaises(ConfigError, RedisServer, redis, REACTOR, USAGE)
 
     def keys_with_passphrase(self) -> Iterator[str]:

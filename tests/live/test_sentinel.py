@@ -16,8 +16,8 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel as SentinelClient
 from twisted.trial.unittest import SynchronousTestCase
 
-from gaq_twisted.config.settings import Redis
-from gaq_twisted.config.types import Secret, SentinelAddress
+from gaq_twisted.config.forms import HostName, Secret, SentinelAddress
+from gaq_twisted.config.sections import Redis
 from gaq_twisted.redis.errors import RedisRefused
 from gaq_twisted.redis.server import RedisServer
 from tests.live.test_connection import REACTOR, USAGE, Listener, ReachingTestCase
@@ -163,7 +163,7 @@ class LocatingTests(ReachingTestCase):
     def behind(self, *ports: int, host: str = "127.0.0.1", **values: Any) -> Redis:
         """Return settings for Sentinels on those ports; nothing else could be reached."""
         addresses = tuple(SentinelAddress(f"{host}:{port}") for port in ports)
-        return Redis(host="redis.invalid", port=1, sentinels=addresses, **values)
+        return Redis(host=HostName("redis.invalid"), port=1, sentinels=addresses, **values)
 
     async def check(self, redis: Redis) -> None:
         """Check that the master is reached."""

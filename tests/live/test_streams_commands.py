@@ -5,8 +5,8 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
-from gaq_twisted.config.settings import Redis
-from gaq_twisted.config.types import Secret
+from gaq_twisted.config.forms import Secret
+from gaq_twisted.config.sections import Redis
 from gaq_twisted.redis.errors import RedisError, RedisRefused
 from gaq_twisted.streams.commands import Streams
 from gaq_twisted.streams.events import BEGINNING, ChannelEntries, Entry, StreamId

@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from gaq_twisted.config.types import Network
+from gaq_twisted.config.forms import Network
 from gaq_twisted.net.forwarded import TrustedProxies
 from gaq_twisted.net.request_head import Head
 

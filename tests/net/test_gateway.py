@@ -7,7 +7,7 @@ from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from gaq_twisted.config.types import Network
+from gaq_twisted.config.forms import Network
 from gaq_twisted.core.metrics import REQUEST_REJECTED, UPGRADE_REJECTED
 from gaq_twisted.net.gateway import Capacity
 from gaq_twisted.net.request_head import read_head

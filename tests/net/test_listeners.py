@@ -13,7 +13,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase
 
-from gaq_twisted.config.types import ConfigError
+from gaq_twisted.config.errors import ConfigError
 from gaq_twisted.net.listeners import Listeners
 
 

@@ -16,7 +16,7 @@ from websockets.frames import Frame, Opcode
 from websockets.typing import Origin
 
 from gaq_twisted.access.tokens import Authenticator
-from gaq_twisted.config.types import OriginPattern
+from gaq_twisted.config.forms import OriginPattern
 from gaq_twisted.core.close import Close
 from gaq_twisted.core.metrics import (
     CLIENT_BACKPRESSURE_DISCONNECT,

@@ -8,9 +8,9 @@ from twisted.logger import LogEvent, Logger
 from twisted.trial.unittest import SynchronousTestCase
 
 from gaq_twisted.access.tokens import Authenticator
+from gaq_twisted.config.errors import ConfigError
 from gaq_twisted.config.load import Loaded
 from gaq_twisted.config.settings import Settings
-from gaq_twisted.config.types import ConfigError
 from gaq_twisted.net.listeners import Certificates, Listeners
 from gaq_twisted.ops.reload import Reloader
 from tests.support.samples import settings

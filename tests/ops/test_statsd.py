@@ -22,7 +22,8 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyClass
 
-from gaq_twisted.config.settings import Statsd
+from gaq_twisted.config.forms import StatsdHost, Tag
+from gaq_twisted.config.sections import Statsd
 from gaq_twisted.core.metrics import (
     CONNECTED_CLIENT,
     DELIVERY_SECONDS,
@@ -123,7 +124,8 @@ class StatsdTestCase(SynchronousTestCase):
     def sender(self, *tags: str) -> StatsdService:
         """Starts a sender with those tags."""
         statsd = StatsdService(
-            Statsd(host="stats.test", global_tags=tags), cast(StatsdReactor, self.reactor)
+            Statsd(host=StatsdHost("stats.test"), global_tags=tuple(map(Tag, tags))),
+            cast(StatsdReactor, self.reactor),
         )
         statsd.startService()
         return statsd
@@ -330,7 +332,7 @@ class UnixTests(SynchronousTestCase):
 
     def send(self, host: str) -> None:
         """Sends one count."""
-        statsd = StatsdService(Statsd(host=host), self.clock)
+        statsd = StatsdService(Statsd(host=StatsdHost(host)), self.clock)
         statsd.startService()
         self.addCleanup(statsd.stopService)
         statsd.increment("ws_x")
@@ -448,7 +450,7 @@ class RealTests(TestCase):
         net: Any = reactor
         port = net.listenUDP(0, Peer(), interface="127.0.0.1")
         self.addCleanup(port.stopListening)
-        statsd = StatsdService(Statsd(host="127.0.0.1", port=port.getHost().port), net)
+        statsd = StatsdService(Statsd(host=StatsdHost("127.0.0.1"), port=port.getHost().port), net)
         statsd.startService()
         self.addCleanup(statsd.stopService)
         # What is counted before the address is looked up, which takes a thread, is not kept.

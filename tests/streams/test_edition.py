@@ -5,7 +5,8 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from gaq_twisted.config.types import ConfigError, SigningSecret
+from gaq_twisted.config.errors import ConfigError
+from gaq_twisted.config.forms import SigningSecret
 from gaq_twisted.core.edition import Unauthorized, Upgrade
 from gaq_twisted.core.hub import Hub
 from gaq_twisted.streams.edition import StreamsEdition, reasons

@@ -6,8 +6,8 @@ from typing import Any
 
 import jwt
 
+from gaq_twisted.config.forms import SigningSecret
 from gaq_twisted.config.settings import Settings
-from gaq_twisted.config.types import SigningSecret
 from gaq_twisted.core.metrics import CORE, Metrics
 from gaq_twisted.streams.events import Event, parse_event
 from gaq_twisted.streams.metrics import STREAMS

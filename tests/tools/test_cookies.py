@@ -8,8 +8,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from twisted.trial.unittest import SynchronousTestCase
 
 from gaq_twisted.access.tokens import Authenticator
+from gaq_twisted.config.errors import ConfigError
+from gaq_twisted.config.forms import SigningSecret
 from gaq_twisted.config.settings import Settings
-from gaq_twisted.config.types import ConfigError, SigningSecret
 from gaq_twisted.tools.cookies import Signer
 from tests.support.samples import CHANNEL, SECRET, settings, token
 

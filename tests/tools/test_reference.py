@@ -18,7 +18,8 @@ from gaq_twisted.config.load import make_text
 from gaq_twisted.core.metrics import CORE, Metrics
 from gaq_twisted.realtime.metrics import REALTIME
 from gaq_twisted.streams.metrics import STREAMS
-from gaq_twisted.tools.reference import ALL_METRICS, TEXTS, prometheus_name, schema
+from gaq_twisted.tools.reference import ALL_METRICS, TEXTS, prometheus_name
+from gaq_twisted.tools.schema import schema
 from gaq_twisted.web.prometheus import OurCollector
 from tests.support.processes import ROOT
 from tests.support.samples import SECRET
@@ -45,6 +46,13 @@ CLOSER = (
     "previousRealtimeJwtSecret",
     "allowedOrigins",
     "trustedProxies",
+    "redis.url",
+    "realtimeRedis.url",
+    "redis.host",
+    "realtimeRedis.host",
+    "statsd.host",
+    "listen",
+    "internalListen",
     "redis.sentinels",
     "realtimeRedis.sentinels",
 )
@@ -97,7 +105,7 @@ class SchemaTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Reads the schema."""
-        document = json.loads(schema())
+        document = schema()
         jsonschema.Draft202012Validator.check_schema(document)
         self.validator = jsonschema.Draft202012Validator(document)
 
@@ -112,7 +120,7 @@ class SchemaTests(SynchronousTestCase):
 
     def test_defaults(self) -> None:
         """It knows all settings, and names the defaults that depend on nothing else."""
-        properties = json.loads(schema())["properties"]
+        properties = schema()["properties"]
         for setting in all_settings():
             section, _, name = setting.key.rpartition(".")
             place = properties[section]["properties"] if section else properties
@@ -161,6 +169,8 @@ class PageTests(SynchronousTestCase):
         others = (
             "GLOBAL_ASYNC_QUER",
             "CACHE_",
+            "DD_",
+            "REDIS_USER",
             "DATA_CACHE_",
             "SSL_CERT_",
             "LISTEN_",

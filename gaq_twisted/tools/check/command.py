@@ -13,9 +13,9 @@ from twisted.internet.task import deferLater, react
 from twisted.web.client import Agent
 
 from gaq_twisted.config.catalogue import doubts
+from gaq_twisted.config.errors import ConfigError
 from gaq_twisted.config.load import Loaded, load
 from gaq_twisted.config.settings import Settings
-from gaq_twisted.config.types import ConfigError
 from gaq_twisted.redis.connection import Connection
 from gaq_twisted.redis.server import RedisServer
 from gaq_twisted.service import validate

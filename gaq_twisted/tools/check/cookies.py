@@ -11,9 +11,9 @@ import jwt
 from msgspec.structs import replace
 
 from gaq_twisted.access.tokens import Authenticator, cookies
+from gaq_twisted.config.forms import Secret, SpareSecret
 from gaq_twisted.config.load import Loaded
 from gaq_twisted.config.settings import Settings
-from gaq_twisted.config.types import Secret, SpareSecret
 from gaq_twisted.core.edition import Unauthorized
 from gaq_twisted.tools.check.findings import Finding, Mark, cut, duration, shown_name, shown_time
 

@@ -4,7 +4,7 @@ import json
 from urllib.parse import urlsplit
 
 from gaq_twisted.access.origins import OriginRules
-from gaq_twisted.config.types import OriginPattern
+from gaq_twisted.config.forms import OriginPattern
 from gaq_twisted.tools.check.findings import Finding, Mark
 
 

@@ -5,7 +5,7 @@ Import this module only where a reactor is installed.
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
-from gaq_twisted.config.settings import Redis
+from gaq_twisted.config.sections import Redis
 from gaq_twisted.redis.connection import Connection
 from gaq_twisted.redis.errors import RedisError, RedisRefused, RedisTooOld
 from gaq_twisted.tools.check.findings import CLOCK_TOLERANCE_SECONDS, Finding, Mark

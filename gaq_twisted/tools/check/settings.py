@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from gaq_twisted.config.catalogue import all_settings, values_by_key
 from gaq_twisted.config.derived import DEFAULT, REALTIME_REDIS
 from gaq_twisted.config.load import Loaded
+from gaq_twisted.config.secrecy import without_secrets
 
 
 def settings_table(loaded: Loaded) -> Iterator[str]:
@@ -36,4 +37,4 @@ def _is_inherited(source: str) -> bool:
 def _shown_value(value: object, is_secret: bool) -> str:
     if is_secret:
         return "set" if value else "empty"
-    return json.dumps(value)
+    return without_secrets(json.dumps(value))

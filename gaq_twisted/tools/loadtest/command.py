@@ -20,9 +20,9 @@ from twisted.logger import (
     textFileLogObserver,
 )
 
+from gaq_twisted.config.errors import ConfigError
 from gaq_twisted.config.load import file_to_read, load
 from gaq_twisted.config.settings import Settings
-from gaq_twisted.config.types import ConfigError
 from gaq_twisted.ops.process import raise_file_limit
 from gaq_twisted.tools.loadtest.record import Report
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from gaq_twisted.config.types import OriginPattern
+from gaq_twisted.config.forms import OriginPattern
 from gaq_twisted.tools.check.cookies import judge_cookie
 from gaq_twisted.tools.check.findings import Finding, Mark
 from gaq_twisted.tools.check.origins import judge_origin

@@ -1,6 +1,6 @@
 """Whether a page may connect."""
 
-from gaq_twisted.config.types import OriginPattern
+from gaq_twisted.config.forms import OriginPattern
 from gaq_twisted.tools.check.findings import Mark
 from gaq_twisted.tools.check.origins import judge_origin
 from tests.tools.check.case import FindingTestCase

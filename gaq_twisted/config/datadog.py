@@ -1,0 +1,52 @@
+"""What Datadog's clients take from the environment: the agent's address, and tags.
+
+These are the variables that hot-shots reads, by which Superset's Node.js servers write to StatsD.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from gaq_twisted.config.sources import Found
+
+_ADDRESS = {"statsd.host": "DD_AGENT_HOST", "statsd.port": "DD_DOGSTATSD_PORT"}
+_TAGS = {
+    "DD_ENTITY_ID": "dd.internal.entity_id",
+    "DD_ENV": "env",
+    "DD_SERVICE": "service",
+    "DD_VERSION": "version",
+}
+_TAGS_KEY = "statsd.globalTags"
+# What ends a tag, a metric or a line.
+_SEPARATORS = str.maketrans(",|\r\n", "____")
+
+
+def agent_address(key: str, environ: Mapping[str, str]) -> Found | None:
+    """Returns what Datadog's variables say for a setting that was not set, or None."""
+    name = _ADDRESS.get(key, "")
+    text = environ.get(name, "").strip()
+    if not text:
+        return None
+    value = int(text) if text.isdecimal() and text.isascii() else text
+    return Found(value, f"{name} in the environment", text)
+
+
+def add_tags(values: dict[str, Any], sources: dict[str, str], environ: Mapping[str, str]) -> None:
+    """Adds the tags that Datadog's variables name, unless there is one with that name.
+
+    Args:
+        values: the settings that were set, by key.
+        sources: where each setting comes from, by key.
+        environ: the environment variables.
+    """
+    tags = tuple(values.get(_TAGS_KEY, ()))
+    present = {tag.partition(":")[0] for tag in tags}
+    used = {
+        name: f"{tag}:{environ[name].strip().translate(_SEPARATORS)}"
+        for name, tag in _TAGS.items()
+        if environ.get(name, "").strip() and tag not in present
+    }
+    if not used:
+        return
+    origins = [sources[_TAGS_KEY]] if tags else []
+    values[_TAGS_KEY] = (*tags, *used.values())
+    sources[_TAGS_KEY] = ", ".join([*origins, f"{', '.join(used)} in the environment"])

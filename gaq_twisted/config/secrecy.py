@@ -1,0 +1,28 @@
+"""What must not be shown of values, wherever a secret was put by mistake."""
+
+import re
+
+HIDDEN = "***"
+# Of a URL, or of `user:password@host`. A password may hold any character.
+_CREDENTIALS = re.compile(r"(?<=//).*@|[^\s\"/:]*:(?!/)[^\s\"]*@", re.DOTALL)
+_PEM = re.compile(r"-----BEGIN.*", re.DOTALL)
+_PLACEHOLDER = re.compile(
+    r"change[-_ ]?(?:me|this)|test[-_ ]secret|test_non_dev_secret|your[-_ ](?:own|jwt|secret)"
+    r"|replace[-_ ]?(?:me|this)|example[-_ ]secret|secret[-_ ]?key[-_ ]?here",
+    re.IGNORECASE,
+)
+_LEAST_DISTINCT_CHARACTERS = 5
+
+
+def without_secrets(text: str) -> str:
+    """Returns a value as it may be shown: without the credentials of a URL, or a key as PEM."""
+    return _PEM.sub(HIDDEN, _CREDENTIALS.sub(f"{HIDDEN}@", text))
+
+
+def guessable(secret: str) -> str:
+    """Returns why a signing secret can be guessed, as the end of a sentence; empty if not."""
+    if _PLACEHOLDER.search(secret):
+        return "holds words of a published example"
+    if 0 < len(set(secret)) < _LEAST_DISTINCT_CHARACTERS:
+        return "repeats few characters"
+    return ""
