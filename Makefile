@@ -26,8 +26,11 @@ COVERING := $(subst /,.,$(basename $(wildcard tests/test_service.py \
 NPM := $(shell command -v npm)
 PEERS := $(if $(NPM),tests/support/peers/node_modules/ready)
 
-# A Chromium takes more than other processes do.
+# A Chromium takes more than other processes do. These print how long charts took, so not
+# side by side with others.
 BROWSERS ?= 2
+REALTIME := browser.test_realtime
+BROWSING := $(filter-out $(REALTIME),$(subst /,.,$(basename $(wildcard browser/test_*.py))))
 
 # How many times as many inputs `make fuzz` tries as `make test`.
 FUZZ_TIMES ?= 20
@@ -37,6 +40,10 @@ ROUNDS ?= 3
 
 # Which scenarios `make e2e` shows, by number; all if empty.
 SCENARIOS ?=
+# Which release of Superset it installs; each has an environment of its own.
+SUPERSET_VERSION ?= 6.1.0
+SUPERSET := .venv-e2e-$(SUPERSET_VERSION)
+SHOW := $(BIN)/python -m e2e --superset $(CURDIR)/$(SUPERSET) --home $(CURDIR)/$(SUPERSET)/home
 CHROMIUM := /usr/bin/chromium
 
 .PHONY: help demo test test-lowest test-prereleases test-deploy coverage fuzz bench browser screenshots e2e docs reference lint format package changelog clean
@@ -53,7 +60,8 @@ help:
 	@echo "make fuzz         try much more odd input than make test does"
 	@echo "make bench        measure the server under load, and draw the result"
 	@echo "make e2e          show the charts of a real Superset in a real browser, in all kinds of trouble"
-	@echo "make browser      check the server and the demo's page with a headless Chromium"
+	@echo "make browser      check the server, the demo's page and a page of Superset 7 with a"
+	@echo "                  headless Chromium"
 	@echo "make screenshots  make the pictures of the demo's page for the documentation"
 	@echo "make docs         build the documentation in build/docs, and check all links in it"
 	@echo "make reference    write the settings and metrics into the documentation anew"
@@ -105,11 +113,12 @@ bench: $(VENV)/ready
 	$(BIN)/python -m benchmarks --rounds $(ROUNDS) --json benchmarks/results.jsonl \
 		--plot docs/benchmarks/latest.svg
 
-e2e: $(VENV)/ready .venv-e2e/home/fixtures.json | $(CHROMIUM)
-	$(BIN)/python -m e2e $(SCENARIOS)
+e2e: $(VENV)/ready $(SUPERSET)/home/fixtures.json | $(CHROMIUM)
+	$(SHOW) $(SCENARIOS)
 
 browser: $(VENV)/ready | $(CHROMIUM)
-	$(BIN)/python $(TRIAL) -j $(BROWSERS) browser
+	$(BIN)/python $(TRIAL) -j $(BROWSERS) $(BROWSING)
+	$(BIN)/python $(TRIAL) $(REALTIME)
 
 screenshots: $(VENV)/ready | $(CHROMIUM)
 	$(BIN)/python $(TRIAL) browser.screenshots
@@ -159,13 +168,13 @@ tests/support/peers/node_modules/ready: tests/support/peers/package-lock.json
 	touch $@
 
 # Superset has dependencies that would not go together with ours.
-.venv-e2e/ready: e2e/requirements.txt
+$(SUPERSET)/ready: e2e/requirements.txt
 	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/python -m pip install --quiet --requirement $<
+	$(@D)/bin/python -m pip install --quiet apache-superset==$(SUPERSET_VERSION) --requirement $<
 	touch $@
 
-.venv-e2e/home/fixtures.json: .venv-e2e/ready e2e/superset_config.py e2e/fixtures.py | $(VENV)/ready
-	$(BIN)/python -m e2e --prepare
+$(SUPERSET)/home/fixtures.json: $(SUPERSET)/ready e2e/superset_config.py e2e/fixtures.py | $(VENV)/ready
+	$(SHOW) --prepare
 
 $(CHROMIUM):
 	apt-get update --quiet=2

@@ -61,10 +61,8 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m e2e", description=__doc__)
     parser.add_argument("numbers", nargs="*", type=int, help="the scenarios; all if none")
-    parser.add_argument("--superset", type=Path, default=_ROOT / ".venv-e2e", help="its venv")
-    parser.add_argument(
-        "--home", type=Path, default=_ROOT / ".venv-e2e" / "home", help="its prepared data base"
-    )
+    parser.add_argument("--superset", type=Path, required=True, help="its venv")
+    parser.add_argument("--home", type=Path, required=True, help="its prepared data base")
     parser.add_argument("--prepare", action="store_true", help="make the data base, and end")
     return parser.parse_args()
 
