@@ -67,6 +67,7 @@ _STREAMS: Mapping[str, Callable[[StreamsTarget, Progress], Result]] = {
 _REALTIME: Mapping[str, Callable[[RealtimeTarget, Progress], Result]] = {
     "rt-fanout": fanout,
     "rt-discard": discard,
+    "rt-connect": connect,
     "rt-latency": latency,
     "rt-storm": rt_storm,
     "rt-broadcast": rt_broadcast,
