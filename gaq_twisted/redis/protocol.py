@@ -58,7 +58,7 @@ class RedisProtocol(txredisapi.HiredisProtocol):  # type: ignore[misc]
         detect_dead_peers(self.transport)
 
     def _take_replies(self, data: bytes) -> None:
-        """Tells the messages of a channel from the replies to commands.
+        """Separates the messages of a channel from the replies to commands.
 
         It does what txredisapi does, but for transactions, and with less for each message.
         """
