@@ -8,19 +8,20 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.loads import LOADS, ORDINARY, Result
+from benchmarks.catalogue import LOADS, ORDINARY, Load, StreamsLoad
+from benchmarks.loads import Progress, Result
 from benchmarks.report import Results, goal_table, read_results, row, write_plot
 from benchmarks.servers import OURS, Server
-from benchmarks.target import Target
+from benchmarks.target import RealtimeTarget, StreamsTarget
 
-Start = Callable[[], AbstractContextManager[Target]]
-"""Called to have a server for the time of one load."""
+Put = Callable[[Load, Progress], Result]
+"""Puts a load on a server, and returns what it cost."""
 
 
 def main() -> None:
@@ -40,26 +41,35 @@ def main() -> None:
         write_plot(Path(options.plot), results, options.name, facts)
 
 
-def _servers(options: Any) -> dict[str, Start]:
+def _servers(options: Any) -> dict[str, Put]:
     if options.pid:
-        return {options.name: lambda: _running(options)}
-    return {server.name: server.started for server in (OURS, *options.beside)}
+        return {options.name: partial(_put_on_running, options)}
+    return {server.name: partial(_put_on_new, server) for server in (OURS, *options.beside)}
 
 
-@contextmanager
-def _running(options: Any) -> Iterator[Target]:
-    yield Target(options.url, options.redis, options.pid, options.secret, options.prefix)
+def _put_on_running(options: Any, load: Load, progress: Progress) -> Result:
+    facts = options.url, options.redis, options.pid, options.secret, options.prefix
+    if isinstance(load, StreamsLoad):
+        return load.put(StreamsTarget(*facts), progress)
+    return load.put(RealtimeTarget(*facts), progress)
 
 
-def _measure(options: Any, servers: Mapping[str, Start], facts: Mapping[str, str]) -> Results:
+def _put_on_new(server: Server, load: Load, progress: Progress) -> Result:
+    if isinstance(load, StreamsLoad):
+        with server.streams() as streams:
+            return load.put(streams, progress)
+    with server.realtime() as realtime:
+        return load.put(realtime, progress)
+
+
+def _measure(options: Any, servers: Mapping[str, Put], facts: Mapping[str, str]) -> Results:
     results: dict[str, dict[str, list[Result]]] = {name: {} for name in servers}
     for number in range(options.rounds):
         for load in options.loads:
             # What disturbs the machine for a while, disturbs all servers.
-            for server, start in servers.items():
+            for server, put in servers.items():
                 # Each load meets a server that did nothing before.
-                with start() as target:
-                    result = LOADS[load](target, _Bar(f"{load} {number + 1}/{options.rounds}"))
+                result = put(LOADS[load], _Bar(f"{load} {number + 1}/{options.rounds}"))
                 print(
                     "\r\x1b[K" if sys.stderr.isatty() else "", end="", file=sys.stderr, flush=True
                 )
@@ -107,7 +117,9 @@ def _options() -> Any:
         type=Server.parse,
         default=[],
         help="another server, to be measured in turn with this project's. It is started for each"
-        " load, with PORT, REDIS_PORT, REDIS_STREAM_PREFIX and JWT_SECRET in its environment. The"
+        " load, with PORT, REDIS_PORT, JWT_SECRET and REDIS_STREAM_PREFIX (or"
+        " REALTIME_CHANNEL_PREFIX and JWT_COOKIE_NAME, for loads that begin with rt-) in its"
+        " environment. The"
         " process that is started must be the server itself, as its CPU time is read. The one"
         " named node has a place in the plot.",
     )
@@ -116,7 +128,9 @@ def _options() -> Any:
     parser.add_argument("--url", default="ws://127.0.0.1:8080/", help="where it takes upgrades")
     parser.add_argument("--redis", default="127.0.0.1:6379", help="where its Redis is")
     parser.add_argument("--secret", default="", help="its jwtSecret")
-    parser.add_argument("--prefix", default="async-events-", help="its redisStreamPrefix")
+    parser.add_argument(
+        "--prefix", default="async-events-", help="its redisStreamPrefix, or realtimeChannelPrefix"
+    )
     options = parser.parse_args()
     options.loads = options.loads or ORDINARY
     for name in options.loads:

@@ -6,7 +6,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 
-_SENT = re.compile(rb'"sent":1(\d{19})')
+_SENT = re.compile(rb'"sent":"?1(\d{19})')
 _SOURCES = 200
 # Linux's number, which the socket module does not have before Python 3.13.
 _IP_BIND_ADDRESS_NO_PORT = 24

@@ -6,16 +6,15 @@ import socket
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from benchmarks.clients import Crowd, LatencyMeter, answer_pings
-from benchmarks.target import Publisher, Target, frame_bytes
+from benchmarks.target import Publisher, StreamsTarget, Target, frame_bytes
 
-_DEADLINE_SECONDS = 120.0
+DEADLINE_SECONDS = 120.0
 # What the clients that only wait are called by.
 _IDLE_CHANNELS = 1000
 # What a process needs beside its sockets, and those of the clients that look on.
@@ -37,7 +36,7 @@ class Result:
     """Further figures, by name and unit."""
 
 
-class _Meter:
+class Meter:
     """The server's and the generator's CPU time over a stretch."""
 
     def __init__(self, target: Target) -> None:
@@ -50,6 +49,7 @@ class _Meter:
         )
 
     def stop(self) -> None:
+        """Ends the stretch, and notes what it cost."""
         self.cpu_seconds = self._target.cpu_seconds() - self._cpu
         self.seconds = time.perf_counter() - self._began
         self.generator_busy = (time.process_time() - self._own) / self.seconds
@@ -60,7 +60,7 @@ class _Meter:
 def floor(target: Target, progress: Progress, *, sockets: int = 1_000) -> Result:
     """Send equal frames to sockets by a bare loop of socket.send; CPU per frame."""
     frame = bytes(frame_bytes("channel-0000"))
-    count, sockets = 50_000, _most_sockets(sockets)
+    count, sockets = 50_000, most_sockets(sockets)
     listener = socket.create_server(("127.0.0.1", 0), backlog=128)
     context = multiprocessing.get_context("fork")
     here, there = context.Pipe()
@@ -72,7 +72,7 @@ def floor(target: Target, progress: Progress, *, sockets: int = 1_000) -> Result
     crowd.receive(
         count * len(frame),
         lambda received: progress(received / count / len(frame)),
-        time.monotonic() + _DEADLINE_SECONDS,
+        time.monotonic() + DEADLINE_SECONDS,
     )
     busy = (time.process_time() - own) / (time.perf_counter() - began)
     crowd.close_all()
@@ -102,7 +102,7 @@ def fanout(
     target: Target, progress: Progress, *, sockets: int = 1_000, events: int = 50_000
 ) -> Result:
     """Deliver events of many channels with one socket each; CPU per frame."""
-    channels = [f"channel-{index:05d}" for index in range(_most_sockets(sockets))]
+    channels = [f"channel-{index:05d}" for index in range(most_sockets(sockets))]
     return _deliver(target, progress, channels, 1, events)
 
 
@@ -122,16 +122,16 @@ def _deliver(
     publisher = target.publisher()
     crowd.open([target.request(channel) for channel in channels for _ in range(sockets_each)])
     # What the sockets were sent at first is of no interest.
-    _settle(crowd)
+    settle(crowd)
     crowd.received = 0
-    commands = publisher.commands([channels[n % len(channels)] for n in range(events)])
-    size = frame_bytes(channels[0])
-    meter = _Meter(target)
-    with _published(publisher, commands):
+    commands = target.commands([channels[n % len(channels)] for n in range(events)])
+    size = target.frame_bytes(channels[0])
+    meter = Meter(target)
+    with published(publisher, commands):
         crowd.receive(
             events * sockets_each * size,
             lambda received: progress(received / size / events / sockets_each),
-            time.monotonic() + _DEADLINE_SECONDS,
+            time.monotonic() + DEADLINE_SECONDS,
         )
     meter.stop()
     crowd.close_all()
@@ -156,16 +156,16 @@ def discard(
     crowd = Crowd(target.address)
     publisher = target.publisher()
     crowd.open([target.request("marker")])
-    _settle(crowd)
+    settle(crowd)
     crowd.received = 0
-    commands = publisher.commands([f"nobody-{n % channels:06d}" for n in range(events)])
-    commands.extend(publisher.commands(["marker"]))
-    meter = _Meter(target)
-    with _published(publisher, commands):
+    commands = target.commands([f"nobody-{n % channels:06d}" for n in range(events)])
+    commands.extend(target.commands(["marker"]))
+    meter = Meter(target)
+    with published(publisher, commands):
         crowd.receive(
-            frame_bytes("marker"),
+            target.frame_bytes("marker"),
             lambda _: progress(0.5),
-            time.monotonic() + _DEADLINE_SECONDS,
+            time.monotonic() + DEADLINE_SECONDS,
         )
     meter.stop()
     crowd.close_all()
@@ -187,7 +187,7 @@ def connect(target: Target, progress: Progress) -> Result:
     count = 3_000
     requests = [target.request(f"connect-{index % _IDLE_CHANNELS}") for index in range(count)]
     crowd = Crowd(target.address)
-    meter = _Meter(target)
+    meter = Meter(target)
     crowd.open(requests, progress=lambda done: progress(done / count))
     meter.stop()
     crowd.close_all()
@@ -205,10 +205,10 @@ def memory(target: Target, progress: Progress, *, sockets: int = 5_000) -> Resul
     crowd = Crowd(target.address)
     # The first ones make the server's own caches.
     crowd.open(requests[:1_000])
-    _settle(crowd)
+    settle(crowd)
     before = target.rss_bytes()
     crowd.open(requests[1_000:], progress=lambda done: progress(done / sockets))
-    _settle(crowd)
+    settle(crowd)
     used = target.rss_bytes() - before
     crowd.close_all()
     return Result(used / sockets / 1e3, "kB a socket", 0.0)
@@ -217,7 +217,7 @@ def memory(target: Target, progress: Progress, *, sockets: int = 5_000) -> Resul
 def latency(target: Target, progress: Progress) -> Result:
     """Publish 200 events a second to 100 sockets; from before XADD to the frame's arrival."""
     rate, duration_seconds = 200, 10
-    meter = _Meter(target)
+    meter = Meter(target)
     seconds, busy = _latencies(
         target, progress, sockets=100, rate=rate, duration_seconds=duration_seconds
     )
@@ -242,13 +242,13 @@ def churn(target: Target, progress: Progress) -> Result:
 def _beside_idle(
     target: Target, progress: Progress, *, sockets: int, churn_per_second: int
 ) -> Result:
-    sockets = _most_sockets(sockets)
+    sockets = most_sockets(sockets)
     context = multiprocessing.get_context("fork")
     here, there = context.Pipe()
     idle = context.Process(target=_stay_idle, args=(target, sockets, churn_per_second, there))
     idle.start()
     here.recv()
-    meter = _Meter(target)
+    meter = Meter(target)
     seconds, busy = _latencies(target, progress, sockets=100, rate=100, duration_seconds=25)
     meter.stop()
     here.send("end")
@@ -297,7 +297,7 @@ def _latencies(
     publisher = target.publisher()
     channels = [f"latency-{index:05d}" for index in range(sockets)]
     crowd.open([target.request(channel) for channel in channels])
-    _settle(crowd)
+    settle(crowd)
     meter = LatencyMeter()
     crowd.on_bytes = meter
     own, began = time.process_time(), time.perf_counter()
@@ -306,7 +306,7 @@ def _latencies(
         due = began + index / rate
         while (left := due - time.perf_counter()) > 0:
             crowd.poll(left)
-        publisher.send(publisher.commands([channels[index % sockets]]))
+        publisher.send(target.commands([channels[index % sockets]]))
         progress(index / count)
     deadline = time.monotonic() + 10
     while len(meter.seconds) < count and time.monotonic() < deadline:
@@ -328,15 +328,15 @@ def steady(
     channels = [f"steady-{index:03d}" for index in range(100)]
     crowd.open([target.request(channel) for channel in channels if heard])
     crowd.open([target.request("marker")])
-    _settle(crowd)
+    settle(crowd)
     crowd.received = 0
     count = rate * seconds
-    commands = publisher.commands([channels[index % len(channels)] for index in range(count)])
-    marker = publisher.commands(["marker"])
-    frames_bytes = heard * count * frame_bytes(channels[0]) + frame_bytes("marker")
+    commands = target.commands([channels[index % len(channels)] for index in range(count)])
+    marker = target.commands(["marker"])
+    frames_bytes = heard * count * target.frame_bytes(channels[0]) + target.frame_bytes("marker")
     sent = 0
     sent_before = target.redis_output_bytes()
-    meter = _Meter(target)
+    meter = Meter(target)
     began = time.perf_counter()
     while sent < count:
         # Workers publish one by one.
@@ -346,7 +346,7 @@ def steady(
         progress(sent / count)
         crowd.poll(max(0.0, began + sent / rate - time.perf_counter()))
     publisher.send(marker)
-    crowd.receive(frames_bytes, lambda _: None, time.monotonic() + _DEADLINE_SECONDS)
+    crowd.receive(frames_bytes, lambda _: None, time.monotonic() + DEADLINE_SECONDS)
     meter.stop()
     output_bytes = target.redis_output_bytes() - sent_before
     crowd.close_all()
@@ -366,14 +366,14 @@ def steady(
 
 def idle(target: Target, progress: Progress, *, sockets: int, seconds: int = 40) -> Result:
     """Hold sockets that are only pinged; CPU as a part of one core."""
-    sockets = _most_sockets(sockets)
+    sockets = most_sockets(sockets)
     context = multiprocessing.get_context("fork")
     here, there = context.Pipe()
     process = context.Process(target=_stay_idle, args=(target, sockets, 0, there))
     process.start()
     here.recv()
     sent_before = target.redis_output_bytes()
-    meter = _Meter(target)
+    meter = Meter(target)
     for second in range(seconds):
         time.sleep(1)
         progress((second + 1) / seconds)
@@ -395,7 +395,7 @@ def idle(target: Target, progress: Progress, *, sockets: int, seconds: int = 40)
     )
 
 
-def catchup(target: Target, progress: Progress) -> Result:
+def catchup(target: StreamsTarget, progress: Progress) -> Result:
     """Reconnect with last_id on a quiet system; until the last of 3 missed events is there."""
     times, count = [], 25
     publisher = target.publisher()
@@ -403,7 +403,7 @@ def catchup(target: Target, progress: Progress) -> Result:
         channel = f"catchup-{index:05d}"
         requests = _missed(target, publisher, [channel], each=3)
         crowd = Crowd(target.address)
-        [client] = crowd.open(requests, enough_bytes=3 * frame_bytes(channel))
+        [client] = crowd.open(requests, enough_bytes=3 * target.frame_bytes(channel))
         times.append(time.perf_counter() - client.begun_at)
         crowd.close_all()
         progress(index / count)
@@ -411,18 +411,18 @@ def catchup(target: Target, progress: Progress) -> Result:
     return Result(statistics.median(times) * 1e3, "ms median", 0.0, {"worst ms": max(times) * 1e3})
 
 
-def storm(target: Target, progress: Progress) -> Result:
+def storm(target: StreamsTarget, progress: Progress) -> Result:
     """Let 3,000 clients that each missed an event reconnect at once; how many a second."""
     count = 3_000
     publisher = target.publisher()
     channels = [f"storm-{index:05d}" for index in range(count)]
     requests = _missed(target, publisher, channels, each=1)
     crowd = Crowd(target.address)
-    meter = _Meter(target)
+    meter = Meter(target)
     clients = crowd.open(
         requests,
         at_a_time=count,
-        enough_bytes=frame_bytes(channels[0]),
+        enough_bytes=target.frame_bytes(channels[0]),
         progress=lambda done: progress(done / count),
     )
     meter.stop()
@@ -433,35 +433,39 @@ def storm(target: Target, progress: Progress) -> Result:
         count / meter.seconds,
         "reconnects/s",
         meter.generator_busy,
-        {"median s": median, "server busy": meter.server_busy},
+        {
+            "median s": median,
+            "server busy": meter.server_busy,
+            "ms CPU a reconnect": meter.cpu_seconds / count * 1e3,
+        },
     )
 
 
 def _missed(
-    target: Target, publisher: Publisher, channels: Sequence[str], *, each: int
+    target: StreamsTarget, publisher: Publisher, channels: Sequence[str], *, each: int
 ) -> list[bytes]:
     """Publish events that clients have missed; return the requests with which they come back."""
     requests = []
     for channel in channels:
         last_id = target.next_id()
-        publisher.send([publisher.command_to_both(channel, last_id)])
+        publisher.send([target.command_to_both(channel, last_id)])
         requests.append(target.request(channel, last_id.decode()))
     for channel in channels:
         for _ in range(each):
-            publisher.send([publisher.command_to_both(channel, target.next_id())])
+            publisher.send([target.command_to_both(channel, target.next_id())])
     # All are read once one that was published after them arrives.
     crowd = Crowd(target.address)
     crowd.open([target.request("marker")])
-    _settle(crowd)
+    settle(crowd)
     crowd.received = 0
-    publisher.send(publisher.commands(["marker"]))
-    crowd.receive(frame_bytes("marker"), lambda _: None, time.monotonic() + _DEADLINE_SECONDS)
+    publisher.send(target.commands(["marker"]))
+    crowd.receive(target.frame_bytes("marker"), lambda _: None, time.monotonic() + DEADLINE_SECONDS)
     crowd.close_all()
     return requests
 
 
 @contextmanager
-def _published(publisher: Publisher, commands: Sequence[bytes]) -> Iterator[None]:
+def published(publisher: Publisher, commands: Sequence[bytes]) -> Iterator[None]:
     """Publish in a thread, which spends its time outside of Python."""
     thread = threading.Thread(target=publisher.send, args=(commands,))
     thread.start()
@@ -471,7 +475,7 @@ def _published(publisher: Publisher, commands: Sequence[bytes]) -> Iterator[None
         thread.join()
 
 
-def _settle(crowd: Crowd) -> None:
+def settle(crowd: Crowd) -> None:
     """Wait until nothing more comes, but now and then a ping."""
     for _ in range(10):
         before = crowd.received
@@ -485,40 +489,7 @@ def _quantiles(seconds: Sequence[float]) -> tuple[float, float]:
     return statistics.median(seconds), cuts[98]
 
 
-def _most_sockets(wanted: int) -> int:
+def most_sockets(wanted: int) -> int:
     """Return that number, or a little less where a process may not have so many files."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return min(wanted, files - _OTHER_FILES)
-
-
-Load = Callable[[Target, Progress], Result]
-
-LOADS: Mapping[str, Load] = {
-    "floor": floor,
-    "fanout": fanout,
-    "tabs": tabs,
-    "discard": discard,
-    "connect": connect,
-    "memory": memory,
-    "latency": latency,
-    "sweep": sweep,
-    "churn": churn,
-    "catchup": catchup,
-    "storm": storm,
-    # How the costs grow with the number of sockets, and with that of channels seen.
-    "floor-5000": partial(floor, sockets=5_000),
-    "fanout-5000": partial(fanout, sockets=5_000),
-    "floor-20000": partial(floor, sockets=20_000),
-    "fanout-20000": partial(fanout, sockets=20_000),
-    "discard-10": partial(discard, channels=10),
-    "discard-100000": partial(discard, channels=100_000),
-    # What a replica costs at a steady pace, for docs/scaling.md; these take 20 to 40 s each.
-    **{f"idle-{count}": partial(idle, sockets=count) for count in (0, 1_000, 5_000, 20_000)},
-    **{f"steady-{rate}": partial(steady, rate=rate) for rate in (1, 10, 100, 1_000, 5_000, 20_000)},
-    "heard-100": partial(steady, rate=100, heard=True),
-    "heard-1000": partial(steady, rate=1_000, heard=True),
-}
-"""All loads by name."""
-
-ORDINARY = [name for name in LOADS if not name.startswith(("idle", "steady", "heard"))]
-"""Those that are run if none is named."""

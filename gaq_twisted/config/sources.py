@@ -17,7 +17,6 @@ from gaq_twisted.text import printable, shortened
 
 SHOWN_CHARACTERS = 80
 """How much of a value or key a message shows."""
-_LEAST_LIKENESS = 0.6
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,20}")
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
 # Kubernetes sets <SERVICE>_PORT for a service of that name.
@@ -97,9 +96,10 @@ def unknown_keys(document: Document, file: Path) -> Iterator[str]:
 
 
 def _is_alike(known: str, key: str) -> bool:
-    """Returns whether the names are alike, and not only the section."""
-    names = [one.rpartition(".")[2].lower() for one in (known, key)]
-    return bool(get_close_matches(names[0], names[1:], cutoff=_LEAST_LIKENESS))
+    """Returns whether the names within one section are alike."""
+    known_section, _, known_name = known.rpartition(".")
+    section, _, name = key.rpartition(".")
+    return section in ("", known_section) and bool(get_close_matches(known_name, [name]))
 
 
 def in_environment(setting: Setting, environ: Mapping[str, str]) -> Found | None:

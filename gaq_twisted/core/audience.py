@@ -1,18 +1,17 @@
 """The sockets of one edition by route, and messages sent to them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+
+import msgspec
 
 from gaq_twisted.core.hub import Hub
 from gaq_twisted.core.metrics import DELIVERY_SECONDS, FRAME_BYTES_SENT, FRAMES_SENT, Metrics
 from gaq_twisted.core.socket import Socket
 
-# Noting when each dispatch is written would cost a tenth of writing it.
-_DISPATCHES_PER_OBSERVATION = 16
 _NOTHING: Mapping[Socket, bytes] = {}
 
 
-class Dispatch(NamedTuple):
+class Dispatch(msgspec.Struct, frozen=True, gc=False):
     """Something to send: all that has to be known of what happened."""
 
     routes: tuple[str, ...] | None
@@ -22,7 +21,7 @@ class Dispatch(NamedTuple):
     events: int
     """How many events they carry."""
     published_at: float | None
-    """When the last event was published, in seconds since 1970; None if nobody knows."""
+    """When the last event was published, in seconds since 1970; None if that is not observed."""
     instead: Mapping[Socket, bytes] = _NOTHING
     """What to send to sockets that have a part of it already."""
 
@@ -76,6 +75,12 @@ class Audience:
     def count(self, principal: str) -> int:
         """Returns how many sockets have a route."""
         return len(self._routes.get(principal, ()))
+
+    def has_any(self, routes: tuple[str, ...] | None) -> bool:
+        """Returns whether any of these routes has a socket; None stands for all sockets."""
+        if routes is None:
+            return bool(self._routes)
+        return not self._routes.keys().isdisjoint(routes)
 
     def sockets(self) -> Iterator[Socket]:
         """Yields all sockets of this edition."""
@@ -152,7 +157,9 @@ class Audience:
     def _sending(self, to_send: Sequence[tuple[list[Socket], Dispatch]]) -> Iterator[None]:
         open_sockets = self._hub.sockets
         sent_frames = sent_bytes = 0
-        for number, (listeners, (_, frames, events, published_at, instead)) in enumerate(to_send):
+        for listeners, dispatch in to_send:
+            frames, events, published_at = dispatch.frames, dispatch.events, dispatch.published_at
+            instead = dispatch.instead
             for socket in listeners:
                 if socket in open_sockets:
                     own = instead.get(socket, frames) if instead else frames
@@ -161,7 +168,7 @@ class Audience:
                 yield
             sent_frames += events * len(listeners)
             sent_bytes += len(frames) * len(listeners)
-            if published_at is not None and not number % _DISPATCHES_PER_OBSERVATION:
+            if published_at is not None:
                 self._metrics.observe(DELIVERY_SECONDS, max(0.0, self._seconds() - published_at))
         self._metrics.increment(FRAMES_SENT, sent_frames)
         self._metrics.increment(FRAME_BYTES_SENT, sent_bytes)

@@ -2,6 +2,7 @@
 
 import os
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from socket import AF_INET, inet_pton
 from typing import Any
 
 import msgspec
@@ -29,6 +30,8 @@ class Peer(msgspec.Struct, frozen=True, gc=False):
         """
         host = getattr(address, "host", None) or getattr(address, "name", None) or b""
         text = os.fsdecode(host)
+        if _is_plain_ipv4(text):
+            return cls(text)
         ip = ip_of(text)
         if ip is not None:
             return cls(str(ip))
@@ -62,6 +65,15 @@ class Peer(msgspec.Struct, frozen=True, gc=False):
         if isinstance(ip, IPv6Address):
             return ":".join(f"{int(part, 16):x}" for part in ip.exploded.split(":")[:3]) + ":*"
         return str(ip).rpartition(".")[0] + ".*"
+
+
+def _is_plain_ipv4(text: str) -> bool:
+    # For most connections this saves the slower way.
+    try:
+        inet_pton(AF_INET, text)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def ip_of(text: str) -> IPv4Address | IPv6Address | None:

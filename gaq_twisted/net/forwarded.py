@@ -40,6 +40,8 @@ class TrustedProxies:
         Returns:
             The address, or None if the peer is not a trusted proxy or names no address.
         """
+        if not self._networks:
+            return None
         nearest = _address(peer)
         if nearest is None or not self._trusts(nearest):
             return None

@@ -119,8 +119,8 @@ class RealtimeEdition:
             self._stale.add(socket)
         self._stale.close_after_grace()
 
-    def _receive(self, message: bytes) -> None:
-        self._delivery.receive(message)
+    def _receive(self, messages: Sequence[bytes]) -> None:
+        self._delivery.receive(*messages)
 
     def _note_closed(self, count: int) -> None:
         self._metrics.increment(names.GAP_DISCONNECTS, count)

@@ -7,12 +7,15 @@ so that no number changes its spelling.
 
 import json
 from enum import StrEnum
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import msgspec
 
 BROADCAST = "authenticated_global"
 """The one scope that means every socket; all others are for the routes."""
+
+
+_Json = bytes | msgspec.Raw
 
 
 class InvalidReason(StrEnum):
@@ -48,13 +51,22 @@ _TEXTS = {
 }
 
 
-class Message(NamedTuple):
+class Message(msgspec.Struct, frozen=True, gc=False):
     """What a message means for the server."""
 
     routes: tuple[str, ...] | None
     """The routes that it is for; None for every socket."""
-    frame: bytes
-    """The whole WebSocket text frame."""
+    topic: str
+    payload: _Json | None
+    """The payload as it was written; None if there is none."""
+
+    @property
+    def frame(self) -> bytes:
+        """The whole WebSocket text frame, built anew each time."""
+        text = b'{"topic":%b' % _encode(self.topic)
+        if self.payload is None:
+            return text_frame(text + b"}")
+        return text_frame(b'%b,"payload":%b}' % (text, self.payload))
 
 
 class _Envelope(msgspec.Struct, gc=False):
@@ -98,10 +110,7 @@ def parse(published: bytes) -> Message:
         raise InvalidMessage(InvalidReason.SCOPE)
     if "" in routes:
         raise InvalidMessage(InvalidReason.ROUTES)
-    text = b'{"topic":%b}' % _encode(topic)
-    if payload is not None:
-        text = b'%b,"payload":%b}' % (text[:-1], payload)
-    return Message(None if scope == BROADCAST else tuple(routes), text_frame(text))
+    return Message(None if scope == BROADCAST else tuple(routes), topic, payload)
 
 
 def text_frame(text: bytes) -> bytes:
@@ -114,7 +123,7 @@ def text_frame(text: bytes) -> bytes:
     return b"\x81\x7f%b%b" % (length.to_bytes(8, "big"), text)
 
 
-_Fields = tuple[str, str, bytes | None, list[str]]
+_Fields = tuple[str, str, _Json | None, list[str]]
 
 
 def _fields(published: bytes) -> _Fields:
@@ -123,7 +132,7 @@ def _fields(published: bytes) -> _Fields:
     return (
         envelope.topic,
         envelope.scope,
-        bytes(payload) if isinstance(payload, msgspec.Raw) else None,
+        payload if isinstance(payload, msgspec.Raw) else None,
         routes if isinstance(routes, list) else [],
     )
 

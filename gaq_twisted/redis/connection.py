@@ -81,8 +81,8 @@ class Connection:
         self._address: ServerAddress | None = None
         self._located_at = 0.0
         self._protocol: RedisProtocol | None = None
-        self.on_message: Callable[[bytes], None] = _ignore
-        """Called with each message of a channel that was subscribed to."""
+        self.on_messages: Callable[[Sequence[bytes]], None] = _ignore
+        """Called with the messages of a subscribed channel that came together."""
         self.on_loss: Callable[[], None] = _ignore
         """Called when the connection is lost."""
 
@@ -238,9 +238,9 @@ class Connection:
                 f"{address.name} does not answer",
             ) from None
 
-    def _received(self, protocol: "RedisProtocol", message: bytes) -> None:
+    def _received(self, protocol: "RedisProtocol", messages: Sequence[bytes]) -> None:
         if protocol is self._protocol:
-            self.on_message(message)
+            self.on_messages(messages)
 
     def _lost(self, protocol: "RedisProtocol") -> None:
         if protocol is self._protocol:

@@ -22,7 +22,7 @@ class RedisProtocol(txredisapi.HiredisProtocol):  # type: ignore[misc]
 
     def __init__(
         self,
-        received: "Callable[[RedisProtocol, bytes], None]",
+        received: "Callable[[RedisProtocol, Sequence[bytes]], None]",
         on_loss: "Callable[[RedisProtocol], None]",
     ) -> None:
         super().__init__(charset=None, convertNumbers=False)
@@ -33,10 +33,6 @@ class RedisProtocol(txredisapi.HiredisProtocol):  # type: ignore[misc]
         self.is_secure = False
         self.has_answered = False
 
-    def tryConvertData(self, data: Any) -> Any:
-        """Returns the data as they are: an id or an event is never to become a number."""
-        return data
-
     def handshakeCompleted(self) -> None:
         """Notes that TLS is established."""
         self.is_secure = True
@@ -45,7 +41,7 @@ class RedisProtocol(txredisapi.HiredisProtocol):  # type: ignore[misc]
         """Takes replies, or aborts the connection if the other end is not Redis."""
         self.has_answered = True
         try:
-            super().dataReceived(data, unpause)
+            self._take_replies(data)
         except txredisapi.InvalidData:
             self.lost = Failure()
             self.transport.abortConnection()
@@ -61,12 +57,26 @@ class RedisProtocol(txredisapi.HiredisProtocol):  # type: ignore[misc]
         super().connectionMade()
         detect_dead_peers(self.transport)
 
-    def replyReceived(self, reply: Any) -> None:
-        """Tells the messages of a channel from the replies to commands."""
-        if type(reply) is list and len(reply) == 3 and reply[0] == b"message":
-            self._received(self, reply[2])
-        else:
-            super().replyReceived(reply)
+    def _take_replies(self, data: bytes) -> None:
+        """Separates the messages of a channel from the replies to commands.
+
+        It does what txredisapi does, but for transactions, and with less for each message.
+        """
+        read = self._reader.gets
+        self._reader.feed(data)
+        messages: list[bytes] = []
+        while (reply := read()) is not False:
+            if type(reply) is list and len(reply) == 3 and reply[0] == b"message":
+                messages.append(reply[2])
+            else:
+                self._pass_on(messages)
+                messages = []
+                self.replyReceived(reply)
+        self._pass_on(messages)
+
+    def _pass_on(self, messages: Sequence[bytes]) -> None:
+        if messages:
+            self._received(self, messages)
 
     def pause(self) -> None:
         """Stops reading."""
@@ -84,7 +94,7 @@ class RedisFactory(Factory):
     """Makes connections.
 
     Args:
-        received: called with each message of a subscribed channel.
+        received: called with the messages of a subscribed channel that came together.
         on_loss: called when a connection is lost.
     """
 
@@ -92,7 +102,7 @@ class RedisFactory(Factory):
 
     def __init__(
         self,
-        received: Callable[[RedisProtocol, bytes], None],
+        received: Callable[[RedisProtocol, Sequence[bytes]], None],
         on_loss: Callable[[RedisProtocol], None],
     ) -> None:
         self._arguments = received, on_loss

@@ -1,6 +1,6 @@
 """A SUBSCRIBE on a connection of its own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from gaq_twisted.redis.connection import Connection
 from gaq_twisted.redis.errors import RedisError
@@ -14,15 +14,18 @@ class Subscription:
     Args:
         connection: a connection that nobody else uses, not yet open.
         channel: the channel.
-        on_message: called with each message.
+        on_messages: called with messages that came together.
     """
 
     def __init__(
-        self, connection: Connection, channel: str, on_message: Callable[[bytes], None]
+        self,
+        connection: Connection,
+        channel: str,
+        on_messages: Callable[[Sequence[bytes]], None],
     ) -> None:
         self._connection = connection
         self._channel = channel
-        self._connection.on_message = on_message
+        self._connection.on_messages = on_messages
 
     @property
     def on_loss(self) -> Callable[[], None]:

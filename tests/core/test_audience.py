@@ -78,6 +78,18 @@ class RouteTests(AudienceTestCase):
         """What nobody listens to is counted so, and does no harm."""
         self.assertEqual(self.dispatch(to("user:5", events=3), to(), EVERYBODY), 0)
 
+    def test_has_any(self) -> None:
+        """Routes have sockets or not; in place of all routes, the edition has."""
+        self.assertFalse(self.audience.has_any(None))
+        self.join("user:5", "user:5:1")
+        for routes, expected in (
+            (None, True),
+            (("user:6", "user:5:1"), True),
+            (("user:6",), False),
+            ((), False),
+        ):
+            self.assertIs(self.audience.has_any(routes), expected)
+
     def test_waiting(self) -> None:
         """A socket that waits hears nothing, is counted, and then is sent what it missed first."""
         socket = FakeSocket("red")

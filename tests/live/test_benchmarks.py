@@ -45,6 +45,12 @@ class CommandTests(SynchronousTestCase):
         for text in (lines[0]["twisted"], lines[0]["date"]):
             self.assertIn(text, drawn)
 
+    def test_realtime(self) -> None:
+        """A load of the other protocol starts a server of it; its goal is what its twin costs."""
+        done = self.run_command("fanout", "rt-fanout")
+        self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout + done.stderr)
+        self.assertRegex(done.stdout, r"(?m)^rt-fanout .* x fanout ")
+
     def test_beside(self) -> None:
         """Another server is started by its command and measured in turn; both are reported."""
         results, plot = Path(self.mktemp()).resolve(), Path(self.mktemp()).resolve()
@@ -119,6 +125,22 @@ class ReportTests(SynchronousTestCase):
     def test_without_floor(self) -> None:
         """What is a ratio to the floor is left out where that was not measured."""
         self.assertEqual(len(goal_table({"own": runs(fanout=3.0)}, "own").splitlines()), 1)
+
+    def test_twins(self) -> None:
+        """A goal can be a multiple of another load of the same server, or of a further figure."""
+        own = runs(**{"fanout": 10.0, "rt-fanout": 9.0, "latency": 0.1, "storm": 3000.0})
+        own["latency"][0].more["ms CPU an event"] = 0.2
+        own["rt-latency"] = [Result(0.9, "ms median", 0.0, {"ms CPU an event": 0.1})]
+        # Older results lack the figure.
+        own["rt-storm"] = [Result(0.3, "ms CPU a reconnect", 0.0)]
+        rows = {row.split()[0]: row for row in goal_table({"own": own}, "own").splitlines()[1:]}
+        self.assertEqual(set(rows), {"latency", "storm", "rt-fanout", "rt-latency"})
+        self.assertIn(" 0.9 (", rows["rt-fanout"])
+        self.assertIn(" 0.5 (", rows["rt-latency"])
+        own["storm"][0].more["ms CPU a reconnect"] = 0.2
+        [storm] = [row for row in goal_table({"own": own}, "own").splitlines() if "rt-storm" in row]
+        self.assertIn(" 1.5 (", storm)
+        self.assertIn("MISSED", storm)
 
     def test_plot_without_node(self) -> None:
         """The Node.js server is not spoken of where it was not measured."""

@@ -20,6 +20,7 @@ from tests.support.processes import (
     Server,
     environment,
     free_port,
+    wait_until,
 )
 
 COMMAND = str(Path(sys.executable).with_name("gaq-ws-load"))
@@ -198,6 +199,110 @@ class ServerTests(CommandTestCase):
         self.assertEqual(process.returncode, 0)
 
 
+class RealtimeTests(CommandTestCase):
+    """Load on a real server of Superset 7's protocol."""
+
+    def setUp(self) -> None:
+        """Starts Redis and the server."""
+        self.redis = RedisProcess(self)
+        self.environ = environment(self.redis.port, PROTOCOL="realtime")
+        self.server = Server(self, self.environ)
+        self.server.wait_for_text("subscribed to the realtime channel")
+        self.url = f"ws://127.0.0.1:{self.server.port}/ws?a=b"
+
+    def load(self, *arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
+        """Runs the command with a small load, with the server's settings and some others."""
+        return self.run_command(
+            "--url", self.url, *SMALL, *arguments, **{**self.environ, **environ}
+        )
+
+    def test_nothing_is_lost(self) -> None:
+        """With connections that break, nothing is lost that is owed; broadcasts reach all."""
+        done = self.load("--drops", "40", "--broadcasts", "0.5", "--json")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        report = json.loads(done.stdout)
+        self.assertEqual((report["clients"], report["channels"]), (10, 5))
+        self.assertEqual((report["published"], report["failed_publications"]), (EVENTS, {}))
+        self.assertEqual(
+            (report["lost"], report["duplicated"], report["out_of_order"], report["misdelivered"]),
+            (0, 0, 0, 0),
+        )
+        self.assertGreater(report["frames_expected"], EVENTS)
+        self.assertGreaterEqual(report["frames_received"], report["frames_expected"])
+        self.assertGreater(report["reconnects"], 0)
+        self.assertEqual(report["failed_connects"], {})
+        self.assertGreater(report["latency_worst_ms"], 0.0)
+        [announcement] = done.stderr.splitlines()
+        self.assertIn(f"about {EVENTS} messages will be published on the channel", announcement)
+        self.assertEqual(self.redis.client.keys(), [])
+
+    def test_loss(self) -> None:
+        """With a server that follows another channel, all is lost, with a reason."""
+        done = self.load(
+            *("--settle", "0.5", "--drops", "0", "--json"), REALTIME_CHANNEL_PREFIX="other-"
+        )
+        self.assertEqual(done.returncode, 1, done.stderr)
+        report = json.loads(done.stdout)
+        self.assertEqual(report["lost"], report["frames_expected"])
+        self.assertGreaterEqual(report["lost"], EVENTS)
+        self.assertEqual(report["not_owed"], {})
+        self.assertIn("have the same Redis, and realtimeChannelPrefix", done.stderr)
+
+    def test_gap(self) -> None:
+        """Where the server admits a gap by 1012, clients come back, and nothing counts as lost."""
+        arguments = ("--url", self.url, *SMALL, "--seconds", "600", "--drops", "0", "--json")
+        process = subprocess.Popen(
+            [COMMAND, *arguments],
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **self.environ},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.addCleanup(process.communicate)
+        self.addCleanup(process.kill)
+        # It publishes once all have connected.
+        wait_until(lambda: self.published() > EVENTS, self.server.text)
+        self.redis.client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+        before = self.published()
+        # Sockets are closed at once, and their clients come back within a second.
+        wait_until(lambda: self.published() > before + 4 * EVENTS, self.server.text)
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=DEADLINE_SECONDS)
+        self.assertEqual(process.returncode, 0, errors)
+        report = json.loads(output)
+        self.assertEqual((report["lost"], report["reconnects"]), (0, 10))
+        [(reason, count)] = report["failed_connects"].items()
+        self.assertTrue(reason.startswith("closed with 1012"), reason)
+        self.assertEqual(count, 10)
+
+    def test_other_secret(self) -> None:
+        """A refused client ends it, with a remedy."""
+        done = self.load(JWT_SECRET="not the secret that the server has, but long")
+        self.assertEqual((done.returncode, done.stdout), (2, ""))
+        self.assertIn("HTTP 401: bad signature", done.stderr)
+        self.assertIn("give it the server's", done.stderr)
+
+    def test_may_not_publish(self) -> None:
+        """For a user of Redis who only subscribes, the missing rule is reported."""
+        self.redis.client.execute_command(
+            "ACL", "SETUSER", "gaq", "on", ">password", "+subscribe", "&realtime"
+        )
+        done = self.load(REDIS_USERNAME="gaq", REDIS_PASSWORD="password")
+        self.assertEqual((done.returncode, done.stdout), (2, ""))
+        self.assertIn("(the user gaq needs +publish &realtime)", done.stderr)
+
+    def test_both(self) -> None:
+        """Where both protocols are served, one must be chosen."""
+        done = self.load(PROTOCOL="both")
+        self.assertEqual((done.returncode, done.stdout), (2, ""))
+        self.assertIn("say which with --protocol", done.stderr)
+
+    def published(self) -> int:
+        """Returns how many messages were published."""
+        stats: Any = self.redis.client.info("commandstats")
+        return int(stats.get("cmdstat_publish", {"calls": 0})["calls"])
+
+
 class OptionTests(CommandTestCase):
     """What cannot be meant."""
 
@@ -206,6 +311,7 @@ class OptionTests(CommandTestCase):
         for arguments, reason in (
             (("--clients", "0"), "--clients: 0 is not a whole number above 0"),
             (("--rate", "nan"), "--rate: nan is not a number above 0"),
+            (("--broadcasts", "2"), "--broadcasts: 2 is not a number from 0 to 1"),
             (("--drops", "-1"), "--drops: -1 is not a number from 0 on"),
             (("--url", "http://127.0.0.1/"), "--url: 'http://127.0.0.1/' is not like ws://"),
             (("--config", "none.json"), "cannot read none.json: No such file"),

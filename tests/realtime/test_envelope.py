@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from gaq_twisted.realtime.envelope import InvalidMessage, InvalidReason, Message, parse, text_frame
+from gaq_twisted.realtime.envelope import InvalidMessage, InvalidReason, parse, text_frame
 
 TEXTS = st.text(st.characters(blacklist_categories=()), min_size=1)
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
@@ -36,6 +36,11 @@ def text_of(frame: bytes) -> bytes:
 class ParseTests(SynchronousTestCase):
     """Good messages."""
 
+    def assert_means(self, published: bytes, routes: tuple[str, ...], frame: bytes) -> None:
+        """Checks what a message means."""
+        message = parse(published)
+        self.assertEqual((message.routes, message.frame), (routes, frame))
+
     def test_as_published(self) -> None:
         """The payload's bytes are as they came; topic before payload, nothing else."""
         published = (
@@ -43,7 +48,7 @@ class ParseTests(SynchronousTestCase):
             b' "routes": ["user:5:1", "x"], "id": "9"}'
         )
         frame = text_frame(b'{"topic":"a","payload":{ "n": 1.0,\n"big": 12345678901234567890}}')
-        self.assertEqual(parse(published), Message(("user:5:1", "x"), frame))
+        self.assert_means(published, ("user:5:1", "x"), frame)
 
     def test_payloads(self) -> None:
         """A payload can be any JSON, or be absent."""
@@ -68,7 +73,7 @@ class ParseTests(SynchronousTestCase):
     def test_last_key_counts(self) -> None:
         """Of equal keys the last one counts."""
         published = b'{"topic":"a","topic":"b","scope":"s","routes":["x"],"routes":["y"]}'
-        self.assertEqual(parse(published), Message(("y",), text_frame(b'{"topic":"b"}')))
+        self.assert_means(published, ("y",), text_frame(b'{"topic":"b"}'))
 
     def test_bad_utf_8(self) -> None:
         """Bytes that are no UTF-8 are replaced, so that every browser can read the frame."""
@@ -79,7 +84,7 @@ class ParseTests(SynchronousTestCase):
         """Half of a surrogate pair, escaped, is JSON that browsers read."""
         published = b'{"topic":"t","scope":"s","payload":["\\ud83d",1.0],"routes":["r"]}'
         frame = text_frame(b'{"topic":"t","payload":["\\ud83d", 1.0]}')
-        self.assertEqual(parse(published), Message(("r",), frame))
+        self.assert_means(published, ("r",), frame)
 
     def test_long(self) -> None:
         """Frames of any length have the right header."""

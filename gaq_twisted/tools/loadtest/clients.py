@@ -3,12 +3,11 @@
 Import this module only where a reactor is installed.
 """
 
-import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from random import Random
 from typing import Any
 
-import msgspec
 from autobahn.twisted.websocket import WebSocketClientFactory
 from autobahn.websocket.types import ConnectingRequest
 from twisted.internet.address import IPv6Address
@@ -26,14 +25,13 @@ from twisted.internet.ssl import optionsForClientTLS
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
-from gaq_twisted.tools.loadtest.record import Channel, Listener, NumberedEvent, Record
+from gaq_twisted.tools.loadtest.report import Counts
 from gaq_twisted.tools.loadtest.sockets import HANDSHAKE_SECONDS, Socket, Target, remedy
 
 _LONGEST_ABSENCE_SECONDS = 1.0
 # Keeps the server's queue of new connections short.
 _HANDSHAKES_AT_A_TIME = 32
 _FIRST_TRIES = 3
-_decode = msgspec.json.Decoder(NumberedEvent).decode
 
 
 class CannotConnect(Exception):
@@ -44,10 +42,8 @@ class Crowd:
     """All clients, none of which is connected at first.
 
     Args:
-        record: what counts their events.
+        counts: where connections are counted.
         target: the server.
-        clients: how many; they share the record's channels evenly.
-        cookie_header: returns the Cookie header of a browser of a channel.
         origin: the Origin header of all; None for none.
         reactor: provides IReactorTime and what client endpoints need.
         dice: decide who drops, and for how long.
@@ -55,16 +51,14 @@ class Crowd:
 
     def __init__(
         self,
-        record: Record,
+        counts: Counts,
         target: Target,
         *,
-        clients: int,
-        cookie_header: Callable[[str], str],
         origin: str | None,
         reactor: Any,
         dice: Random,
     ) -> None:
-        self.record = record
+        self.counts = counts
         self.dice = dice
         self.reactor = reactor
         self.last_frame_at = 0.0
@@ -77,12 +71,11 @@ class Crowd:
         self._factory.protocol = Socket
         self._factory.setProtocolOptions(openHandshakeTimeout=HANDSHAKE_SECONDS)
         self._endpoint = self._secured(HostnameEndpoint(reactor, target.host, target.port))
-        headers = [{"Cookie": cookie_header(channel.name)} for channel in record.channels]
-        count = len(record.channels)
-        self._clients = [
-            Client(self, record.channels[number % count], headers[number % count])
-            for number in range(clients)
-        ]
+        self._clients: list[Client] = []
+
+    def add(self, client: "Client") -> None:
+        """Adds a client."""
+        self._clients.append(client)
 
     async def connect_first(self) -> None:
         """Connects one client, as a trial.
@@ -92,7 +85,7 @@ class Crowd:
         """
         first = self._clients[0]
         if not await first.connect():
-            (reason,) = self.record.failed_connects
+            (reason,) = self.counts.failed_connects
             raise CannotConnect(
                 f"cannot connect to {self._target.url}: {reason} ({remedy(reason)})"
             )
@@ -117,7 +110,7 @@ class Crowd:
             nonlocal done
             for client in waiting:
                 if wants_end() or not await self._connect_with_tries(client):
-                    self.record.never_connected += 1
+                    self.counts.never_connected += 1
                 done += 1
                 progress(done / len(self._clients))
 
@@ -133,10 +126,7 @@ class Crowd:
         return await client.connect()
 
     def drop_one(self) -> None:
-        """Breaks the connection of a client that has received an event, if there is one.
-
-        Others would reconnect without `last_id`, and so without a claim to what they missed.
-        """
+        """Breaks the connection of a client that may be dropped, if there is one."""
         for _ in range(len(self._clients)):
             if self.dice.choice(self._clients).drop():
                 return
@@ -146,6 +136,10 @@ class Crowd:
         self.is_over = True
         for client in self._clients:
             client.drop()
+
+    def note_frame(self) -> None:
+        """Notes that one of its clients has just got a frame."""
+        self.last_frame_at = self.reactor.seconds()
 
     def away(self) -> int:
         """Returns how many clients have lost their connection."""
@@ -162,12 +156,12 @@ class Crowd:
         connecting: Deferred[Any] = connectProtocol(self._endpoint, socket)
         return connecting
 
-    def request(self, headers: dict[str, str], last_id: str | None) -> ConnectingRequest:
-        """Returns the upgrade that a client sends."""
+    def request(self, headers: dict[str, str], query: str) -> ConnectingRequest:
+        """Returns the upgrade that a client sends, perhaps with a parameter more in its query."""
         target = self._target
         resource = target.resource
-        if last_id is not None:
-            resource += f"{'&' if '?' in resource else '?'}last_id={last_id}"
+        if query:
+            resource += f"{'&' if '?' in resource else '?'}{query}"
         return ConnectingRequest(
             host=f"[{target.host}]" if ":" in target.host else target.host,
             port=target.port,
@@ -184,29 +178,45 @@ class Crowd:
         return wrapClientTLS(optionsForClientTLS(self._target.host), endpoint)
 
 
-class Client:
+class Client(ABC):
     """A browser's tab.
 
     Args:
         crowd: the crowd that it belongs to.
-        channel: its channel.
         headers: the headers of its requests.
     """
 
-    def __init__(self, crowd: Crowd, channel: Channel, headers: dict[str, str]) -> None:
-        self._crowd = crowd
-        self._channel = channel
+    def __init__(self, crowd: Crowd, headers: dict[str, str]) -> None:
+        self.crowd = crowd
         self._headers = headers
-        self._listener: Listener | None = None
-        self._last_id: str | None = None
+        self._has_connected = False
         self._socket: Socket | None = None
-        self._opened_ns = 0
         self._attempt: Deferred[bool] | None = None
+
+    @abstractmethod
+    def query(self) -> str:
+        """Returns what its next upgrade adds to the query; perhaps nothing."""
+
+    @abstractmethod
+    def may_drop(self) -> bool:
+        """Returns whether its connection may be broken while the test runs."""
+
+    @abstractmethod
+    def note_open(self) -> None:
+        """Notes that it is connected."""
+
+    @abstractmethod
+    def note_end(self, close_code: int | None) -> None:
+        """Notes that an open connection has ended; with the server's close code if it sent one."""
+
+    @abstractmethod
+    def take(self, payload: bytes) -> None:
+        """Notes a message."""
 
     @property
     def is_away(self) -> bool:
         """Whether it has lost its connection."""
-        return self._listener is not None and self._socket is None
+        return self._has_connected and self._socket is None
 
     def address(self) -> Any:
         """Returns the server's address; it must be connected."""
@@ -217,17 +227,19 @@ class Client:
         """Tries to connect; the Deferred fires with whether it succeeded."""
         self._attempt = Deferred()
         attempt = self._attempt
-        self._crowd.open_socket(self).addErrback(self._unreachable)
+        self.crowd.open_socket(self).addErrback(self._unreachable)
         return attempt
 
     def drop(self) -> bool:
-        """Breaks the connection if it has brought an event; returns whether it did so.
+        """Breaks the connection if that may be done; returns whether it did so.
 
         Once the test is over, any connection is broken.
         """
-        if self._socket is None or (self._last_id is None and not self._crowd.is_over):
+        if self._socket is None or not (self.crowd.is_over or self.may_drop()):
             return False
         socket, self._socket = self._socket, None
+        if not self.crowd.is_over:
+            self.note_end(None)
         socket.abandon()
         self._come_back_later()
         return True
@@ -236,36 +248,20 @@ class Client:
 
     def request(self) -> ConnectingRequest:
         """Returns the upgrade to send."""
-        return self._crowd.request(self._headers, self._last_id)
+        return self.crowd.request(self._headers, self.query())
 
     def opened(self, socket: "Socket") -> None:
         """Records that it is connected."""
         self._socket = socket
-        self._opened_ns = time.monotonic_ns()
-        if self._listener is None:
-            self._listener = self._crowd.record.add_listener(self._channel)
-        else:
-            self._crowd.record.reconnects += 1
+        self._has_connected = True
+        self.note_open()
         self._answer(True)
-
-    def take(self, payload: bytes) -> None:
-        """Records a message."""
-        now_ns = time.monotonic_ns()
-        assert self._listener is not None
-        record = self._crowd.record
-        try:
-            event = _decode(payload)
-        except msgspec.DecodeError:
-            record.misdelivered += 1
-            return
-        self._crowd.last_frame_at = self._crowd.reactor.seconds()
-        if record.take(self._listener, event, opened_ns=self._opened_ns, now_ns=now_ns):
-            self._last_id = event.id
 
     def closed(self, socket: "Socket", reason: str) -> None:
         """Records that a connection has ended, and reconnects later."""
         if self._socket is socket:
             self._socket = None
+            self.note_end(socket.remoteCloseCode)
         self._failed(reason)
 
     def _unreachable(self, failure: Failure) -> None:
@@ -274,11 +270,11 @@ class Client:
         self._failed(str(error.args[0]) if is_plain else failure.getErrorMessage())
 
     def _failed(self, reason: str) -> None:
-        if self._crowd.is_over:
+        if self.crowd.is_over:
             self._answer(False)
             return
-        self._crowd.record.failed_connects[reason] += 1
-        if self._listener is not None:
+        self.crowd.counts.failed_connects[reason] += 1
+        if self._has_connected:
             self._come_back_later()
         self._answer(False)
 
@@ -288,9 +284,9 @@ class Client:
             attempt.callback(is_connected)
 
     def _come_back_later(self) -> None:
-        if not self._crowd.is_over:
-            self._crowd.reactor.callLater(self._crowd.absence_seconds(), self._come_back)
+        if not self.crowd.is_over:
+            self.crowd.reactor.callLater(self.crowd.absence_seconds(), self._come_back)
 
     def _come_back(self) -> None:
-        if not self._crowd.is_over:
+        if not self.crowd.is_over:
             self.connect()

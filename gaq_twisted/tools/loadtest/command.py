@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn
 
 from autobahn.websocket.util import parse_url
 from twisted.internet.defer import Deferred
@@ -24,11 +24,11 @@ from gaq_twisted.config.errors import ConfigError
 from gaq_twisted.config.load import file_to_read, load
 from gaq_twisted.config.settings import Settings
 from gaq_twisted.ops.process import raise_file_limit
-from gaq_twisted.tools.loadtest.record import Report
+from gaq_twisted.tools.loadtest.progress import ProgressBar
+from gaq_twisted.tools.loadtest.report import Report
 
 _BAD = 2
 _BUSY_CORE_SHARE = 0.8
-_BAR_STEPS = 40
 # Besides the clients' sockets: Redis, the reactor's own, standard streams.
 _OTHER_FILES = 50
 
@@ -66,7 +66,6 @@ def _give_up(faults: Sequence[str]) -> NoReturn:
 
 async def _run(options: Any, settings: Settings, reactor: Any) -> None:
     # These import parts of Autobahn and txredisapi that want a reactor installed.
-    from gaq_twisted.redis.errors import RedisError
     from gaq_twisted.tools.loadtest.clients import CannotConnect
     from gaq_twisted.tools.loadtest.runner import CannotPublish, LoadTest, Plan
     from gaq_twisted.tools.loadtest.sockets import Target
@@ -80,18 +79,19 @@ async def _run(options: Any, settings: Settings, reactor: Any) -> None:
         drops=options.drops,
         settle_seconds=options.settle,
         origin=options.origin,
+        protocol=options.protocol or settings.protocol,
+        broadcast_share=options.broadcasts,
     )
+    if plan.protocol == "both":
+        _give_up(["the settings serve both protocols: say which with --protocol"])
     bar = ProgressBar(sys.stderr)
     try:
         test = LoadTest(plan, settings, reactor, bar.show)
     except ConfigError as error:
         _give_up(error.faults)
-    prefix = settings.redis_stream_prefix
     _say(
         f"{plan.clients:,} clients of {plan.channels:,} channels will connect to"
-        f" {plan.target.url}; then about {plan.events:,} entries will be added to the stream"
-        f" {prefix}full, and as many, together, to the streams {prefix}{test.name}-*, which are"
-        " removed at the end"
+        f" {plan.target.url}; then {test.announcement()}"
     )
 
     def handle_signals() -> None:
@@ -106,10 +106,9 @@ async def _run(options: Any, settings: Settings, reactor: Any) -> None:
         _give_up([str(error)])
     finally:
         bar.clear()
-    try:
-        await test.remove_streams()
-    except RedisError as error:
-        _say(f"the streams {prefix}{test.name}-* are still there: {error}")
+    problem = await test.clean_up()
+    if problem is not None:
+        _say(problem)
     print(json.dumps(report.for_machines()) if options.json else table(report))
     for line in remarks(report):
         _say(line)
@@ -144,7 +143,12 @@ def _rows(report: Report) -> Iterator[tuple[str, str]]:
     yield "out of order", f"{report.out_of_order:,}"
     if report.misdelivered:
         yield "of other channels", f"{report.misdelivered:,}"
-    yield "caught up after a reconnect", f"{report.caught_up:,}"
+    if report.not_owed is None:
+        yield "caught up after a reconnect", f"{report.caught_up:,}"
+    else:
+        yield "not owed", f"{sum(report.not_owed.values()):,}"
+        for reason, count in report.not_owed.items():
+            yield "", f"{count:,}: {reason}"
     for name, latency_ms in (
         ("latency, median", report.latency_median_ms),
         ("latency, 99 %", report.latency_99_ms),
@@ -163,9 +167,11 @@ def remarks(report: Report) -> Iterator[str]:
     if report.is_interrupted:
         yield "the test was interrupted; this is what it saw"
     if report.frames_expected and not report.frames_received:
+        names = "redis.db and redisStreamPrefix"
+        if report.not_owed is not None:
+            names = "and realtimeChannelPrefix"
         yield (
-            "not one event came: see that this test and the server have the same Redis,"
-            " redis.db and redisStreamPrefix"
+            f"not one event came: see that this test and the server have the same Redis, {names}"
         )
     if report.core_share_running > _BUSY_CORE_SHARE:
         yield (
@@ -176,35 +182,6 @@ def remarks(report: Report) -> Iterator[str]:
         yield "this test was busy itself while it connected: the server may take connects faster"
 
 
-class ProgressBar:
-    """Shows the progress, on a terminal only.
-
-    Args:
-        stream: where it is shown.
-    """
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._is_terminal = stream.isatty()
-        self._shown = ""
-
-    def show(self, phase: str, share: float) -> None:
-        """Shows which share of a phase is done, from 0 to 1."""
-        if not self._is_terminal:
-            return
-        steps = int(min(share, 1.0) * _BAR_STEPS)
-        line = f"{phase:10} [{'#' * steps}{'.' * (_BAR_STEPS - steps)}]"
-        if line != self._shown:
-            self._shown = line
-            print(f"\r{line}", end="", file=self._stream, flush=True)
-
-    def clear(self) -> None:
-        """Clears the line."""
-        if self._shown:
-            self._shown = ""
-            print("\r\x1b[K", end="", file=self._stream, flush=True)
-
-
 def _say(line: str) -> None:
     print(f"gaq-ws-load: {line}", file=sys.stderr, flush=True)
 
@@ -212,7 +189,7 @@ def _say(line: str) -> None:
 def _options(arguments: Sequence[str]) -> Any:
     parser = argparse.ArgumentParser(
         prog="gaq-ws-load",
-        description="Puts load on a running server and tells what was lost. Publishes into its"
+        description="Puts load on a running server and reports what was lost. Publishes into its"
         " Redis as Superset does, to channels of its own. Settings (secret, Redis, prefix) come"
         " from the file and the environment, as the server's do.",
     )
@@ -250,6 +227,19 @@ def _options(arguments: Sequence[str]) -> Any:
         help="at the end, how long to wait for what is missing while nothing comes"
         " (default: %(default)g)",
     )
+    parser.add_argument(
+        "--protocol",
+        choices=("streams", "realtime"),
+        help="the protocol of Superset 1.2 to 6.1, or that of Superset 7 (default: the one that"
+        " the settings serve)",
+    )
+    parser.add_argument(
+        "--broadcasts",
+        type=_share,
+        default=0.02,
+        help="with realtime, the share of messages that every socket gets, from 0 to 1"
+        " (default: %(default)g)",
+    )
     parser.add_argument("--origin", help="the Origin header of the clients, as of a page there")
     parser.add_argument(
         "--config",
@@ -284,6 +274,13 @@ def _not_negative(text: str) -> float:
     number = _number(text)
     if not 0 <= number < math.inf:
         raise argparse.ArgumentTypeError(f"{text} is not a number from 0 on")
+    return number
+
+
+def _share(text: str) -> float:
+    number = _number(text)
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to 1")
     return number
 
 

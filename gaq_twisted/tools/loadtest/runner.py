@@ -4,7 +4,6 @@ Import this module only where a reactor is installed.
 """
 
 import gc
-import json
 import math
 import time
 from collections.abc import Callable
@@ -12,18 +11,16 @@ from random import Random
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from gaq_twisted.config.settings import Settings
 from gaq_twisted.redis.errors import RedisError
-from gaq_twisted.redis.server import RedisServer
-from gaq_twisted.streams.commands import stream_usage
-from gaq_twisted.streams.publisher import COMMANDS, Publisher
-from gaq_twisted.tools.cookies import Signer
 from gaq_twisted.tools.loadtest.clients import Crowd
-from gaq_twisted.tools.loadtest.record import Channel, Load, Record, Report
+from gaq_twisted.tools.loadtest.realtime import RealtimeTraffic
+from gaq_twisted.tools.loadtest.report import Load, Report
 from gaq_twisted.tools.loadtest.sockets import Target
+from gaq_twisted.tools.loadtest.streams import StreamsTraffic
 
 CHANNEL_PREFIX = "load-"
 # Longer than any settling takes.
@@ -32,7 +29,6 @@ _SHORTEST_TICK_SECONDS = 0.001
 _LONGEST_TICK_SECONDS = 0.1
 # Time for duplicates to arrive once nothing is missing.
 _CALM_SECONDS = 0.3
-_KEYS_AT_A_TIME = 500
 
 Progress = Callable[[str, float], None]
 """Called with the name of the phase, and the share of it that is done, from 0 to 1."""
@@ -53,6 +49,10 @@ class Plan(NamedTuple):
     settle_seconds: float
     """At the end, how long to wait for missing events after the last frame."""
     origin: str | None
+    protocol: str
+    """`streams` or `realtime`."""
+    broadcast_share: float
+    """With realtime, the share of messages that are for every socket."""
 
     @property
     def channels(self) -> int:
@@ -89,24 +89,38 @@ class LoadTest:
         self._settings = settings
         self._reactor = reactor
         self._progress = progress
-        usage = stream_usage(settings.redis_stream_prefix, (*COMMANDS, "+unlink"))
-        self._redis = RedisServer(settings.redis, reactor, usage).connection()
-        self._publisher = Publisher(self._redis, settings.redis_stream_prefix)
-        self._record = Record([f"{self.name}-{number}" for number in range(plan.channels)])
         self._dice = Random()
+        self._traffic = self._new_traffic()
+        self._counts = self._traffic.counts
         self._under_way: set[Deferred[None]] = set()
         self._wants_end = False
         self._wants_end_now = False
-        signer, expires_at = Signer(settings), int(time.time() + plan.seconds) + _COOKIE_SECONDS
         self._crowd = Crowd(
-            self._record,
-            plan.target,
+            self._counts, plan.target, origin=plan.origin, reactor=reactor, dice=self._dice
+        )
+        expires_at = int(time.time() + plan.seconds) + _COOKIE_SECONDS
+        self._traffic.add_clients(self._crowd, plan.clients, expires_at)
+
+    def _new_traffic(self) -> StreamsTraffic | RealtimeTraffic:
+        plan = self._plan
+        if plan.protocol == "streams":
+            return StreamsTraffic(
+                self.name, self._settings, self._reactor, channels=plan.channels, dice=self._dice
+            )
+        return RealtimeTraffic(
+            self.name,
+            self._settings,
+            self._reactor,
             clients=plan.clients,
-            cookie_header=lambda channel: signer.cookie_header(channel, expires_at),
-            origin=plan.origin,
-            reactor=reactor,
+            principals=plan.channels,
+            broadcast_share=plan.broadcast_share,
+            settle_seconds=plan.settle_seconds,
             dice=self._dice,
         )
+
+    def announcement(self) -> str:
+        """Returns what will be done to Redis."""
+        return self._traffic.announcement(self._plan.events)
 
     async def run(self) -> Report:
         """Runs all phases; returns the result.
@@ -121,39 +135,23 @@ class LoadTest:
             await self._connect()
             await self._publish_and_drop()
             await self._settle()
-            return self._record.report()
+            return self._counts.report()
         finally:
             self._crowd.close()
 
-    async def remove_streams(self) -> None:
-        """Removes the streams of the test's channels.
-
-        Raises:
-            RedisError: if they are still there.
-        """
-        prefix = self._settings.redis_stream_prefix
-        names = [self._trial_channel, *(channel.name for channel in self._record.channels)]
-        keys = [f"{prefix}{name}" for name in names]
-        try:
-            for start in range(0, len(keys), _KEYS_AT_A_TIME):
-                await self._redis.ask("UNLINK", *keys[start : start + _KEYS_AT_A_TIME])
-        finally:
-            self._redis.close()
+    async def clean_up(self) -> str | None:
+        """Removes what the test has left in Redis; returns what is wrong if it cannot."""
+        return await self._traffic.clean_up()
 
     def interrupt(self) -> None:
         """Stops publishing and waits for missing events; the second call stops waiting, too."""
-        self._record.is_interrupted = True
+        self._counts.is_interrupted = True
         self._wants_end_now = self._wants_end
         self._wants_end = True
 
-    @property
-    def _trial_channel(self) -> str:
-        return f"{self.name}-trial"
-
     async def _try_to_publish(self) -> None:
-        """Publishes one event to an unused channel, to check the permission."""
         try:
-            await self._publisher.publish(self._trial_channel, _event(self._trial_channel, 0))
+            await self._traffic.try_to_publish()
         except RedisError as error:
             raise CannotPublish(str(error)) from None
 
@@ -162,7 +160,7 @@ class LoadTest:
         await self._crowd.connect_others(
             lambda share: self._progress("connecting", share), lambda: self._wants_end
         )
-        self._record.connecting = meter.load()
+        self._counts.connecting = meter.load()
         # Otherwise garbage collections would traverse all clients again and again, delaying frames.
         gc.freeze()
 
@@ -175,7 +173,7 @@ class LoadTest:
         while not self._wants_end and (now < begun_at + plan.seconds or given < plan.events):
             due = min(int((now - begun_at) * plan.rate) + 1, plan.events)
             for _ in range(given, due):
-                self._publish(self._dice.choice(self._record.channels))
+                self._publish()
             given = max(given, due)
             while next_drop_at <= now:
                 self._crowd.drop_one()
@@ -184,28 +182,19 @@ class LoadTest:
             next_at = min(begun_at + given / plan.rate, next_drop_at, now + _LONGEST_TICK_SECONDS)
             await deferLater(clock, max(_SHORTEST_TICK_SECONDS, next_at - now))
             now = clock.seconds()
-        self._record.running = meter.load()
+        self._counts.running = meter.load()
 
     def _seconds_to_drop(self) -> float:
         return self._dice.expovariate(self._plan.drops) if self._plan.drops else math.inf
 
-    def _publish(self, channel: Channel) -> None:
-        publishing = Deferred.fromCoroutine(self._publish_one(channel))
+    def _publish(self) -> None:
+        publishing = Deferred.fromCoroutine(self._traffic.publish())
         self._under_way.add(publishing)
         publishing.addBoth(self._published, publishing)
 
     def _published(self, result: object, publishing: "Deferred[None]") -> object:
         self._under_way.discard(publishing)
         return result
-
-    async def _publish_one(self, channel: Channel) -> None:
-        number = channel.next_number()
-        try:
-            await self._publisher.publish(channel.name, _event(channel.name, number))
-        except (RedisError, CancelledError) as error:
-            channel.unpublished.add(number)
-            reason = error.state if isinstance(error, RedisError) else "Redis does not answer"
-            self._record.failed_publications[reason] += 1
 
     async def _settle(self) -> None:
         """Waits until nothing is missing, or nothing has come for a while."""
@@ -217,7 +206,7 @@ class LoadTest:
             if quiet_seconds > self._plan.settle_seconds:
                 break
             is_calm = not (self._under_way or self._crowd.away()) and quiet_seconds > _CALM_SECONDS
-            if is_calm and not self._record.lost():
+            if is_calm and not self._counts.lost():
                 break
             await deferLater(self._reactor, _LONGEST_TICK_SECONDS)
         for publishing in list(self._under_way):
@@ -235,18 +224,3 @@ class _Meter:
         """Returns the load since then."""
         seconds = time.monotonic() - self._begun_at
         return Load(seconds, (time.process_time() - self._cpu_seconds) / seconds)
-
-
-def _event(channel: str, number: int) -> bytes:
-    """Returns an event as Superset writes it, numbered and timed for the clients."""
-    event = {
-        "channel_id": channel,
-        "job_id": f"{channel}-{number}",
-        "user_id": 1,
-        "status": "done",
-        "errors": [],
-        "result_url": f"/api/v1/chart/data/{channel}-{number}",
-        "number": number,
-        "published_ns": time.monotonic_ns(),
-    }
-    return json.dumps(event).encode()

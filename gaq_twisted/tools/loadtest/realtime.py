@@ -1,0 +1,203 @@
+"""What a load test of the realtime protocol publishes, and its clients.
+
+Import this module only where a reactor is installed.
+"""
+
+import json
+import time
+from random import Random
+from typing import Any
+
+import jwt
+import msgspec
+from jwt.algorithms import get_default_algorithms
+from twisted.internet.defer import CancelledError
+
+from gaq_twisted.access.principals import PrincipalAuthenticator
+from gaq_twisted.config.errors import ConfigError
+from gaq_twisted.config.settings import Settings
+from gaq_twisted.realtime.edition import channel_of
+from gaq_twisted.redis.errors import RedisError
+from gaq_twisted.redis.remedies import Usage
+from gaq_twisted.redis.server import IClientReactor, RedisServer
+from gaq_twisted.tools.loadtest.clients import Client, Crowd
+from gaq_twisted.tools.loadtest.realtime_record import (
+    EVERYBODY,
+    Frame,
+    Payload,
+    RealtimeRecord,
+    Tab,
+)
+
+_BROADCAST_TOPIC = "load-test"
+_GAP_CODE = 1012
+# As many messages are for a tab as for all tabs of a user.
+_TAB_SHARE = 0.5
+_decode = msgspec.json.Decoder(Frame).decode
+
+
+class RealtimeTraffic:
+    """Messages for users that only this test has, a few for everybody, and these users' tabs.
+
+    Args:
+        name: what the ids of the users begin with.
+        settings: the settings of the server.
+        reactor: connects to Redis.
+        clients: how many tabs there are.
+        principals: how many users there are.
+        broadcast_share: the share of messages that are for everybody.
+        settle_seconds: how long a message may take at most.
+        dice: decide whom each message is for.
+
+    Raises:
+        ConfigError: if the settings are unusable.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        reactor: IClientReactor,
+        *,
+        clients: int,
+        principals: int,
+        broadcast_share: float,
+        settle_seconds: float,
+        dice: Random,
+    ) -> None:
+        self.name = name
+        self._channel = channel_of(settings)
+        self._sign = _signer(settings)
+        usage = Usage(
+            commands=("+publish",),
+            patterns=(f"&{self._channel}",),
+            unknown_command="PUBLISH must be neither renamed nor disabled",
+        )
+        server = RedisServer(settings.realtime_redis, reactor, usage)
+        self._redis = server.connection()
+        self._broadcast_share = broadcast_share
+        self._dice = dice
+        tabs = [
+            Tab(f"user:{name}-{number % principals}", str(1 + number // principals))
+            for number in range(clients)
+        ]
+        self.counts = RealtimeRecord(tabs, int(settle_seconds * 1e9))
+        self._routes = list(self.counts.routes())
+
+    def announcement(self, events: int) -> str:
+        """Returns what will be done to Redis."""
+        return (
+            f"about {events:,} messages will be published on the channel {self._channel}, a share"
+            f" of {self._broadcast_share:.0%} of them to every socket of every server, under the"
+            f" topic {_BROADCAST_TOPIC}, which Superset's pages ignore"
+        )
+
+    def add_clients(self, crowd: Crowd, count: int, expires_at: int) -> None:
+        """Adds a client for each tab."""
+        cookie_headers: dict[str, dict[str, str]] = {}
+        for tab in self.counts.tabs[:count]:
+            if tab.principal not in cookie_headers:
+                cookie_headers[tab.principal] = {"Cookie": self._sign(tab.principal, expires_at)}
+            crowd.add(_RealtimeClient(crowd, cookie_headers[tab.principal], self.counts, tab))
+
+    async def try_to_publish(self) -> None:
+        """Publishes one message for nobody, to check the permission.
+
+        Raises:
+            RedisError: if Redis does not accept it.
+        """
+        await self._send(Payload(0, f"user:{self.name}-trial", time.monotonic_ns()))
+
+    async def publish(self) -> None:
+        """Publishes a message for some tab, for all tabs of some user, or for everybody."""
+        principal, tab = self._dice.choice(self._routes)
+        route = tab if self._dice.random() < _TAB_SHARE else principal
+        if self._dice.random() < self._broadcast_share:
+            route = EVERYBODY
+        payload = self.counts.publish(route, time.monotonic_ns())
+        try:
+            await self._send(payload)
+        except (RedisError, CancelledError) as error:
+            reason = error.state if isinstance(error, RedisError) else "Redis does not answer"
+            self.counts.fail_publication(payload, reason)
+
+    async def _send(self, payload: Payload) -> None:
+        await self._redis.ask("PUBLISH", self._channel, _message(payload))
+
+    async def clean_up(self) -> None:
+        """Ends the connection to Redis, which keeps nothing."""
+        self._redis.close()
+
+
+class _RealtimeClient(Client):
+    """A browser's tab of Superset 7."""
+
+    def __init__(
+        self, crowd: Crowd, headers: dict[str, str], record: RealtimeRecord, tab: Tab
+    ) -> None:
+        super().__init__(crowd, headers)
+        self._record = record
+        self._tab = tab
+
+    def query(self) -> str:
+        return f"tab_id={self._tab.tab_id}"
+
+    def may_drop(self) -> bool:
+        return True
+
+    def note_open(self) -> None:
+        self._record.open(self._tab)
+
+    def note_end(self, close_code: int | None) -> None:
+        self._record.close(self._tab, time.monotonic_ns(), is_gap=close_code == _GAP_CODE)
+
+    def take(self, payload: bytes) -> None:
+        now_ns = time.monotonic_ns()
+        try:
+            frame = _decode(payload)
+        except msgspec.DecodeError:
+            # Superset's own broadcasts go to every socket.
+            return
+        self.crowd.note_frame()
+        self._record.take(self._tab, frame.payload, now_ns)
+
+
+def _message(payload: Payload) -> bytes:
+    """Returns a message as Superset writes it, numbered and timed for the clients."""
+    if payload.route == EVERYBODY:
+        head: dict[str, Any] = {"topic": _BROADCAST_TOPIC, "scope": "authenticated_global"}
+        tail: dict[str, Any] = {}
+    else:
+        is_tab = payload.route.count(":") == 2
+        head = {"topic": "task.status", "scope": "tab" if is_tab else "principal"}
+        tail = {"routes": [payload.route]}
+    return json.dumps({**head, "payload": msgspec.to_builtins(payload), **tail}).encode()
+
+
+def _signer(settings: Settings) -> Any:
+    """Returns a function that returns the Cookie header of a principal.
+
+    Raises:
+        ConfigError: if nothing can be signed with the secret.
+    """
+    # Raises what the server would raise.
+    PrincipalAuthenticator(settings, time.time)
+    algorithm = settings.jwt_algorithms[0]
+    key: Any = get_default_algorithms()[algorithm].prepare_key(str(settings.realtime_jwt_secret))
+    if not isinstance(key, bytes) and not hasattr(key, "sign"):
+        raise ConfigError(["realtimeJwtSecret holds a public key, which signs nothing"])
+
+    def cookie_header(principal: str, expires_at: int) -> str:
+        claims = {
+            "aud": "superset-websocket",
+            "iss": "superset",
+            "sub": principal.partition(":")[2],
+            "principal_type": "user",
+            "channel": principal,
+            "iat": int(time.time()),
+            "exp": expires_at,
+        }
+        token = jwt.encode(claims, key, algorithm=algorithm)
+        return f"{settings.realtime_jwt_cookie_name}={token}"
+
+    return cookie_header
