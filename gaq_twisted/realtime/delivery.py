@@ -116,7 +116,9 @@ class Delivery:
             if self._sending is None:
                 self._sending = self._next()
                 yield
-            yield from self._sending
+            # Not `yield from`: the end of a slice would end the sending, too.
+            for _ in self._sending:
+                yield
             self._sending = None
 
     def _next(self) -> Iterator[None]:
