@@ -31,6 +31,8 @@ ACTIONS = (
     "publish many",
     "connect",
     "connect",
+    "connect",
+    "connect",
     "leave",
     "time passes",
     "time passes",

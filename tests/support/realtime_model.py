@@ -157,7 +157,7 @@ class ModelServer:
         self._was_attached = False
         self.errors: list[str] = []
         """What was wrong; assertions would be caught by the server."""
-        metrics = Metrics(CORE)
+        self.metrics = metrics = Metrics(CORE)
         chosen = settings(protocol="realtime", realtime_jwt_secret=SigningSecret("s" * 32))
         self.hub = Hub(metrics, clock.seconds, chosen)
 
