@@ -1,6 +1,6 @@
 """When the subscriber subscribes, probes, and gives the subscription up."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
@@ -15,13 +15,11 @@ class FakeSubscription:
     """A subscription whose replies the test gives."""
 
     def __init__(self) -> None:
+        self.on_loss: Callable[[], None] = lambda: None
         self.asked: list[str] = []
         self.is_closed = False
         self.translates_cancelling = False
         self._reply: Deferred[None] | None = None
-
-    def on_loss(self) -> None:
-        """Is replaced by the subscriber."""
 
     async def open(self) -> None:
         """Asks to subscribe."""
