@@ -93,6 +93,8 @@ class Delivery:
             self._call.cancel()
             self._call = None
         self._queue.clear()
+        self._queued_bytes = 0
+        self._sending = None
 
     def _send_slice(self) -> None:
         self._call = None
@@ -148,10 +150,12 @@ class Delivery:
 
     def _note_dropped(self, error: InvalidMessage) -> None:
         self._metrics.increment(MESSAGES_DROPPED, label=error.reason)
+        # To be asked first: the next window begins with `admits`.
+        count = 1 + self._invalid.suppressed()
         if self._invalid.admits():
             self._log.warn(
                 "dropped {count} messages of the realtime channel, the last because {reason}",
                 event="messages_dropped",
-                count=1 + self._invalid.suppressed(),
+                count=count,
                 reason=str(error),
             )

@@ -74,7 +74,7 @@ class RealtimeEdition:
         subscription = Subscription(server.connection(), self._channel, self._receive)
         self._delivery = Delivery(self._audience, subscription, metrics, reactor)
         self._subscriber = Subscriber(subscription, self, reactor)
-        self._lost_at = reactor.seconds()
+        self._lost_at: float | None = None
         self._quiet_since = reactor.seconds()
         self.services: Sequence[IService] = (self._subscriber,)
 
@@ -104,10 +104,11 @@ class RealtimeEdition:
 
     def subscribed(self) -> None:
         """Closes the sockets that lived through the gap, and lets upgrades pass that wait."""
-        if self._stale:
+        if self._lost_at is not None:
             self._metrics.observe(
                 names.SUBSCRIPTION_OUTAGE_SECONDS, self._reactor.seconds() - self._lost_at
             )
+            self._lost_at = None
         self._stale.close_now()
         self._waiting.release(lambda: self._subscriber.is_subscribed)
 
@@ -117,7 +118,14 @@ class RealtimeEdition:
         self._metrics.increment(names.SUBSCRIPTION_LOSSES)
         for socket in self._audience.sockets():
             self._stale.add(socket)
+        self._stale.stop()
         self._stale.close_after_grace()
+
+    def stopped(self) -> None:
+        """Fails the upgrades that wait; closes and sends nothing more."""
+        self._waiting.stop()
+        self._stale.stop()
+        self._delivery.stop()
 
     def _receive(self, messages: Sequence[bytes]) -> None:
         self._delivery.receive(*messages)

@@ -6,6 +6,7 @@ therefore the one way to have it ask.
 """
 
 from collections.abc import Callable
+from itertools import islice
 from math import ceil
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -40,7 +41,8 @@ class GapSockets:
         self._clock = clock
         # In the order in which they opened.
         self._sockets: dict[Socket, None] = {}
-        self._batch = 0
+        # When the last of them is to be closed; None before the first.
+        self._ends_at: float | None = None
         self._call: IDelayedCall | None = None
 
     def __len__(self) -> int:
@@ -58,7 +60,6 @@ class GapSockets:
         """Closes them in 2 s, unless that has begun already."""
         if self._call is None:
             self._call = self._clock.callLater(_GRACE_SECONDS, self._close_batch)
-            self._batch = 0
 
     def close_now(self) -> None:
         """Begins to close them."""
@@ -70,18 +71,29 @@ class GapSockets:
         if self._call is not None:
             self._call.cancel()
             self._call = None
-        self._batch = 0
+        self._ends_at = None
 
     def _close_batch(self) -> None:
         self._call = None
-        if not self._batch:
-            seconds = min(_SPREAD_SECONDS, len(self._sockets) / _LEAST_SOCKETS_PER_SECOND)
-            self._batch = ceil(len(self._sockets) / max(1, ceil(seconds / _BATCH_SECONDS)))
-        batch = list(self._sockets)[: self._batch]
+        now = self._clock.seconds()
+        if self._ends_at is None:
+            self._ends_at = now + min(
+                _SPREAD_SECONDS, len(self._sockets) / _LEAST_SOCKETS_PER_SECOND
+            )
+        # Counted anew each time, as the reactor may be late and sockets may be added.
+        batches = max(1, ceil((self._ends_at - now) / _BATCH_SECONDS))
+        batch = list(islice(self._sockets, ceil(len(self._sockets) / batches)))
         for socket in batch:
-            self._hub.close_one(socket, REALTIME_GAP)
+            self._close(socket)
         self._closed(len(batch))
         if self._sockets:
             self._call = self._clock.callLater(_BATCH_SECONDS, self._close_batch)
         else:
-            self._batch = 0
+            self._ends_at = None
+
+    def _close(self, socket: Socket) -> None:
+        self.discard(socket)
+        try:
+            self._hub.close_one(socket, REALTIME_GAP)
+        except Exception:
+            self._hub.fail(socket)

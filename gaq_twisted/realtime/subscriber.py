@@ -43,6 +43,9 @@ class SubscriptionSink(Protocol):
     def lost(self) -> None:
         """The subscription is gone; messages may have been missed for some seconds already."""
 
+    def stopped(self) -> None:
+        """There will be no subscription any more."""
+
 
 class Subscriber(Service):
     """Subscribes, probes the subscription every 3 s, and subscribes again after each loss.
@@ -69,6 +72,8 @@ class Subscriber(Service):
         self._lost_at: float | None = clock.seconds()
         # The states of Redis that were logged in this outage.
         self._logged: set[str] = set()
+        # Whether the connection was lost since the last probe.
+        self._is_suspect = False
         self._wake: Deferred[None] | None = None
         self._following: Deferred[None] | None = None
         subscription.on_loss = self._wake_up
@@ -100,35 +105,41 @@ class Subscriber(Service):
         if self._following is not None:
             self._following.cancel()
         self._subscription.close()
+        self._sink.stopped()
         return self._following
 
     async def _follow(self) -> None:
         with suppress(CancelledError):
-            while True:
-                try:
-                    await self._subscription.open()
-                    self._note_subscribed()
-                    await self._watch()
-                except RedisError as error:
+            while self.running:
+                error = await self._hold()
+                if self.running:
                     self._note_lost(error)
-                except Exception as error:
-                    if isinstance(error, CancelledError):
-                        raise
-                    self._log.failure(
-                        "following the realtime channel failed", event="subscriber_failed"
-                    )
-                    self._note_lost(RedisError("an internal error, which was logged"))
-                await deferLater(self._clock, self._next_delay())
+                    await deferLater(self._clock, self._next_delay())
+
+    async def _hold(self) -> RedisError:
+        """Subscribes and probes; returns why there is no subscription any more."""
+        try:
+            self._is_suspect = False
+            await self._subscription.open()
+            self._note_subscribed()
+            await self._watch()
+        except RedisError as error:
+            return error
+        except Exception:
+            if self.running:
+                self._log_internal_error()
+        return RedisError("an internal error, which was logged")
 
     async def _watch(self) -> None:
-        self._wake = Deferred()
         while True:
-            await self._wake.addTimeout(_PROBE_SECONDS, self._clock, lambda *_: None)
-            # A loss while Sentinels are asked must not wait for the next time.
-            self._wake = Deferred()
+            if not self._is_suspect:
+                self._wake = Deferred()
+                await self._wake.addTimeout(_PROBE_SECONDS, self._clock, lambda *_: None)
+            self._is_suspect = False
             await self._subscription.probe()
 
     def _wake_up(self) -> None:
+        self._is_suspect = True
         if self._wake is not None and not self._wake.called:
             self._wake.callback(None)
 
@@ -159,4 +170,10 @@ class Subscriber(Service):
                 error=str(error),
             )
         if is_new:
-            self._sink.lost()
+            try:
+                self._sink.lost()
+            except Exception:
+                self._log_internal_error()
+
+    def _log_internal_error(self) -> None:
+        self._log.failure("following the realtime channel failed", event="subscriber_failed")

@@ -75,10 +75,14 @@ class WaitingUpgrades:
         if self._releasing is None:
             self._release_slice()
 
-    def fail_all(self) -> None:
-        """Fails all that wait."""
+    def stop(self) -> None:
+        """Fails all that wait, and those that come."""
+        self._most = 0
+        if self._releasing is not None:
+            self._releasing.cancel()
+            self._releasing = None
         for waiting in list(self._until):
-            self._fail(waiting)
+            self._fail(waiting, "the server is about to stop")
 
     def _release_slice(self) -> None:
         self._releasing = None
@@ -99,11 +103,11 @@ class WaitingUpgrades:
             if until > now:
                 self._expiring = self._clock.callLater(until - now, self._expire)
                 return
-            self._fail(waiting)
+            self._fail(waiting, f"{_TEXT} for {self._patience_seconds:g} s")
 
-    def _fail(self, waiting: "Deferred[None]") -> None:
+    def _fail(self, waiting: "Deferred[None]", text: str) -> None:
         self._forget(waiting)
-        waiting.errback(Unavailable(f"{_TEXT} for {self._patience_seconds:g} s"))
+        waiting.errback(Unavailable(text))
 
     def _forget(self, waiting: "Deferred[None]") -> None:
         self._until.pop(waiting, None)
