@@ -601,15 +601,16 @@ class ComposeLoader(yaml.SafeLoader):
     """Reads YAML with the tags by which a Compose file replaces parts of another."""
 
 
+def _value(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
+    """Returns what stands behind a tag that says how it is merged."""
+    if isinstance(node, yaml.MappingNode):
+        return loader.construct_mapping(node, deep=True)
+    assert isinstance(node, yaml.SequenceNode)
+    return loader.construct_sequence(node, deep=True)
+
+
 ComposeLoader.add_constructor("!reset", lambda loader, node: None)
-ComposeLoader.add_constructor(
-    "!override",
-    lambda loader, node: (
-        loader.construct_mapping(node, deep=True)
-        if isinstance(node, yaml.MappingNode)
-        else loader.construct_sequence(node, deep=True)
-    ),
-)
+ComposeLoader.add_constructor("!override", _value)
 
 
 class ComposeTests(SynchronousTestCase):
