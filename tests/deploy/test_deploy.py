@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
@@ -48,6 +48,8 @@ INSTALLED = "/opt/gaq-twisted/bin"
 BIN = Path(sys.executable).parent
 # systemd's scale is from 0 to 100 here; beyond 50 a service is rated as exposed.
 MOST_EXPOSURE = 20
+# Of Superset 7.
+REALTIME_SECRET = "another secret of the tests, for Superset 7"
 
 
 class Unit:
@@ -545,6 +547,138 @@ class HelmTests(SynchronousTestCase):
                 return int(answer.status)
         except HTTPError as error:
             return error.code
+
+
+class Superset7Tests(HelmTests):
+    """The values for Superset 7, on top of the others."""
+
+    def setUp(self) -> None:
+        """Merges the values, and writes the file that the chart would mount."""
+        super().setUp()
+        more = yaml.safe_load((DEPLOY / "helm" / "superset-7.yaml").read_text())
+        self.values = _merged(self.values, more)
+        self.websockets = self.values["supersetWebsockets"]
+        merged = _merged(self.CHART_CONFIG, self.websockets["config"])
+        self.file.write_text(json.dumps({**merged, "port": self.port}))
+
+    def environ(self, **more: str) -> dict[str, str]:
+        """Returns the variables that the chart sets from its secret."""
+        return super().environ(**{"REALTIME_JWT_SECRET": REALTIME_SECRET, **more})
+
+    def test_secrets_are_needed(self) -> None:
+        """The secret for Superset 7 must be one's own too."""
+        given = self.values["extraSecretEnv"]["REALTIME_JWT_SECRET"]
+        environ = self.environ(JWT_SECRET=SECRET, REALTIME_JWT_SECRET=given)
+        with self.assertRaises(ConfigError) as caught:
+            load(self.file, environ)
+        (fault,) = caught.exception.faults
+        self.assertTrue(fault.startswith("realtimeJwtSecret "), fault)
+
+    def test_superset_7(self) -> None:
+        """Superset 7 and the server have the same Redis, secret, cookie and channel."""
+        environ = self.environ(JWT_SECRET=SECRET, REDIS_DB="5", REDIS_PASSWORD="a password")
+        settings = load(self.file, environ).settings
+        self.assertEqual(settings.protocol, "both")
+        superset: dict[str, Any] = {}
+        self.patch(os, "environ", environ)
+        for text in self.values["configOverrides"].values():
+            exec(text, {"os": os}, superset)
+        backend = superset["DISTRIBUTED_COORDINATION_CONFIG"]
+        redis = settings.realtime_redis
+        self.assertEqual(
+            [backend[f"CACHE_REDIS_{key}"] for key in ("HOST", "PORT", "PASSWORD")],
+            [redis.host, redis.port, redis.password],
+        )
+        self.assertEqual(superset["WEBSOCKET_JWT_SECRET"], settings.realtime_jwt_secret)
+        self.assertNotEqual(settings.jwt_secret, settings.realtime_jwt_secret)
+        self.assertEqual(superset["REALTIME_CHANNEL_PREFIX"], settings.realtime_channel_prefix)
+        cookies = (settings.jwt_cookie_name, settings.realtime_jwt_cookie_name)
+        self.assertEqual(cookies, ("async-token", "superset-ws-token"))
+        self.assertEqual(superset["WEBSOCKET_URL"], superset["GLOBAL_ASYNC_QUERIES_WEBSOCKET_URL"])
+
+
+class ComposeLoader(yaml.SafeLoader):
+    """Reads YAML with the tags by which a Compose file replaces parts of another."""
+
+
+def _value(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
+    """Returns what stands behind a tag that says how it is merged."""
+    if isinstance(node, yaml.MappingNode):
+        return loader.construct_mapping(node, deep=True)
+    assert isinstance(node, yaml.SequenceNode)
+    return loader.construct_sequence(node, deep=True)
+
+
+ComposeLoader.add_constructor("!reset", lambda loader, node: None)
+ComposeLoader.add_constructor("!override", _value)
+
+
+class ComposeTests(SynchronousTestCase):
+    """The Compose file in place of Superset's service for its Node.js server."""
+
+    SECRETS: ClassVar[dict[str, str]] = {
+        "JWT_SECRET": SECRET,
+        "REALTIME_JWT_SECRET": REALTIME_SECRET,
+    }
+
+    def setUp(self) -> None:
+        """Reads the file."""
+        text = (DEPLOY / "compose" / "docker-compose.override.yml").read_text()
+        self.services = yaml.load(text, ComposeLoader)["services"]
+        self.service = self.services["superset-websocket"]
+
+    def environ(self, **more: str) -> dict[str, str]:
+        """Returns the variables of the container, with the secrets filled in."""
+        environ = {}
+        for name, value in self.service["environment"].items():
+            self.assertIsInstance(value, str, name)
+            filled = re.sub(r"\$\{(\w+):\?[^}]+\}", lambda match: self.SECRETS[match[1]], value)
+            self.assertNotIn("$", filled)
+            environ[name] = filled
+        return {**environ, **more}
+
+    def test_service(self) -> None:
+        """It replaces one service, with its image, and takes nothing of the Node.js server."""
+        self.assertEqual(list(self.services), ["superset-websocket"])
+        self.assertEqual(self.service["image"], "gaq-twisted")
+        for key in ("build", "volumes"):
+            self.assertIsNone(self.service[key])
+
+    def test_settings(self) -> None:
+        """Every variable is a setting, and the server can use all of them, for both protocols."""
+        environ = self.environ()
+        known = {setting.environment_name for setting in all_settings()}
+        self.assertLessEqual(set(environ), known)
+        loaded = load(None, environ)
+        self.assertEqual(loaded.warnings, [])
+        settings = loaded.settings
+        self.assertEqual(settings.protocol, "both")
+        self.assertEqual(
+            (settings.jwt_secret, settings.realtime_jwt_secret), (SECRET, REALTIME_SECRET)
+        )
+        self.assertEqual((settings.redis.host, settings.realtime_redis.host), ("redis", "redis"))
+        (published,) = self.service["ports"]
+        self.assertEqual(published.split(":")[-1], str(settings.port))
+
+    def test_other_protocols(self) -> None:
+        """What its comments say for one protocol alone works."""
+        self.assertEqual(
+            load(None, self.environ(PROTOCOL="realtime")).settings.protocol, "realtime"
+        )
+        older = {
+            name: value
+            for name, value in self.environ(PROTOCOL="streams").items()
+            if not name.startswith("REALTIME")
+        }
+        loaded = load(None, older)
+        self.assertEqual((loaded.settings.protocol, loaded.warnings), ("streams", []))
+
+    def test_time_to_stop(self) -> None:
+        """Compose waits longer than the drain takes."""
+        settings = load(None, self.environ()).settings
+        seconds = int(self.service["stop_grace_period"].removesuffix("s"))
+        drain_ms = settings.drain_delay_ms + settings.drain_ms
+        self.assertLess(drain_ms + 2000, seconds * 1000)
 
 
 def _read_only(command: list[str], directory: Path) -> list[str | Path]:
