@@ -59,7 +59,8 @@ class Listeners:
         self._certificates: dict[str, _Certificates] = {}
         for endpoint in endpoints:
             if isinstance(endpoint, str):
-                self.services.append(self._described(endpoint, factory, reactor, reuse_port))
+                # Twisted does not parse texts of a class that is derived from str.
+                self.services.append(self._described(str(endpoint), factory, reactor, reuse_port))
             else:
                 # Made from a text, because only such a service raises what goes wrong.
                 one = service("tcp:0", factory, reactor=reactor)

@@ -406,7 +406,8 @@ class ListenTests(OperationsTestCase):
         """What is no endpoint, or cannot be used, stops the start with a reason."""
         for text, reason in (
             ("tcp:x", "listen: tcp:x cannot be used: it is not an endpoint string"),
-            ("nonsense", "listen: nonsense cannot be used"),
+            ("8081", "it must be a list of endpoint strings such as tcp:8081"),
+            ("nonsense:1", "listen: nonsense:1 cannot be used"),
             ("ssl:1:privateKey=/no/such/file", "/no/such/file: No such file"),
             ("tcp:1:interface=192.0.2.1", "cannot listen on port 1 of 192.0.2.1"),
             ("unix:/no/such/directory/x", "cannot listen on /no/such/directory/x"),
@@ -416,7 +417,7 @@ class ListenTests(OperationsTestCase):
             self.assertEqual(server.wait(), 1, text)
             self.assertIn(reason, server.text())
             self.assertNotIn("Traceback", server.text())
-        server = Server(self, environment(self.redis.port, INTERNAL_LISTEN="nonsense"))
+        server = Server(self, environment(self.redis.port, INTERNAL_LISTEN="nonsense:1"))
         self.assertEqual(server.wait(), 1)
         self.assertIn("internalListen: nonsense cannot be used", server.text())
 

@@ -162,7 +162,7 @@ class ModelServer:
         self.hub = Hub(metrics, clock.seconds, chosen)
 
         def subscription(_: object, __: str, on_messages: Any) -> ModelSubscription:
-            return ModelSubscription(redis, clock, on_message)
+            return ModelSubscription(redis, clock, on_messages)
 
         with mock.patch.object(edition_module, "Subscription", subscription):
             reactor: Any = clock
