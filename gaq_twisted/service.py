@@ -100,7 +100,15 @@ def make_server(
         settings,
         reactor,
     )
-    drain = Drain(hub, readiness, listeners.services, sockets.when_all_closed, settings, reactor)
+    drain = Drain(
+        hub,
+        readiness,
+        listeners.services,
+        [edition.fail_waiting for edition in editions],
+        sockets.when_all_closed,
+        settings,
+        reactor,
+    )
     live: list[Live] = [sockets, gateway, hub, housekeeping, drain, *editions]
     reloader = Reloader(
         settings,

@@ -208,9 +208,10 @@ SOCKETS = Row(
         ),
         Panel(
             "Dropped",
-            "Clients that were dropped because they do not read, and writes that failed. The"
-            " latter never happens unless there is a bug.",
+            "Clients that were dropped because they do not read or because their token has"
+            " expired, and writes that failed. The latter never happens unless there is a bug.",
             (
+                Query(per_second("ws_token_expired_disconnect_total"), "token expired"),
                 Query(per_second("ws_client_backpressure_disconnect_total"), "does not read"),
                 Query(per_second("ws_client_send_error_total"), "cannot be written to"),
             ),

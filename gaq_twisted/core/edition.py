@@ -113,6 +113,9 @@ class Edition(Protocol):
             Unavailable: if it cannot, and waiting is of no use.
         """
 
+    def fail_waiting(self) -> None:
+        """Fails the upgrades that wait, and those that would, with Unavailable."""
+
     def join(self, socket: Socket, ticket: Ticket) -> None:
         """Takes in a socket that has just opened, and sends what it missed, now or later.
 

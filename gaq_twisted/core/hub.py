@@ -13,7 +13,12 @@ from twisted.logger import Logger
 from gaq_twisted.config.settings import Settings
 from gaq_twisted.core.close import TOKEN_EXPIRED, Close
 from gaq_twisted.core.deadlines import Deadlines
-from gaq_twisted.core.metrics import CLIENT_SEND_ERROR, CONNECTED_CLIENT, Metrics
+from gaq_twisted.core.metrics import (
+    CLIENT_SEND_ERROR,
+    CONNECTED_CLIENT,
+    TOKEN_EXPIRED_DISCONNECT,
+    Metrics,
+)
 from gaq_twisted.core.reasons import ConnectionReason
 from gaq_twisted.core.socket import Socket
 
@@ -200,6 +205,7 @@ class Hub:
             socket = self._expiring.pop(self._seconds())
             if socket is None:
                 return False
+            self._metrics.increment(TOKEN_EXPIRED_DISCONNECT)
             socket.close(TOKEN_EXPIRED)
         return True
 

@@ -101,6 +101,11 @@ CLIENT_BACKPRESSURE_DISCONNECT = Metric(
     Kind.COUNTER,
     "Clients dropped because they do not read (as the Node.js server).",
 )
+TOKEN_EXPIRED_DISCONNECT = Metric(
+    "ws_token_expired_disconnect",
+    Kind.COUNTER,
+    "WebSockets closed because their token has expired (as the Node.js server).",
+)
 CLIENT_SEND_ERROR = Metric(
     "ws_client_send_error",
     Kind.COUNTER,
@@ -130,6 +135,7 @@ CORE = (
     UPGRADE_REJECTED,
     CONNECTION_REJECTED,
     CLIENT_BACKPRESSURE_DISCONNECT,
+    TOKEN_EXPIRED_DISCONNECT,
     CLIENT_SEND_ERROR,
     FRAMES_SENT,
     FRAME_BYTES_SENT,

@@ -29,6 +29,7 @@ class Drain:
         hub: has the sockets.
         readiness: reports from then on that this server is not ready.
         listening: the services that accept connections.
+        fail_waiting: called to refuse the upgrades that wait for something.
         when_all_closed: returns a Deferred that fires when no socket is open.
         settings: name the times.
         clock: provides the time.
@@ -41,6 +42,7 @@ class Drain:
         hub: Hub,
         readiness: Readiness,
         listening: Sequence[IService],
+        fail_waiting: Sequence[Callable[[], None]],
         when_all_closed: Callable[[], "Deferred[None]"],
         settings: Settings,
         clock: IReactorTime,
@@ -48,6 +50,7 @@ class Drain:
         self._hub = hub
         self._readiness = readiness
         self._listening = listening
+        self._fail_waiting = fail_waiting
         self._when_all_closed = when_all_closed
         self._clock = clock
         self.apply(settings)
@@ -69,6 +72,8 @@ class Drain:
             )
             await deferLater(self._clock, self._delay_seconds)
         await gatherResults([maybeDeferred(one.stopService) for one in self._listening])
+        for fail_waiting in self._fail_waiting:
+            fail_waiting()
         count = self._hub.socket_count
         if not count:
             self._hub.close_all(GOING_AWAY)

@@ -91,6 +91,10 @@ class RealtimeEdition:
         """Lets upgrades wait for up to 10 s while there is no subscription."""
         return None if self._subscriber.is_subscribed else self._waiting.wait()
 
+    def fail_waiting(self) -> None:
+        """Fails the upgrades that wait."""
+        self._waiting.stop()
+
     def join(self, socket: Socket, ticket: Ticket) -> None:
         """Admits a socket at once: nothing is stored that it could have missed."""
         if not self._audience.enter(socket):
@@ -123,7 +127,7 @@ class RealtimeEdition:
 
     def stopped(self) -> None:
         """Fails the upgrades that wait; closes and sends nothing more."""
-        self._waiting.stop()
+        self.fail_waiting()
         self._stale.stop()
         self._delivery.stop()
 

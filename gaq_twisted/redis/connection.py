@@ -115,11 +115,6 @@ class Connection:
         """Returns whether the server is another one by now, asking every few seconds only."""
         return self._address is not None and await self._has_moved(self._address)
 
-    @property
-    def is_paused(self) -> bool:
-        """Whether nothing is read from it."""
-        return self._protocol is not None and self._protocol.is_paused
-
     def pause(self) -> None:
         """Stops reading from it."""
         if self._protocol is not None:

@@ -26,6 +26,7 @@ class Subscription:
         self._connection = connection
         self._channel = channel
         self._connection.on_messages = on_messages
+        self._is_paused = False
 
     @property
     def on_loss(self) -> Callable[[], None]:
@@ -44,6 +45,9 @@ class Subscription:
         """
         self._connection.close()
         await self._connection.ask("SUBSCRIBE", self._channel, within_seconds=_ANSWER_SECONDS)
+        if self._is_paused:
+            # Messages of the former connection still wait to be sent.
+            self._connection.pause()
 
     async def probe(self) -> None:
         """Asks whether the subscription still holds.
@@ -54,7 +58,7 @@ class Subscription:
         Raises:
             RedisError: if it does not hold.
         """
-        if self._connection.is_paused:
+        if self._is_paused:
             # Its reply is behind messages that this server has not taken yet.
             return
         await self._connection.ask_same("PING", within_seconds=_ANSWER_SECONDS)
@@ -63,10 +67,12 @@ class Subscription:
 
     def pause(self) -> None:
         """Stops taking messages for a while; Redis keeps them up to a limit of its own."""
+        self._is_paused = True
         self._connection.pause()
 
     def resume(self) -> None:
         """Takes messages again."""
+        self._is_paused = False
         self._connection.resume()
 
     def close(self) -> None:

@@ -88,6 +88,9 @@ class StreamsEdition:
     def when_ready(self) -> None:
         """Never lets an upgrade wait: sockets wait open until Redis can be read."""
 
+    def fail_waiting(self) -> None:
+        """Does nothing, as no upgrade waits."""
+
     def join(self, socket: Socket, ticket: Ticket) -> None:
         """Sends a socket what it missed, at once or when its channel's stream has been read."""
         self._resumption.join(socket, ticket.resume_from)

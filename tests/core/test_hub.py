@@ -5,7 +5,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from gaq_twisted.core.audience import Audience, Dispatch
 from gaq_twisted.core.close import GOING_AWAY, TOKEN_EXPIRED
 from gaq_twisted.core.hub import Hub, NoRoom
-from gaq_twisted.core.metrics import CLIENT_SEND_ERROR, CONNECTED_CLIENT
+from gaq_twisted.core.metrics import CLIENT_SEND_ERROR, CONNECTED_CLIENT, TOKEN_EXPIRED_DISCONNECT
 from tests.support.fakes import FakeSocket, counted, finish
 from tests.support.samples import settings, streams_metrics
 
@@ -244,3 +244,4 @@ class CloseTests(HubTestCase):
         self.assertTrue(self.hub.expire(1))
         self.assertEqual(expiring.closed_with, TOKEN_EXPIRED)
         self.assertEqual((gone.closed_with, endless.closed_with), (None, None))
+        self.assertEqual(self.metrics.total(TOKEN_EXPIRED_DISCONNECT), 1)

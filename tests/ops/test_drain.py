@@ -29,6 +29,7 @@ class DrainTests(SynchronousTestCase):
         self.listening = Service()
         self.listening.startService()
         self.browsers: list[Browser] = []
+        self.listened: list[bool] = []
 
     def open(self, count: int) -> None:
         """Opens sockets."""
@@ -40,6 +41,7 @@ class DrainTests(SynchronousTestCase):
             self.server.hub,
             self.readiness,
             [self.listening],
+            [lambda: self.listened.append(bool(self.listening.running))],
             self.server.factory.when_all_closed,
             settings(**values),
             self.clock,
@@ -74,6 +76,12 @@ class DrainTests(SynchronousTestCase):
         self.assertFalse(self.listening.running)
         self.assertEqual(self.readiness.now().reasons, ["draining"])
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_waiting_upgrades(self) -> None:
+        """Upgrades that wait are refused at once, when no more can come."""
+        self.open(1)
+        self.begin()
+        self.assertEqual(self.listened, [False])
 
     def test_few_sockets(self) -> None:
         """A few sockets are closed at once, and it ends when they have answered."""
