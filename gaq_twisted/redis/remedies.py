@@ -9,6 +9,7 @@ from gaq_twisted.redis.errors import RedisError, RedisRefused, RedisReplied, Red
 from gaq_twisted.redis.tls import WrongHostName
 
 # The commands of a login; an error reply to one concerns every command that would follow.
+_USERNAME_KEYS = {"password": "username", "sentinelPassword": "sentinelUsername"}
 _LOGIN = ("AUTH", "SELECT", "ROLE")
 # How error replies begin that say nothing about the key of the command.
 _ABOUT_SERVER = (
@@ -82,7 +83,11 @@ class Remedies(NamedTuple):
             (("NOPERM",), RedisRefused, f"the user {self.username} needs {usage.acl_rule}"),
             (("WRONGTYPE",), RedisRefused, usage.wrong_type),
             (("NOAUTH",), RedisReplied, f"set {password}"),
-            (wrong_login, RedisReplied, f"correct {password} or the user name"),
+            (
+                wrong_login,
+                RedisReplied,
+                f"correct {password} or {self.section}.{_USERNAME_KEYS[self.password_key]}",
+            ),
             (no_password, RedisReplied, f"leave {password} empty: this Redis has no password"),
             (no_database, RedisReplied, f"set {self.section}.db to a database that it has"),
             (("MOVED", "CROSSSLOT"), RedisReplied, usage.cluster),

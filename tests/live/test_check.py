@@ -213,7 +213,7 @@ class RedisTests(CheckTestCase):
         self.redis.client.config_set("requirepass", PASSWORD)
         self.assert_fails(await self.run_check(self.environ), "NOAUTH", "set redis.password")
         environ = {**self.environ, "REDIS_PASSWORD": OTHER_SECRET}
-        self.assert_fails(await self.run_check(environ), "correct redis.password or the user name")
+        self.assert_fails(await self.run_check(environ), "correct redis.password or redis.username")
         self.assert_well(await self.run_check({**self.environ, "REDIS_PASSWORD": PASSWORD}))
 
     async def test_documented_user(self) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import trustme
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.support import sessions
 from tests.support.processes import (
     DEADLINE_SECONDS,
     PREFIX,
@@ -177,15 +178,14 @@ class ServerTests(CommandTestCase):
         ours, its = pty.openpty()
         self.addCleanup(os.close, ours)
         arguments = ("--url", f"ws://127.0.0.1:{self.server.port}", *SMALL, "--seconds", "600")
-        process = subprocess.Popen(
+        process = sessions.start(
+            self,
             [COMMAND, *arguments],
             env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **self.environ},
             stdout=subprocess.PIPE,
             stderr=its,
             text=True,
         )
-        self.addCleanup(process.wait)
-        self.addCleanup(process.kill)
         os.close(its)
         shown = ""
         while "running    [" not in shown:
@@ -251,15 +251,14 @@ class RealtimeTests(CommandTestCase):
     def test_gap(self) -> None:
         """Where the server admits a gap by 1012, clients come back, and nothing counts as lost."""
         arguments = ("--url", self.url, *SMALL, "--seconds", "600", "--drops", "0", "--json")
-        process = subprocess.Popen(
+        process = sessions.start(
+            self,
             [COMMAND, *arguments],
             env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **self.environ},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
-        self.addCleanup(process.communicate)
-        self.addCleanup(process.kill)
         # It publishes once all have connected.
         wait_until(lambda: self.published() > EVENTS, self.server.text)
         self.redis.client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")

@@ -312,7 +312,7 @@ class RefusingTests(FaultTestCase):
             self.assertEqual(tab.jobs(1), ["1"])
             self.check_all_get((tab,), "last")
         self.check_told_once(server, "WRONGPASS")
-        self.assertIn("correct redis.password or the user name", server.text())
+        self.assertIn("correct redis.password or redis.username", server.text())
 
     def test_rights(self) -> None:
         """The rule that the log names is enough, at the start and later."""

@@ -167,7 +167,7 @@ class LoginTests(EndpointTestCase):
             self.assertIn(
                 f"Redis at 127.0.0.1:{self.redis.port} answered AUTH with: WRONGPASS", refusal
             )
-            self.assertTrue(refusal.endswith("(correct redis.password or the user name)"), refusal)
+            self.assertTrue(refusal.endswith("(correct redis.password or redis.username)"), refusal)
             self.assertNotIn("hunter2", refusal)
 
     async def test_password_for_nothing(self) -> None:

@@ -22,6 +22,7 @@ from gaq_twisted.redis.errors import RedisRefused
 from gaq_twisted.redis.server import RedisServer
 from tests.live.test_connection import REACTOR, USAGE, Listener, ReachingTestCase
 from tests.live.test_redis_tls import pem_file, tls_front
+from tests.support import sessions
 from tests.support.processes import (
     PREFIX,
     RedisProcess,
@@ -57,7 +58,8 @@ class SentinelProcess(RedisProcess):
             lines = (f"port {self.port}", "bind 127.0.0.1", *self._lines, "")
             file.write_text("\n".join(lines))
         with (self.directory / "log").open("ab") as log:
-            self._process = subprocess.Popen(
+            self._process = sessions.start(
+                self._test,
                 [redis_program(), file, "--sentinel"],
                 cwd=self.directory,
                 stdin=subprocess.DEVNULL,
@@ -286,6 +288,18 @@ class LocatingTests(ReachingTestCase):
             )
             self.assertIn(f"Sentinel at 127.0.0.1:{port} answered ", refusal)
             self.assertIn("redis.sentinelPassword", refusal)
+
+    async def test_user(self) -> None:
+        """The Sentinels have a user of their own; who is none of theirs is told which setting."""
+        sentinels = Sentinels(self, self.redis)
+        (port,) = sentinels.ports
+        (sentinel,) = sentinels.processes
+        sentinel.client.execute_command("ACL", "SETUSER", "app", "on", f">{PASSWORD}", "+@all")
+        sentinel.client.execute_command("ACL", "SETUSER", "default", "off")
+        user = {"sentinel_username": "app", "sentinel_password": PASSWORD}
+        await self.check(self.behind(port, **user))
+        refusal = await self.refusal(self.behind(port, **{**user, "sentinel_username": "none"}))
+        self.assertIn("redis.sentinelUsername", refusal)
 
     async def test_hung_with_password(self) -> None:
         """A silent Sentinel is skipped as soon if there is a password for it."""

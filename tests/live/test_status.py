@@ -15,6 +15,7 @@ from urllib.request import Request, urlopen
 from twisted.trial.unittest import SynchronousTestCase
 from websockets.sync.client import connect as connect_websocket
 
+from tests.support import sessions
 from tests.support.processes import (
     DEADLINE_SECONDS,
     RedisProcess,
@@ -152,7 +153,8 @@ class Chromium:
         assert self.program is not None
         directory = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         test.addCleanup(directory.cleanup)
-        process = subprocess.Popen(
+        sessions.start(
+            test,
             [
                 self.program,
                 "--headless",
@@ -171,8 +173,6 @@ class Chromium:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        test.addCleanup(process.wait)
-        test.addCleanup(process.kill)
         ready = Path(directory.name) / "DevToolsActivePort"
         wait_until(
             lambda: ready.exists() and "\n" in ready.read_text(),

@@ -30,7 +30,12 @@ class ErrorReplyTests(SynchronousTestCase):
             ("WRONGTYPE Operation", RedisRefused, "WRONGTYPE", "delete the key"),
             ("NOAUTH Authentication", RedisReplied, "NOAUTH", "set otherRedis.password"),
             *(
-                (text, RedisReplied, "WRONGPASS", "correct otherRedis.password or the user name")
+                (
+                    text,
+                    RedisReplied,
+                    "WRONGPASS",
+                    "correct otherRedis.password or otherRedis.username",
+                )
                 for text in ("WRONGPASS invalid", "ERR invalid password")
             ),
             *(

@@ -235,7 +235,7 @@ class Program:
                 test,
                 command,
                 cwd=directory,
-                env={"PATH": os.environ["PATH"], **(environ or {})},
+                env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **(environ or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -318,7 +318,7 @@ class Server(Program):
         super().__init__(
             test,
             program,
-            environ={"PYTHONPATH": str(ROOT), **environ},
+            environ=environ,
             directory=directory,
             pass_fds=passed,
             preexec_fn=prepare,
