@@ -48,6 +48,8 @@ PURE_MODULES = (
     "tools.check.cookies",
     "tools.check.findings",
     "tools.check.origins",
+    "tools.check.protocols",
+    "tools.check.refusals",
     "tools.check.settings",
     "tools.cookies",
     "tools.loadtest.realtime_record",

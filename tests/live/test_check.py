@@ -35,7 +35,12 @@ from tests.support.processes import (
     wait_until,
 )
 from tests.support.samples import CHANNEL, SECRET, cookie, job_data, token
-from tests.tools.check.case import OTHER_SECRET, PASSWORD, DiscreetTestCase
+from tests.tools.check.case import (
+    OTHER_SECRET,
+    PASSWORD,
+    DiscreetTestCase,
+    principal_token,
+)
 
 USER = "gaq"
 DOCUMENTED_RULE = ("+xread", "+xrange", "+xrevrange", "+xinfo", f"~{PREFIX}*")
@@ -306,6 +311,154 @@ class RedisTests(CheckTestCase):
         outcome = await self.run_check({**self.environ, "REDIS_PORT": str(port)})
         self.assertEqual(outcome.code, 1)
         self.assertIn("this is a Sentinel", outcome.findings(Mark.FAIL)[0])
+
+
+class RealtimeTests(CheckTestCase):
+    """What is found about Redis where Superset 7 is served."""
+
+    def setUp(self) -> None:
+        """Starts a Redis."""
+        super().setUp()
+        self.environ |= {"PROTOCOL": "realtime", "ALLOWED_ORIGINS": "https://bi.example.com"}
+
+    async def check_user(self, *rules: str, **environ: str) -> Outcome:
+        """Runs a check as a user who may do that and nothing else."""
+        self.redis.client.execute_command(
+            "ACL", "SETUSER", USER, "reset", "on", f">{PASSWORD}", *rules
+        )
+        login = {"REDIS_USERNAME": USER, "REDIS_PASSWORD": PASSWORD}
+        return await self.run_check({**self.environ, **login, **environ})
+
+    def subscribe(self, *channels: str) -> None:
+        """Subscribes to channels until the end of the test, as another server does."""
+        pubsub = self.redis.client.pubsub()
+        self.addCleanup(pubsub.close)
+        pubsub.subscribe(*channels)
+        for _ in channels:
+            self.assertIsNotNone(pubsub.get_message(timeout=DEADLINE_SECONDS))
+
+    async def test_healthy(self) -> None:
+        """All is well, and nothing is said about streams."""
+        outcome = await self.run_check(
+            self.environ, cookie=f"superset-ws-token={principal_token()}"
+        )
+        self.assert_well(
+            outcome,
+            "protocol: realtime (PROTOCOL in the environment), for Superset 7",
+            "realtime cookie: accepted, as user 5, until ",
+            "channel realtime: nobody subscribes to it at the moment",
+            "channel realtime: it can be followed, by SUBSCRIBE and PING",
+            "0 failed, 0 to look at",
+        )
+        for absent in ("stream ", "clock", "initialReplayMs"):
+            self.assertNotIn(absent, outcome.text.partition("Findings:")[2])
+
+    async def test_subscribers(self) -> None:
+        """Others that subscribe to the channel are counted."""
+        self.subscribe("a:realtime")
+        environ = {**self.environ, "REALTIME_CHANNEL_PREFIX": "a:"}
+        self.assert_well(
+            await self.run_check(environ),
+            "channel a:realtime: one client subscribes to it at the moment",
+            "0 to look at",
+        )
+
+    async def test_other_prefix(self) -> None:
+        """A subscriber with another prefix is named, and so are both settings."""
+        self.subscribe("tenant-a:realtime", "unrelated")
+        outcome = await self.run_check({**self.environ, "REALTIME_CHANNEL_PREFIX": "tenant-a"})
+        self.assert_well(
+            outcome,
+            "channel tenant-arealtime: other clients subscribe to tenant-a:realtime, which differ",
+            "realtimeChannelPrefix, which is tenant-a, be Superset's REALTIME_CHANNEL_PREFIX",
+        )
+        self.assertEqual(len(outcome.findings(Mark.WARN)), 1, outcome.text)
+        self.assertNotIn("unrelated", outcome.text)
+        self.assert_well(
+            await self.run_check(self.environ), "realtimeChannelPrefix, which is empty"
+        )
+        self.subscribe(*(f"{one}:realtime" for one in "bcde"))
+        self.assert_well(
+            await self.run_check(self.environ),
+            "to b:realtime, c:realtime, d:realtime and 2 more, which",
+        )
+
+    async def test_documented_user(self) -> None:
+        """The rights that the server needs are enough; the prefix is to be compared by hand."""
+        outcome = await self.check_user("+subscribe", "+ping", "&realtime")
+        self.assert_well(
+            outcome,
+            "may not ask INFO",
+            "may not ask PUBSUB, nor needs to. A prefix that differs",
+            "it can be followed",
+        )
+
+    async def test_missing_rights(self) -> None:
+        """What is refused is named, with the rule that is missing."""
+        rule = "the user gaq needs +subscribe +ping &realtime"
+        for rules, command in (
+            (("+subscribe", "+ping", "&other"), "SUBSCRIBE"),
+            (("+ping", "&realtime"), "SUBSCRIBE"),
+            (("+subscribe", "&realtime"), "PING"),
+        ):
+            outcome = await self.check_user(*rules, "+pubsub")
+            self.assert_fails(outcome, f"realtime: refused: {command}; ", "NOPERM", rule)
+
+    async def test_absent(self) -> None:
+        """Where nothing listens, Superset's setting for it is named."""
+        self.redis.kill()
+        outcome = await self.run_check(self.environ)
+        self.assert_fails(outcome, "cannot connect to ", "DISTRIBUTED_COORDINATION_CONFIG")
+
+    async def test_wrong_password(self) -> None:
+        """A login that is refused is reported once."""
+        self.redis.client.config_set("requirepass", PASSWORD)
+        self.assert_fails(await self.run_check(self.environ), "NOAUTH", "set redis.password")
+
+
+class BothTests(CheckTestCase):
+    """What is found where both protocols are served."""
+
+    def setUp(self) -> None:
+        """Starts a Redis with an event."""
+        super().setUp()
+        self.redis.publish("1")
+        self.environ |= {"PROTOCOL": "both", "ALLOWED_ORIGINS": "https://bi.example.com"}
+
+    async def test_one_redis(self) -> None:
+        """With one Redis for both, it is asked once which it is, and used for both."""
+        outcome = await self.run_check(
+            self.environ, cookie=f"{cookie()}; superset-ws-token={principal_token()}"
+        )
+        self.assert_well(
+            outcome,
+            "protocol: both (PROTOCOL in the environment)",
+            "streams cookie: accepted",
+            "realtime cookie: accepted",
+            f"stream {PREFIX}full: it can be read",
+            "channel realtime: it can be followed",
+            "0 failed, 0 to look at",
+        )
+        self.assertEqual(outcome.text.count("clock: "), 1)
+        self.assertEqual(len([one for one in outcome.findings(Mark.OK) if "redis: " in one]), 1)
+
+    async def test_two(self) -> None:
+        """With one Redis for each, a fault of one names its section, and the other is checked."""
+        other = RedisProcess(self)
+        environ = {**self.environ, "REALTIME_REDIS_PORT": str(other.port)}
+        outcome = await self.run_check(environ)
+        self.assert_well(outcome, "redis: ", "realtimeRedis: ", "channel realtime: it can be")
+        other.kill()
+        outcome = await self.run_check(environ)
+        self.assert_fails(
+            outcome, "realtimeRedis: cannot connect", "realtimeRedis.host and realtimeRedis.port"
+        )
+        self.assertIn(f"stream {PREFIX}full: it can be read", outcome.text)
+        other.start()
+        self.redis.kill()
+        outcome = await self.run_check(environ)
+        self.assert_fails(outcome, "redis: cannot connect", "GLOBAL_ASYNC_QUERIES_CACHE_BACKEND")
+        self.assertIn("channel realtime: it can be followed", outcome.text)
 
 
 class ClockTests(TestCase):

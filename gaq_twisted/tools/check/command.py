@@ -16,19 +16,20 @@ from gaq_twisted.config.catalogue import doubts
 from gaq_twisted.config.errors import ConfigError
 from gaq_twisted.config.load import Loaded, load
 from gaq_twisted.config.settings import Settings
-from gaq_twisted.redis.connection import Connection
-from gaq_twisted.redis.server import RedisServer
 from gaq_twisted.service import validate
-from gaq_twisted.streams.commands import stream_usage
 from gaq_twisted.tools.check.cookies import cookie_header, judge_cookie
 from gaq_twisted.tools.check.findings import Finding, Mark
 from gaq_twisted.tools.check.origins import judge_origin
 from gaq_twisted.tools.check.ports import check_port
-from gaq_twisted.tools.check.redis import RedisCheck
+from gaq_twisted.tools.check.servers import redis_findings
 from gaq_twisted.tools.check.settings import settings_table
-from gaq_twisted.tools.check.streams import StreamsCheck
 
 _STANDARD_INPUT = "-"
+_SUPERSETS = {
+    "streams": "Superset 1.2 to 6.1",
+    "realtime": "Superset 7",
+    "both": "Superset 1.2 to 6.1 and Superset 7",
+}
 
 
 class Questions(NamedTuple):
@@ -140,16 +141,16 @@ async def check(
         loaded = load(file, environ)
         _report_settings(loaded, report)
         validate(loaded.settings, reactor)
-        usage = stream_usage(loaded.settings.redis_stream_prefix)
-        connection = RedisServer(loaded.settings.redis, reactor, usage).connection()
     except ConfigError as error:
         for fault in error.faults:
             report.add(Finding(Mark.FAIL, "settings", fault))
     else:
         report.add(Finding(Mark.OK, "settings", "they can be used"))
+        report.add(_protocol(loaded))
         report.add(await _listening(loaded.settings, reactor))
         channel = _report_answers(loaded, questions, report, reactor.seconds())
-        await _report_redis(loaded.settings, connection, channel, report, reactor.seconds)
+        async for finding in redis_findings(loaded.settings, channel, reactor):
+            report.add(finding)
     report.end()
 
 
@@ -159,6 +160,12 @@ def _report_settings(loaded: Loaded, report: Report) -> None:
     report.write_line("Findings:")
     for warning in (*loaded.warnings, *doubts(loaded.settings)):
         report.add(Finding(Mark.WARN, "settings", warning))
+
+
+def _protocol(loaded: Loaded) -> Finding:
+    """Returns which protocols are served, and why; no other is checked."""
+    protocol, source = loaded.settings.protocol, loaded.sources["protocol"]
+    return Finding(Mark.NOTE, "protocol", f"{protocol} ({source}), for {_SUPERSETS[protocol]}")
 
 
 async def _listening(settings: Settings, reactor: Any) -> Finding:
@@ -176,33 +183,14 @@ async def _listening(settings: Settings, reactor: Any) -> Finding:
 def _report_answers(
     loaded: Loaded, questions: Questions, report: Report, now_seconds: float
 ) -> str | None:
-    """Reports on the cookie and the origin; returns the cookie's channel if it is accepted."""
+    """Reports on the cookie and the origin; returns the cookie's channel if streams accept it."""
     settings = loaded.settings
     channel = None
     if questions.cookie is not None:
-        header = cookie_header(settings.jwt_cookie_name, questions.cookie)
+        header = cookie_header(settings, questions.cookie)
         findings, channel = judge_cookie(loaded, header, now_seconds)
         for finding in findings:
             report.add(finding)
     if questions.origin is not None:
         report.add(judge_origin(settings.allowed_origins, questions.origin, questions.host))
     return channel
-
-
-async def _report_redis(
-    settings: Settings,
-    connection: Connection,
-    channel: str | None,
-    report: Report,
-    seconds: Callable[[], float],
-) -> None:
-    streams = StreamsCheck(
-        connection,
-        prefix=settings.redis_stream_prefix,
-        database=settings.redis.db,
-        channel=channel,
-        seconds=seconds,
-    )
-    redis = RedisCheck(settings.redis, connection, seconds)
-    async for finding in redis.findings(streams.findings):
-        report.add(finding)

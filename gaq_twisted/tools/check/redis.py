@@ -25,48 +25,71 @@ class RedisCheck:
         redis: the settings that lead to it.
         connection: a connection to it; closed at the end.
         seconds: returns the time in seconds.
+        section: the name of the section of these settings.
+        has_streams: whether Superset keeps streams there.
     """
 
-    def __init__(self, redis: Redis, connection: Connection, seconds: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        connection: Connection,
+        seconds: Callable[[], float],
+        *,
+        section: str = "redis",
+        has_streams: bool = True,
+    ) -> None:
         self._redis = redis
         self._connection = connection
         self._seconds = seconds
+        self._section = section
+        self._has_streams = has_streams
 
-    async def findings(self, *protocols: ProtocolCheck) -> AsyncIterator[Finding]:
+    async def findings(
+        self, *protocols: ProtocolCheck, asks_server: bool = True
+    ) -> AsyncIterator[Finding]:
         """Yields findings until the first failure of the server or the connection.
 
         Args:
             protocols: what to check once the server is found to be usable.
+            asks_server: whether to ask which server it is; not if that is known already.
         """
         try:
-            async for finding in self._findings(protocols):
-                yield finding
+            databases: list[str] = []
+            if asks_server:
+                async for finding in self._server(databases):
+                    yield finding
+                    if finding.mark is Mark.FAIL:
+                        return
+            for protocol in protocols:
+                async for finding in protocol(databases):
+                    yield finding
         except RedisError as error:
-            yield Finding(Mark.FAIL, "redis", error.fact, error.remedy or self._remedy())
+            yield Finding(Mark.FAIL, self._section, error.fact, error.remedy or self._remedy())
         finally:
             self._connection.close()
 
-    async def _findings(self, protocols: Sequence[ProtocolCheck]) -> AsyncIterator[Finding]:
+    async def _server(self, databases: list[str]) -> AsyncIterator[Finding]:
+        """Yields what the server says of itself, and adds the databases that hold keys."""
         facts = await self._facts()
-        for finding in about_server(facts):
+        databases.extend(sorted(one for one in facts if one[:2] == "db" and one[2:].isdigit()))
+        for finding in about_server(facts, self._section, has_streams=self._has_streams):
             yield finding
-            if finding.mark is Mark.FAIL:
-                return
-        yield await self._clock()
-        databases = sorted(name for name in facts if name[:2] == "db" and name[2:].isdigit())
-        for protocol in protocols:
-            async for finding in protocol(databases):
-                yield finding
+        if self._has_streams:
+            yield await self._clock()
 
     def _remedy(self) -> str:
-        keys = "redis.host and redis.port"
+        section = self._section
+        keys = f"{section}.host and {section}.port"
         if self._redis.sentinels:
-            keys = "redis.sentinels"
+            keys = f"{section}.sentinels"
         elif self._redis.unix_socket_path:
-            keys = "redis.unixSocketPath"
+            keys = f"{section}.unixSocketPath"
+        superset = "GLOBAL_ASYNC_QUERIES_CACHE_BACKEND"
+        if not self._has_streams:
+            superset = "DISTRIBUTED_COORDINATION_CONFIG"
         return (
             f"see that Redis runs, that redis-cli gets answers of it from here, and that {keys}"
-            " lead to the one of Superset's GLOBAL_ASYNC_QUERIES_CACHE_BACKEND"
+            f" lead to the one of Superset's {superset}"
         )
 
     async def _facts(self) -> dict[str, str]:
@@ -104,39 +127,44 @@ class RedisCheck:
         )
 
 
-def about_server(facts: Mapping[str, str]) -> Iterator[Finding]:
+def about_server(
+    facts: Mapping[str, str], section: str = "redis", *, has_streams: bool = True
+) -> Iterator[Finding]:
     """Yields what INFO says about a server.
 
     Args:
         facts: the answer to INFO by name; empty if it was refused.
+        section: the name of the section of the settings that lead to it.
+        has_streams: whether Superset keeps streams there.
     """
     if not facts:
         yield Finding(
             Mark.OK,
-            "redis",
+            section,
             "it answers; which it is cannot be told: this user may not ask INFO, nor needs to",
         )
         return
-    yield _about_kind(facts)
+    yield _about_kind(facts, section)
     if facts.get("role") == "slave":
         yield Finding(
             Mark.WARN,
-            "redis",
+            section,
             "this is a replica, which may lag behind or lose its master",
-            "let redis.host lead to the master, or set redis.sentinels",
+            f"let {section}.host lead to the master, or set {section}.sentinels",
         )
     policy = facts.get("maxmemory_policy", "")
-    if policy.startswith("allkeys") and facts.get("maxmemory", "0") != "0":
+    may_evict = policy.startswith("allkeys") and facts.get("maxmemory", "0") != "0"
+    if has_streams and may_evict:
         yield Finding(
             Mark.WARN,
-            "redis",
+            section,
             f"streams are thrown away when memory is short (maxmemory-policy is {policy})",
             "set maxmemory-policy to one that begins with volatile, or give the streams a Redis of"
             " their own",
         )
 
 
-def _about_kind(facts: Mapping[str, str]) -> Finding:
+def _about_kind(facts: Mapping[str, str], section: str) -> Finding:
     name, version = "Redis", facts.get("redis_version", "of unknown version")
     if "valkey_version" in facts:
         name, version = "Valkey", facts["valkey_version"]
@@ -144,8 +172,9 @@ def _about_kind(facts: Mapping[str, str]) -> Finding:
     if mode == "sentinel":
         return Finding(
             Mark.FAIL,
-            "redis",
-            f"this is a Sentinel ({version}), which has no streams",
-            "put its address into redis.sentinels, and the master's name into redis.sentinelMaster",
+            section,
+            f"this is a Sentinel ({version}), which has neither streams nor Superset's messages",
+            f"put its address into {section}.sentinels, and the master's name into"
+            f" {section}.sentinelMaster",
         )
-    return Finding(Mark.OK, "redis", f"{name} {version}, {mode}")
+    return Finding(Mark.OK, section, f"{name} {version}, {mode}")

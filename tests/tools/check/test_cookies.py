@@ -10,8 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gaq_twisted.tools.check.cookies import cookie_header, judge_cookie
 from gaq_twisted.tools.check.findings import Finding, Mark
-from tests.support.samples import CHANNEL, SECRET, token
-from tests.tools.check.case import OTHER_SECRET, FindingTestCase, loaded
+from tests.support.samples import CHANNEL, SECRET, settings, token
+from tests.tools.check.case import OTHER_SECRET, FindingTestCase, loaded, principal_token
 
 
 class CookieHeaderTests(SynchronousTestCase):
@@ -28,7 +28,20 @@ class CookieHeaderTests(SynchronousTestCase):
             (f"Cookie: a=b; c=d{signed}", f"a=b; c=d{signed}"),
             (f"cookie:a={signed}", f"a={signed}"),
         ):
-            self.assertEqual(cookie_header("async-token", given), header)
+            self.assertEqual(cookie_header(settings(), given), header)
+
+    def test_token_alone(self) -> None:
+        """A token without a name is given the one of its protocol."""
+        streams, realtime = token(), principal_token()
+        for protocol, given, name in (
+            ("streams", realtime, "async-token"),
+            ("realtime", streams, "superset-ws-token"),
+            ("both", streams, "async-token"),
+            ("both", realtime, "superset-ws-token"),
+            ("both", "x", "async-token"),
+        ):
+            header = cookie_header(settings(protocol=protocol), given)
+            self.assertEqual(header, f"{name}={given}", protocol)
 
 
 class CookieVerdictTests(FindingTestCase):
@@ -162,3 +175,138 @@ class CookieVerdictTests(FindingTestCase):
         accepted, note = self.judge(f"{forged}; {good}")
         self.assertEqual(accepted.mark, Mark.OK)
         self.assert_advice(note, Mark.NOTE, "2 cookies named async-token")
+
+    def test_token_of_superset_7(self) -> None:
+        """A token of Superset 7 leads to the setting that serves it."""
+        (finding,) = self.judge(f"async-token={principal_token()}")
+        self.assert_advice(finding, Mark.FAIL, "one of Superset 7", "set protocol to both")
+
+
+class RealtimeVerdictTests(FindingTestCase):
+    """Whether a cookie of Superset 7 is accepted where it alone is served."""
+
+    def judge(self, header: str, **environ: str) -> list[Finding]:
+        """Returns what is found about a header."""
+        found = judge_cookie(loaded(PROTOCOL="realtime", **environ), header, time.time())
+        self.assertIsNone(found.channel)
+        for finding in found.findings:
+            self.assertEqual(finding.topic, "realtime cookie")
+        return found.findings
+
+    def test_accepted(self) -> None:
+        """A good cookie is accepted; a guest's id, which is confidential, is not shown whole."""
+        (finding,) = self.judge(f"superset-ws-token={principal_token()}")
+        self.assert_advice(finding, Mark.OK, "accepted, as user 5, until", "15 min from now")
+        guest = f"guest:{'0123456789abcdef' * 4}"
+        signed = principal_token(principal_type="guest", sub=guest, channel=guest)
+        (finding,) = self.judge(f"superset-ws-token={signed}")
+        self.assert_advice(finding, Mark.OK, "accepted, as guest 01234567..., until")
+        self.assertNotIn(guest, str(finding))
+
+    def test_no_cookie(self) -> None:
+        """Without the cookie, the permission is named that Superset wants, and its settings."""
+        (finding,) = self.judge(f"session=x; async-token={token()}")
+        self.assert_advice(
+            finding,
+            Mark.FAIL,
+            "no cookie named superset-ws-token; there are: session, async-token",
+            "can_read on Realtime",
+            "jwtCookieName must be Superset's WEBSOCKET_JWT_COOKIE_NAME",
+        )
+
+    def test_another_name(self) -> None:
+        """A good cookie of another name is reported."""
+        findings = self.judge(f"ws={principal_token()}")
+        self.assertEqual(len(findings), 2)
+        self.assert_advice(findings[1], Mark.FAIL, "the cookie ws", "set jwtCookieName to ws")
+
+    def test_first_one_counts(self) -> None:
+        """Of several cookies the first is judged, and that there are more is noted."""
+        good = f"superset-ws-token={principal_token()}"
+        bad = f"superset-ws-token={principal_token(OTHER_SECRET)}"
+        refused, note = self.judge(f"{bad}; {good}")
+        self.assert_advice(refused, Mark.FAIL, "bad signature")
+        self.assert_advice(note, Mark.NOTE, "2 cookies", "first one counts, good or not")
+        accepted, note = self.judge(f"{good}; {bad}")
+        self.assertEqual(accepted.mark, Mark.OK)
+        self.assert_advice(note, Mark.NOTE, "WEBSOCKET_JWT_COOKIE_DOMAIN")
+
+    def test_previous_secret(self) -> None:
+        """A token of the previous secret is accepted, with a note."""
+        header = f"superset-ws-token={principal_token()}"
+        accepted, note = self.judge(header, JWT_SECRET=OTHER_SECRET, PREVIOUS_JWT_SECRET=SECRET)
+        self.assertEqual(accepted.mark, Mark.OK)
+        self.assert_advice(note, Mark.NOTE, "previousJwtSecret", "reload a page of Superset")
+
+
+class BothVerdictTests(FindingTestCase):
+    """Cookies where both protocols are served."""
+
+    def judge(self, header: str, **environ: str) -> list[Finding]:
+        """Returns what is found about a header."""
+        return judge_cookie(loaded(PROTOCOL="both", **environ), header, time.time()).findings
+
+    def test_both(self) -> None:
+        """With both cookies the query decides, as the server does it."""
+        streams, realtime, way = self.judge(
+            f"async-token={token()}; superset-ws-token={principal_token()}"
+        )
+        self.assert_advice(streams, Mark.OK, "streams cookie: accepted, as channel")
+        self.assert_advice(realtime, Mark.OK, "realtime cookie: accepted, as user 5")
+        self.assert_advice(way, Mark.NOTE, "send it: realtime; last_id: streams; neither: streams")
+
+    def test_one(self) -> None:
+        """A browser that has only one of them is no fault, and gets that protocol."""
+        for header, absent, way in (
+            (
+                f"async-token={token()}",
+                "realtime cookie: no cookie named superset-ws-token",
+                "send it: refused; last_id: streams; neither: streams",
+            ),
+            (
+                f"superset-ws-token={principal_token()}",
+                "streams cookie: no cookie named async-token",
+                "send it: realtime; last_id: refused; neither: realtime",
+            ),
+        ):
+            findings = {finding.mark: finding for finding in self.judge(header)[:2]}
+            self.assertEqual(findings.keys(), {Mark.OK, Mark.NOTE})
+            self.assert_advice(findings[Mark.NOTE], Mark.NOTE, absent)
+            self.assert_advice(self.judge(header)[-1], Mark.NOTE, way)
+
+    def test_none(self) -> None:
+        """Without any, both are refused."""
+        streams, realtime, way = self.judge("")
+        self.assert_advice(streams, Mark.FAIL, "GLOBAL_ASYNC_QUERIES_JWT_COOKIE_NAME")
+        self.assert_advice(
+            realtime, Mark.FAIL, "realtimeJwtCookieName must be", "WEBSOCKET_JWT_COOKIE_NAME"
+        )
+        self.assert_advice(way, Mark.FAIL, "neither: refused")
+
+    def test_secret_of_one(self) -> None:
+        """A wrong secret of one protocol leads to the setting of that protocol."""
+        header = f"async-token={token()}; superset-ws-token={principal_token(OTHER_SECRET)}"
+        _, realtime, way = self.judge(header)
+        self.assert_advice(
+            realtime,
+            Mark.FAIL,
+            "JWT_SECRET in the environment",
+            "set realtimeJwtSecret to what Superset has as WEBSOCKET_JWT_SECRET",
+            "set previousRealtimeJwtSecret",
+        )
+        self.assert_advice(way, Mark.NOTE, "send it: refused; last_id: streams")
+        _, realtime, _ = self.judge(header, REALTIME_JWT_SECRET=OTHER_SECRET)
+        self.assertEqual(realtime.mark, Mark.OK)
+
+    def test_same_name(self) -> None:
+        """Cookies of one name for both protocols are found."""
+        streams, realtime, _ = self.judge(
+            f"async-token={principal_token()}", REALTIME_JWT_COOKIE_NAME="async-token"
+        )
+        self.assert_advice(streams, Mark.FAIL, "jwtCookieName and realtimeJwtCookieName be diff")
+        self.assertEqual(realtime.mark, Mark.OK)
+        streams, realtime, _ = self.judge(
+            f"superset-ws-token={token()}", JWT_COOKIE_NAME="superset-ws-token"
+        )
+        self.assertEqual(streams.mark, Mark.OK)
+        self.assert_advice(realtime, Mark.FAIL, "set realtimeJwtCookieName to WEBSOCKET_JWT_C")
