@@ -28,7 +28,10 @@ _log = Logger()
 class Options(usage.Options):
     """The options of `twistd gaq-ws`."""
 
-    synopsis = "[--config FILE] [--check [--cookie VALUE] [--origin ORIGIN [--host HOST]]] | --demo"
+    synopsis = (
+        "[--config FILE] [--check [--verbose | --json] [--cookie VALUE]"
+        " [--origin ORIGIN [--host HOST]]] | --demo"
+    )
 
     longdesc = """Pushes Apache Superset's background-query events to browsers over WebSocket.
     Settings come from the file, and from environment variables, which win; see
@@ -55,6 +58,8 @@ class Options(usage.Options):
 
     optFlags = [
         ["check", None, "Look whether the server would work, say what would not, and end."],
+        ["verbose", "v", "For --check: list the settings, too, and where each comes from."],
+        ["json", None, "For --check: print one JSON object."],
         ["demo", None, "Run with a Redis-compatible server of its own and a page at /demo."],
     ]
 
@@ -68,9 +73,10 @@ class Options(usage.Options):
                 other; after a UsageError, older versions of Twisted report success.
         """
         details = {name: self[name] for name in ("cookie", "origin", "host")}
+        flags = {name: bool(self[name]) for name in ("verbose", "json")}
         if not self["check"]:
-            for name, value in details.items():
-                if value is not None:
+            for name, value in {**details, **flags}.items():
+                if value not in (None, False):
                     raise SystemExit(f"gaq-ws: --{name} needs --check")
         elif self["demo"]:
             raise SystemExit("gaq-ws: --check and --demo do not go together")
@@ -78,7 +84,13 @@ class Options(usage.Options):
             # This imports the reactor.
             from gaq_twisted.tools.check.command import run
 
-            run(self.config_file(), os.environ, **details)
+            run(
+                self.config_file(),
+                os.environ,
+                **details,
+                verbose=flags["verbose"],
+                json=flags["json"],
+            )
 
     def opt_version(self) -> None:
         """Shows the version of gaq-ws and exits."""

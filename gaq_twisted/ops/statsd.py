@@ -111,9 +111,7 @@ class StatsdService(Service):
 
     def _resolve(self) -> None:
         self._next_resolution = None
-        self._reactor.nameResolver.resolveHostName(
-            _FirstAddress(self._resolved), self._host, self._port, transportSemantics="UDP"
-        )
+        first_address(self._reactor, self._host, self._port).addCallback(self._resolved)
 
     def _resolved(self, address: IPv4Address | IPv6Address | None) -> None:
         if not self.running:
@@ -177,6 +175,17 @@ class StatsdService(Service):
                 port=self._port,
                 reason=reason,
             )
+
+
+def first_address(
+    reactor: IReactorPluggableNameResolver, host: str, port: int
+) -> "Deferred[IPv4Address | IPv6Address | None]":
+    """Returns a Deferred with the first address of a host name, or None if it has none."""
+    found: Deferred[IPv4Address | IPv6Address | None] = Deferred()
+    reactor.nameResolver.resolveHostName(
+        _FirstAddress(found.callback), host, port, transportSemantics="UDP"
+    )
+    return found
 
 
 def socket_path(host: str) -> str:

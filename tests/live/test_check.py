@@ -4,6 +4,7 @@ import ctypes
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -19,9 +20,10 @@ from twisted.trial.unittest import TestCase
 from gaq_twisted.config.sections import Redis
 from gaq_twisted.redis.server import RedisServer
 from gaq_twisted.streams.commands import stream_usage
-from gaq_twisted.tools.check.command import Questions, Report, check
+from gaq_twisted.tools.check.command import Questions, check
 from gaq_twisted.tools.check.findings import Mark
 from gaq_twisted.tools.check.redis import RedisCheck
+from gaq_twisted.tools.check.report import Lines, Report
 from tests.live.test_connection import REACTOR
 from tests.live.test_sentinel import MASTER, Sentinels
 from tests.support.processes import (
@@ -84,7 +86,10 @@ class CheckTestCase(TestCase, OutcomeTestCase):
     def setUp(self) -> None:
         """Starts a Redis."""
         self.redis = RedisProcess(self)
-        self.environ = environment(self.redis.port)
+        statsd = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.addCleanup(statsd.close)
+        statsd.bind(("127.0.0.1", 0))
+        self.environ = environment(self.redis.port, STATSD_PORT=str(statsd.getsockname()[1]))
 
     async def run_check(
         self,
@@ -103,7 +108,7 @@ class CheckTestCase(TestCase, OutcomeTestCase):
             origin: the origin to judge.
         """
         lines: list[str] = []
-        report = Report(lines.append)
+        report = Report(Lines(lines.append, shows_settings=True))
         await check(file, environ, Questions(cookie, origin), report, reactor)
         outcome = Outcome(report.exit_code, "\n".join(lines))
         self.assert_discreet(outcome.text)
@@ -146,9 +151,41 @@ class CheckTests(CheckTestCase):
         self.assert_fails(await self.run_check(environ), f"port: {self.redis.port} is in use")
 
     async def test_listen(self) -> None:
-        """Endpoints are named, and not tried."""
-        outcome = await self.run_check({**self.environ, "LISTEN": "tcp:1:interface=127.0.0.1"})
-        self.assert_well(outcome, "listen: not tried: tcp:1:interface=127.0.0.1")
+        """Every endpoint is tried, except those that systemd opens."""
+        free, internal, used = free_port(), free_port(), self.redis.port
+        environ = {**self.environ, "LISTEN": f"tcp:{free}:interface=127.0.0.1"}
+        environ["INTERNAL_LISTEN"] = f"tcp:{internal}:interface=127.0.0.1"
+        self.assert_well(
+            await self.run_check(environ),
+            f"listen: {free} of 127.0.0.1 is free",
+            f"internalListen: {internal} of 127.0.0.1 is free",
+        )
+        environ["LISTEN"] = "unix:gaq.sock"
+        environ["INTERNAL_LISTEN"] = f"tcp:{used}:interface=127.0.0.1"
+        outcome = await self.run_check(environ)
+        self.assert_fails(outcome, f"internalListen: {used} of 127.0.0.1 is in use")
+        for endpoint, text in (
+            ("unix:/no/such/directory/x", "no socket can be made in /no/such/directory"),
+            (f"tcp:{free}:interface=192.0.2.1", f"{free} of 192.0.2.1: Cannot assign"),
+            (f"tcp:{free}, haproxy:tcp:{free}", f"port {free} is named twice, also in listen"),
+        ):
+            self.assert_fails(await self.run_check({**self.environ, "LISTEN": endpoint}), text)
+        environ = {**self.environ, "INTERNAL_LISTEN": f"tcp:{self.environ['PORT']}"}
+        self.assert_fails(await self.run_check(environ), "is named twice, also in port")
+
+    async def test_statsd(self) -> None:
+        """Where no metrics arrive, that is a warning that says why."""
+        for host, reason in (
+            ("no-such-host.invalid", "the host name does not resolve"),
+            ("127.0.0.1", "Connection refused"),
+            ("unix:///no/such/socket", "No such file"),
+        ):
+            environ = {**self.environ, "STATSD_HOST": host, "STATSD_PORT": str(free_port())}
+            warnings = (await self.run_check(environ)).findings(Mark.WARN)
+            (warning,) = (one for one in warnings if "statsd" in one)
+            self.assertIn(reason, warning)
+        outcome = await self.run_check(self.environ)
+        self.assert_well(outcome, "statsd: metrics go to 127.0.0.1:")
 
     async def test_broken_settings(self) -> None:
         """Each fault is a line; so is each warning."""
@@ -351,7 +388,7 @@ class RealtimeTests(CheckTestCase):
             "0 failed, 0 to look at",
         )
         for absent in ("stream ", "clock", "initialReplayMs"):
-            self.assertNotIn(absent, outcome.text.partition("Findings:")[2])
+            self.assertNotIn(absent, outcome.text.partition("Set:")[0])
 
     async def test_subscribers(self) -> None:
         """Others that subscribe to the channel are counted."""

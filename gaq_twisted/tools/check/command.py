@@ -4,7 +4,7 @@ Import this module only where a reactor is installed.
 """
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -15,14 +15,14 @@ from twisted.web.client import Agent
 from gaq_twisted.config.catalogue import doubts
 from gaq_twisted.config.errors import ConfigError
 from gaq_twisted.config.load import Loaded, load
-from gaq_twisted.config.settings import Settings
 from gaq_twisted.service import validate
 from gaq_twisted.tools.check.cookies import cookie_header, judge_cookie
 from gaq_twisted.tools.check.findings import Finding, Mark
 from gaq_twisted.tools.check.origins import judge_origin
-from gaq_twisted.tools.check.ports import check_port
+from gaq_twisted.tools.check.ports import port_findings
+from gaq_twisted.tools.check.report import Form, Json, Lines, Report
 from gaq_twisted.tools.check.servers import redis_findings
-from gaq_twisted.tools.check.settings import settings_table
+from gaq_twisted.tools.check.statsd import statsd_finding
 
 _STANDARD_INPUT = "-"
 _SUPERSETS = {
@@ -43,33 +43,6 @@ class Questions(NamedTuple):
     """The host that the page connects to; None if it is not known."""
 
 
-class Report:
-    """Writes findings as they come, and counts the bad ones.
-
-    Args:
-        write_line: writes a line.
-    """
-
-    def __init__(self, write_line: Callable[[str], object]) -> None:
-        self.write_line = write_line
-        self._counts = dict.fromkeys(Mark, 0)
-
-    def add(self, finding: Finding) -> None:
-        """Writes a finding."""
-        self._counts[finding.mark] += 1
-        self.write_line(str(finding))
-
-    def end(self) -> None:
-        """Writes the totals."""
-        failures, warnings = self._counts[Mark.FAIL], self._counts[Mark.WARN]
-        self.write_line(f"{failures} failed, {warnings} to look at")
-
-    @property
-    def exit_code(self) -> int:
-        """1 if anything failed, otherwise 0."""
-        return 1 if self._counts[Mark.FAIL] else 0
-
-
 def run(
     file: Path | None,
     environ: Mapping[str, str],
@@ -77,6 +50,8 @@ def run(
     cookie: str | None,
     origin: str | None,
     host: str | None,
+    verbose: bool,
+    json: bool,
 ) -> NoReturn:
     """Runs the check in a reactor, prints the report, and exits.
 
@@ -86,6 +61,8 @@ def run(
         cookie: as in Questions, or `-` to read it from the standard input.
         origin: as in Questions.
         host: as in Questions.
+        verbose: whether the settings are listed, too.
+        json: whether to print one JSON object.
 
     Raises:
         SystemExit: with 0 if nothing failed, otherwise 1.
@@ -93,9 +70,14 @@ def run(
     if cookie == _STANDARD_INPUT:
         cookie = sys.stdin.readline()
     questions = Questions(cookie, origin, host)
+    has_colours = sys.stdout.isatty() and not environ.get("NO_COLOR")
+    form: Form = Lines(_print, has_colours=has_colours, shows_settings=verbose)
+    report = Report(Json(_print) if json else form)
 
     def main(reactor: Any) -> Deferred[None]:
-        checking = Deferred.fromCoroutine(_check_and_exit(file, environ, questions, reactor))
+        checking = Deferred.fromCoroutine(
+            _check_and_exit(file, environ, questions, report, reactor)
+        )
         # A signal would stop the reactor, and the exit code would be that of success.
         reactor.addSystemEventTrigger("before", "shutdown", checking.cancel)
         return checking
@@ -104,9 +86,12 @@ def run(
 
 
 async def _check_and_exit(
-    file: Path | None, environ: Mapping[str, str], questions: Questions, reactor: Any
+    file: Path | None,
+    environ: Mapping[str, str],
+    questions: Questions,
+    report: Report,
+    reactor: Any,
 ) -> None:
-    report = Report(_print)
     try:
         # The reactor handles signals only once it runs.
         await deferLater(reactor, 0)
@@ -137,6 +122,7 @@ async def check(
         report: where findings go.
         reactor: provides IReactorTime and what client and server endpoints need.
     """
+    loaded = None
     try:
         loaded = load(file, environ)
         _report_settings(loaded, report)
@@ -147,17 +133,16 @@ async def check(
     else:
         report.add(Finding(Mark.OK, "settings", "they can be used"))
         report.add(_protocol(loaded))
-        report.add(await _listening(loaded.settings, reactor))
+        async for finding in port_findings(loaded.settings, Agent(reactor), reactor):
+            report.add(finding)
+        report.add(await statsd_finding(loaded.settings.statsd, loaded.sources, reactor))
         channel = _report_answers(loaded, questions, report, reactor.seconds())
         async for finding in redis_findings(loaded.settings, channel, reactor):
             report.add(finding)
-    report.end()
+    report.end(loaded)
 
 
 def _report_settings(loaded: Loaded, report: Report) -> None:
-    for line in settings_table(loaded):
-        report.write_line(line)
-    report.write_line("Findings:")
     for warning in (*loaded.warnings, *doubts(loaded.settings)):
         report.add(Finding(Mark.WARN, "settings", warning))
 
@@ -166,18 +151,6 @@ def _protocol(loaded: Loaded) -> Finding:
     """Returns which protocols are served, and why; no other is checked."""
     protocol, source = loaded.settings.protocol, loaded.sources["protocol"]
     return Finding(Mark.NOTE, "protocol", f"{protocol} ({source}), for {_SUPERSETS[protocol]}")
-
-
-async def _listening(settings: Settings, reactor: Any) -> Finding:
-    if settings.listen:
-        return Finding(Mark.NOTE, "listen", f"not tried: {', '.join(settings.listen)}")
-    return await check_port(
-        settings.port,
-        settings.base_path,
-        reuse_port=settings.reuse_port,
-        agent=Agent(reactor),
-        clock=reactor,
-    )
 
 
 def _report_answers(

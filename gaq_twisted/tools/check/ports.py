@@ -1,68 +1,188 @@
-"""Whether the server could listen on its port.
+"""Whether the server could listen where its settings say.
 
 Import this module only where a reactor is installed.
 """
 
 import errno
+import os
 import socket
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, NamedTuple
 
 from twisted.internet.defer import CancelledError
+from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.client import readBody
 from twisted.web.iweb import IAgent
 
+from gaq_twisted.config.settings import Settings
+from gaq_twisted.net.listeners import default_endpoint
 from gaq_twisted.tools.check.findings import Finding, Mark
 
-_HEALTH_SECONDS = 5.0
+_ANSWER_SECONDS = 5.0
+_ANY = ("", "0.0.0.0", "::")
 
 
-async def check_port(
-    port: int, base_path: str, *, reuse_port: bool, agent: IAgent, clock: IReactorTime
-) -> Finding:
-    """Returns whether a port is free, or served by a server like this one.
+class Place(NamedTuple):
+    """A TCP port that the server would listen on."""
 
-    The port is never listened on, so that no client connects to this process.
+    setting: str
+    """The key of the setting that names it."""
+    port: int
+    interface: str
+    """An address; empty for all of IPv4."""
+    is_tls: bool
+    path: str
+    """The path that a server like this one answers there."""
+
+    @property
+    def shown(self) -> str:
+        """Its port, and its address if that is not any."""
+        return str(self.port) if self.interface in _ANY else f"{self.port} of {self.interface}"
+
+    def overlaps(self, other: "Place") -> bool:
+        """Returns whether both are the same port of an address."""
+        is_any = self.interface in _ANY or other.interface in _ANY
+        return self.port == other.port and (is_any or self.interface == other.interface)
+
+
+async def port_findings(
+    settings: Settings, agent: IAgent, clock: IReactorTime
+) -> AsyncIterator[Finding]:
+    """Yields whether each port is free, or served by a server like this one.
+
+    No port is ever listened on, so that no client connects to this process.
 
     Args:
-        port: the TCP port.
-        base_path: what the path of that server's `/health` begins with.
-        reuse_port: whether several processes may share it.
-        agent: the HTTP client that asks that server.
-        clock: limits how long the answer may take.
+        settings: the settings.
+        agent: the HTTP client that asks a server that is there already.
+        clock: limits how long its answer may take.
     """
-    error = _error_of_bind(port, reuse_port)
-    if error is None:
-        return Finding(Mark.OK, "port", f"{port} is free")
-    if error.errno != errno.EADDRINUSE:
-        return Finding(Mark.FAIL, "port", f"{port}: {error.strerror}", "set another port")
-    if await _is_healthy(f"http://127.0.0.1:{port}{base_path}/health", agent, clock):
-        return Finding(Mark.OK, "port", f"{port} is in use, and a server there answers /health")
+    places: list[Place] = []
+    for setting, text, path in _endpoints(settings):
+        place = _place(setting, text, path)
+        if place is None:
+            yield _socket_finding(setting, text)
+            continue
+        double = next(filter(place.overlaps, places), None)
+        places.append(place)
+        if double is not None:
+            yield Finding(
+                Mark.FAIL,
+                setting,
+                f"port {place.shown} is named twice, also in {double.setting}",
+                "leave it out in one of them, or set another port",
+            )
+        else:
+            yield await _port_finding(place, settings.reuse_port, agent, clock)
+
+
+def _endpoints(settings: Settings) -> Iterator[tuple[str, str, str]]:
+    """Yields the setting, the endpoint string and what is served there."""
+    if settings.listen:
+        for text in settings.listen:
+            yield "listen", str(text), f"{settings.base_path}/health"
+    else:
+        yield "port", default_endpoint(settings.port), f"{settings.base_path}/health"
+    for text in settings.internal_listen:
+        yield "internalListen", str(text), "/ready"
+
+
+class _Capture:
+    """A reactor that only captures where an endpoint would listen."""
+
+    port: int | None = None
+    interface = ""
+    is_tls = False
+
+    def listenTCP(self, port: int, _: Any, backlog: int = 50, interface: str = "") -> None:
+        """Captures the port and the address."""
+        self.port, self.interface = port, interface
+
+    def listenSSL(
+        self, port: int, factory: Any, _: Any, backlog: int = 50, interface: str = ""
+    ) -> None:
+        """Captures the port and the address."""
+        self.is_tls = True
+        self.listenTCP(port, factory, backlog, interface)
+
+    def listenUNIX(self, *_: Any, **more: Any) -> None:
+        """Captures nothing."""
+
+
+def _place(setting: str, text: str, path: str) -> Place | None:
+    """Returns the TCP port of an endpoint string; None if it is another kind of endpoint."""
+    text = text.removeprefix("haproxy:")
+    if text.startswith("systemd:"):
+        return None
+    capture: Any = _Capture()
+    factory: Any = None
+    serverFromString(capture, text).listen(factory)
+    if capture.port is None:
+        return None
+    return Place(setting, capture.port, capture.interface, capture.is_tls, path)
+
+
+def _socket_finding(setting: str, text: str) -> Finding:
+    kind, _, rest = text.removeprefix("haproxy:").partition(":")
+    directory = os.path.dirname(rest.partition(":")[0]) or "."
+    if kind != "unix":
+        return Finding(Mark.NOTE, setting, f"not tried, as systemd opens it: {text}")
+    if os.access(directory, os.W_OK | os.X_OK):
+        return Finding(Mark.OK, setting, f"a socket can be made in {directory}")
     return Finding(
         Mark.FAIL,
-        "port",
-        f"{port} is in use, and what uses it does not answer /health with OK",
+        setting,
+        f"no socket can be made in {directory}",
+        "make that directory, and let the user of this process write to it",
+    )
+
+
+async def _port_finding(
+    place: Place, reuse_port: bool, agent: IAgent, clock: IReactorTime
+) -> Finding:
+    error = _error_of_bind(place, reuse_port)
+    if error is None:
+        return Finding(Mark.OK, place.setting, f"{place.shown} is free")
+    if error.errno != errno.EADDRINUSE:
+        remedy = "set another port or address"
+        return Finding(Mark.FAIL, place.setting, f"{place.shown}: {error.strerror}", remedy)
+    if place.is_tls:
+        return Finding(Mark.WARN, place.setting, f"{place.shown} is in use; by what is not known")
+    host = "127.0.0.1" if place.interface in _ANY else place.interface
+    url = f"http://{f'[{host}]' if ':' in host else host}:{place.port}{place.path}"
+    shown_path = place.path.rpartition("/")[2]
+    if await _is_served(url, agent, clock):
+        text = f"{place.shown} is in use, and a server there answers /{shown_path}"
+        return Finding(Mark.OK, place.setting, text)
+    return Finding(
+        Mark.FAIL,
+        place.setting,
+        f"{place.shown} is in use, and what uses it does not answer /{shown_path} as this server",
         "stop that, or set another port",
     )
 
 
-def _error_of_bind(port: int, reuse_port: bool) -> OSError | None:
-    with socket.socket() as one:
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if reuse_port:
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        try:
-            one.bind(("", port))
-        except OSError as error:
-            return error
+def _error_of_bind(place: Place, reuse_port: bool) -> OSError | None:
+    family = socket.AF_INET6 if ":" in place.interface else socket.AF_INET
+    try:
+        with socket.socket(family) as one:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if reuse_port:
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            one.bind((place.interface, place.port))
+    except OSError as error:
+        return error
     return None
 
 
-async def _is_healthy(url: str, agent: IAgent, clock: IReactorTime) -> bool:
+async def _is_served(url: str, agent: IAgent, clock: IReactorTime) -> bool:
     asking = agent.request(b"GET", url.encode()).addCallback(readBody)
     try:
-        return bool(await asking.addTimeout(_HEALTH_SECONDS, clock) == b"OK")
+        body: bytes = await asking.addTimeout(_ANSWER_SECONDS, clock)
     except CancelledError:
         raise
     except Exception:
         # Any answer but a good one means that it is not our server.
         return False
+    return body == b"OK" or body.startswith(b'{"ready": ')

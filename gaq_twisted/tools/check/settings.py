@@ -1,7 +1,8 @@
-"""The table of settings at the top of the report."""
+"""The settings in the report: their values without secrets, and where they come from."""
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 from gaq_twisted.config.catalogue import all_settings, values_by_key
 from gaq_twisted.config.derived import DEFAULT, REALTIME_REDIS
@@ -28,6 +29,20 @@ def settings_table(loaded: Loaded) -> Iterator[str]:
             if (source == DEFAULT) is is_default:
                 where = "" if is_default else f"  {source}"
                 yield f"  {key:<{key_width}}  {value:<{value_width}}{where}".rstrip()
+
+
+def settings_json(loaded: Loaded) -> dict[str, Any]:
+    """Returns value and source of each setting by key; of secrets only whether they are set."""
+    values = values_by_key(loaded.settings)
+    return {
+        one.key: {
+            "value": _shown_value(values[one.key], True)
+            if one.is_secret
+            else json.loads(_shown_value(values[one.key], False)),
+            "source": loaded.sources[one.key],
+        }
+        for one in all_settings()
+    }
 
 
 def _is_inherited(source: str) -> bool:
