@@ -112,6 +112,20 @@ class DoubtTests(ConfigTestCase):
         self.assertIn("allowedOrigins is empty", doubt)
         self.assertEqual(list(doubts(settings(allowed_origins=(OriginPattern("*"),)))), [])
 
+    def test_guessable_secrets(self) -> None:
+        """A published or repeated secret is doubtful, and is not shown; it is named once."""
+        published = "CHANGE-ME-IN-PRODUCTION-GOTTA-BE-LONG-AND-SECRET"
+        for key, protocol in (
+            ("jwtSecret", "streams"),
+            ("jwtSecret", "both"),
+            ("previousJwtSecret", "streams"),
+            ("realtimeJwtSecret", "both"),
+        ):
+            loaded = self.load({key: published, "protocol": protocol, "allowedOrigins": ["*"]})
+            (doubt,) = (one for one in doubts(loaded.settings) if "published example" in one)
+            self.assertTrue(doubt.startswith(f"{key} holds words of a published"), doubt)
+            self.assertNotIn(published, doubt)
+
     def test_small_buffer(self) -> None:
         """A limit that is less than what Twisted notices is doubtful; no limit is not."""
         origins = (OriginPattern("*"),)

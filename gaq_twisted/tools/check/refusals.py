@@ -3,6 +3,7 @@
 Nothing here shows a secret, a token or a whole channel id.
 """
 
+import json
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, NamedTuple, assert_never
@@ -156,6 +157,13 @@ class Refusals:
         key = self._judge.key_to_set(self._terms.cookie)
         if self._terms is REALTIME and token.startswith('"'):
             return Details(", because it is in quotes", f"{_MAKER}: Superset 7 writes no quotes")
+        wrong_time = _wrong_time(token)
+        if wrong_time:
+            return Details(
+                f": its claim {wrong_time}, which is no time",
+                f"{_MAKER}: such a claim must be a number of seconds, or be left out (RFC 7519"
+                " section 4.1)",
+            )
         return Details(
             "",
             "give the whole value of the cookie; if this is the whole value,"
@@ -209,6 +217,17 @@ def names_realtime_protocol(token: str) -> bool:
     with suppress(jwt.InvalidTokenError):
         return "principal_type" in _unverified_claims(token)
     return False
+
+
+def _wrong_time(token: str) -> str:
+    """Returns which claim should be a time, but is none, and what it is; empty if all are."""
+    claims: dict[str, Any] = {}
+    with suppress(jwt.InvalidTokenError):
+        claims = _unverified_claims(token)
+    for name in ("exp", "nbf"):
+        if name in claims and not isinstance(claims[name], int | float):
+            return f"{name} is {shown_name(json.dumps(claims[name]))}"
+    return ""
 
 
 def _has_good_signature(refusal: Unauthorized | None) -> bool:

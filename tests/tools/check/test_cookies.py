@@ -166,6 +166,15 @@ class CookieVerdictTests(FindingTestCase):
             (finding,) = self.judge(f"async-token={value}")
             self.assert_advice(finding, Mark.FAIL, "async-token is not a valid JWT")
 
+    def test_times_that_are_none(self) -> None:
+        """A claim that should be a time and is none is named with its value."""
+        for claims, text in (
+            ({"exp": None}, "its claim exp is null, which is no time"),
+            ({"nbf": "soon"}, 'its claim nbf is "soon", which is no time'),
+        ):
+            (finding,) = self.judge(f"async-token={token(**claims)}")
+            self.assert_advice(finding, Mark.FAIL, text, "RFC 7519")
+
     def test_several(self) -> None:
         """Each bad cookie of our name is judged; that there are several good ones is noted."""
         good, forged = f"async-token={token()}", f"async-token={token(secret=OTHER_SECRET)}"
