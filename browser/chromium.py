@@ -115,15 +115,20 @@ def give_cookie(visitor: BrowserContext, cookie_token: str) -> None:
 
 
 class DemoTab:
-    """A tab with the demo's page."""
+    """A tab with one of the demo's pages, which is connected.
 
-    def __init__(self, visitor: BrowserContext, port: int) -> None:
-        """Open the page and wait until it is connected."""
+    Args:
+        visitor: whose tab it is.
+        port: the server's.
+        path: the page's.
+    """
+
+    def __init__(self, visitor: BrowserContext, port: int, path: str = "/demo") -> None:
         self.sockets: list[WebSocket] = []
         """All that it has opened so far."""
         self.page: Page = visitor.new_page()
         self.page.on("websocket", lambda socket: self.sockets.append(socket))
-        self.page.goto(f"http://127.0.0.1:{port}/demo")
+        self.page.goto(f"http://127.0.0.1:{port}{path}")
         self.wait_for_state("connected")
 
     def press(self, button: str) -> None:

@@ -1,10 +1,12 @@
-"""What a visitor of the demo's page sees while all is well."""
+"""What a visitor of the demo's pages sees."""
 
 import re
 from pathlib import Path
 
-from browser.chromium import BrowserTestCase, DemoTab
-from tests.support.processes import Server
+from playwright.sync_api import BrowserContext
+
+from browser.chromium import NOBODY_LISTENS, NOTHING_LOADED, BrowserTestCase, DemoTab
+from tests.support.processes import Server, environment
 from tests.support.samples import CHANNEL, token
 
 OTHER_CHANNEL = "121a0484-17a2-480e-a50b-ed5f95c34312"
@@ -23,7 +25,9 @@ class DemoCommandTests(BrowserTestCase):
         server.wait_for_text("following the global stream")
         found = re.search(r"open http://localhost:(\d+)/demo", server.text())
         assert found is not None
-        self.tab = DemoTab(self.visitor(), int(found[1]))
+        self.port = int(found[1])
+        self.someone = self.visitor()
+        self.tab = DemoTab(self.someone, self.port)
 
     def test_buttons(self) -> None:
         """Each button's jobs arrive, and the page shows what they are."""
@@ -54,6 +58,92 @@ class DemoCommandTests(BrowserTestCase):
         self.tab.wait_for_text(f"Asked for what came after {last_id}.")
         self.tab.wait_for_counts(events=3, replayed=2, awaited=0, lost=0, repeated=0)
         self.assertRegex(self.tab.newest_row()["way"], r"^replayed after \d")
+
+    def test_switch(self) -> None:
+        """Each page leads to the other, and both go on where they were."""
+        self.tab.press("One chart")
+        self.tab.wait_for_counts(events=1)
+        last_id = self.tab.last_id()
+        self.tab.page.get_by_role("link", name="Superset 7").click()
+        self.tab.wait_for_text("this page is")
+        self.tab.wait_for_state("connected")
+        self.tab.press("To this tab")
+        self.tab.wait_for_counts(messages=1)
+        self.tab.page.get_by_role("link", name="Superset 1.2 to 6.1").click()
+        self.tab.wait_for_text(f"Asked for what came after {last_id}.")
+
+
+class RealtimePageTests(BrowserTestCase):
+    """The page of Superset 7."""
+
+    def setUp(self) -> None:
+        """Starts a server of both protocols with the demo's pages, and opens two tabs."""
+        super().setUp()
+        self.environ = environment(self.redis.port, PROTOCOL="both")
+        self.server, _ = self.demo_server(self.environ)
+        self.server.wait_for_text("subscribed to the realtime channel")
+        someone = self.visitor()
+        self.first, self.second = self.open(someone), self.open(someone)
+
+    def open(self, visitor: BrowserContext) -> DemoTab:
+        """Opens the page in a new tab."""
+        return DemoTab(visitor, self.server.port, "/demo/7")
+
+    def test_buttons(self) -> None:
+        """Each button's message reaches its tab, its user's tabs, or every tab."""
+        other = self.open(self.visitor())
+        for button, reached, counts in (
+            ("To this tab", (1, 0, 0), {"for-tab": 1, "for-user": 0, "for-everybody": 0}),
+            ("To this user", (2, 1, 0), {"for-tab": 1, "for-user": 1, "for-everybody": 0}),
+            ("To everybody", (3, 2, 1), {"for-tab": 1, "for-user": 1, "for-everybody": 1}),
+        ):
+            self.first.press(button)
+            for tab, messages in zip((self.first, self.second, other), reached, strict=True):
+                tab.wait_for_counts(messages=messages)
+            self.first.wait_for_counts(missed=0, **counts)
+        row = self.first.newest_row()
+        self.assertEqual(
+            (row["topic"], row["status"], row["for"]), ("task.status", "success", "everybody")
+        )
+        self.assertRegex(row["way"], r"^after \d+ ms$")
+        self.assertEqual(self.second.newest_row()["way"], "from another page")
+        self.first.wait_for_text("Published to every socket in ")
+        self.first.wait_for_text("tab 1")
+        self.second.wait_for_text("tab 2")
+
+    def test_drop(self) -> None:
+        """What is published while the page is away is missed, and the page says so."""
+        self.first.press("Drop and come back")
+        self.first.wait_for_text("nobody keeps messages for it")
+        self.first.wait_for_counts(messages=0, missed=1)
+        self.second.wait_for_counts(messages=1)
+        self.first.wait_for_text("Messages come from now on")
+        self.first.press("To this user")
+        self.first.wait_for_counts(messages=1, missed=1)
+
+    def test_redis_restarts(self) -> None:
+        """A loss of Redis closes the page, which comes back to a subscription."""
+        self.redis.kill()
+        self.redis.start()
+        for tab in (self.first, self.second):
+            self.assertEqual(tab.page.locator("#missed").text_content(), "0")
+            tab.wait_for_text("Closed with 1012")
+            tab.wait_for_state("connected")
+        self.first.press("To this user")
+        for tab in (self.first, self.second):
+            tab.wait_for_counts(messages=1)
+
+    def test_server_restarts(self) -> None:
+        """The page tries ever more rarely, says when Superset's charts fail, and comes back."""
+        self.expected_complaints = (NOBODY_LISTENS, NOTHING_LOADED)
+        self.server.stop()
+        self.first.wait_for_text("Closed with 1001")
+        self.first.wait_for_state("unhealthy")
+        self.first.wait_for_text("charts that wait have failed by now.")
+        self.demo_server(self.environ)
+        self.first.wait_for_state("connected")
+        self.first.press("To this tab")
+        self.first.wait_for_counts(messages=1)
 
 
 class TabTests(BrowserTestCase):

@@ -3,9 +3,10 @@
 from typing import Any, Literal
 
 from browser.chromium import REFUSED, BrowserTestCase, DemoTab, give_cookie
-from tests.support.processes import PREFIX
+from tests.support.processes import PREFIX, environment
 from tests.support.samples import job_data, token
 
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 WIDTHS = (320, 390, 768, 1280)
 # WCAG 2.2, success criterion 1.4.3.
 LEAST_CONTRAST = 4.5
@@ -62,6 +63,19 @@ class LooksTests(BrowserTestCase):
     def test_dark(self) -> None:
         """Light on dark."""
         self.check_scheme("dark")
+
+    def test_realtime(self) -> None:
+        """The page of Superset 7, in both schemes."""
+        server, _ = self.demo_server(environment(self.redis.port, PROTOCOL="both"))
+        server.wait_for_text("subscribed to the realtime channel")
+        for scheme in SCHEMES:
+            visitor = self.visitor(color_scheme=scheme, reduced_motion="reduce")
+            tab = DemoTab(visitor, server.port, "/demo/7")
+            for button in ("To this tab", "To this user", "To everybody", "Drop and come back"):
+                tab.press(button)
+            tab.wait_for_text("nobody keeps messages for it")
+            tab.wait_for_counts(messages=3, missed=1)
+            self.assert_looks_well(tab)
 
     def check_scheme(self, scheme: Literal["light", "dark"]) -> None:
         """Check the page in that scheme."""

@@ -74,12 +74,21 @@ DASHBOARD = Dashboard(
         Fault("messages dropped", "messagesDropped", Level.WARN),
     ),
     rules=(
-        Switched(
-            "subscribed",
-            on=News(Level.GOOD, "subscribed", "following the realtime channel"),
-            off=News(Level.BAD, "subscription lost", "the realtime channel cannot be followed"),
+        Switched("subscribed", on=News(Level.GOOD, "subscribed", "following the realtime channel")),
+        # A loss may be over before the next sample.
+        Rose(
+            "subscriptionLosses",
+            News(
+                Level.BAD,
+                "subscription lost",
+                "the realtime channel was not followed for a while ({times})",
+            ),
         ),
-        Rose("messagesDropped", News(Level.WARN, "dropped", "{count:,} messages were malformed")),
+        Rose(
+            "gapDisconnects",
+            News(Level.WARN, "closed", "{count:,} sockets that may have missed messages"),
+        ),
+        Rose("messagesDropped", News(Level.WARN, "dropped", "malformed messages ({times})")),
     ),
     up=("subscribed",),
 )

@@ -8,13 +8,18 @@ from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
+from uuid import uuid4
 
 import jwt
 from treq.testing import StubTreq
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from gaq_twisted.access.principals import PrincipalAuthenticator
+from gaq_twisted.config.settings import Settings
+from gaq_twisted.tools.cookies import RealtimeSigner
 from gaq_twisted.tools.demo import make_page
 from gaq_twisted.web.site import resource_tree
 from tests.support.processes import DEADLINE_SECONDS, Server
@@ -68,7 +73,7 @@ class DemoTests(SynchronousTestCase):
 
     def test_page(self) -> None:
         """The page needs nothing from elsewhere, and a good cookie is kept."""
-        self.assertEqual(re.findall(r"""(?:src|href)=["'](?!data:)[^"']*""", self.page), [])
+        self.assertEqual(re.findall(r"""(?:src|href)=["'](?!data:|/demo)[^"']*""", self.page), [])
         again = Request(f"http://{self.host}/demo", headers={"Cookie": self.cookie})
         with urlopen(again, timeout=DEADLINE_SECONDS) as answer:
             self.assertNotIn("Set-Cookie", answer.headers)
@@ -95,6 +100,51 @@ class DemoTests(SynchronousTestCase):
                     self.assertEqual(event["status"], status)
                     self.assertEqual(bool(event["errors"]), status == "error")
                     self.assertEqual(bool(event["result_url"]), status == "done")
+
+    def test_realtime_buttons(self) -> None:
+        """Each button of the page of Superset 7 reaches the tabs that it says, and no others."""
+        cookie, other = self.realtime_cookie(), self.realtime_cookie()
+        pages = [
+            self.enterContext(
+                connect(
+                    f"ws://{self.host}/?tab_id={tab}",
+                    # The server has to know by the tab which of the cookies counts.
+                    additional_headers={"Cookie": f"{self.cookie}; {one}"},
+                )
+            )
+            for one, tab in ((cookie, "1"), (cookie, "2"), (other, "1"))
+        ]
+        for to, reached in (("tab", 1), ("user", 2), ("everybody", 3)):
+            task_id = str(uuid4())
+            query = f"7/publish?to={to}&task_id={task_id}&tab_id=1"
+            status, body, _ = self.ask("POST", query, cookie)
+            self.assertEqual((status, json.loads(body)["servers"]), (200, 1))
+            payload = json.dumps({"task_id": task_id, "status": "success"})
+            frame = f'{{"topic":"task.status","payload":{payload}}}'
+            for page in pages[:reached]:
+                self.assertEqual(page.recv(DEADLINE_SECONDS), frame)
+        # Had others been sent anything more, it would have come first.
+        for page in pages:
+            page.close()
+            self.assertRaises(ConnectionClosed, page.recv, DEADLINE_SECONDS)
+
+    def realtime_cookie(self) -> str:
+        """Returns the cookie of a new visitor of the page of Superset 7."""
+        with urlopen(f"http://{self.host}/demo/7", timeout=DEADLINE_SECONDS) as answer:
+            self.assertIn("; Max-Age=900;", answer.headers["Set-Cookie"])
+            cookie: str = answer.headers["Set-Cookie"].partition(";")[0]
+            return cookie
+
+    def test_bad_realtime_requests(self) -> None:
+        """What means nothing, and strangers, are refused."""
+        cookie = self.realtime_cookie()
+        for query, one, expected in (
+            ("to=all", cookie, (400, b"to must be tab, user or everybody\n")),
+            ("to=tab&task_id=x", cookie, (400, b"task_id must be a UUID\n")),
+            (f"to=tab&task_id={uuid4()}", "", (401, b"no cookie named superset-ws-token\n")),
+        ):
+            status, body, _ = self.ask("POST", f"7/publish?{query}", one)
+            self.assertEqual((status, body), expected)
 
     def test_bad_requests(self) -> None:
         """Unknown kinds and strangers are refused."""
@@ -178,3 +228,45 @@ class CookieTests(SynchronousTestCase):
             channel = self.new_channel(bad)
             self.assertIsInstance(channel, str)
             self.assertNotIn(channel, (CHANNEL, ""))
+
+
+class PrincipalCookieTests(SynchronousTestCase):
+    """Cookies for browsers of the page of Superset 7."""
+
+    def setUp(self) -> None:
+        """Makes the page."""
+        self.clock = Clock()
+        self.clock.advance(1_800_000_000)
+        self.settings: Settings = settings(protocol="both", realtime_jwt_secret=SECRET)
+        self.signer = RealtimeSigner(self.settings)
+        self.resources = resource_tree({b"demo": make_page(self.settings, self.clock)})
+
+    def renewed(self, old_token: str) -> str | None:
+        """Returns the user of the cookie that a browser with that token gets, if it gets one."""
+        # A client keeps cookies, so each browser is one of its own.
+        client: Any = StubTreq(self.resources)
+        response = self.successResultOf(
+            client.post("http://gaq.test/demo/7/cookie", cookies={"superset-ws-token": old_token})
+        )
+        self.assertEqual(response.code, 204)
+        cookies = response.headers.getRawHeaders("set-cookie")
+        if cookies is None:
+            return None
+        header = cookies[0].partition(";")[0]
+        principal = PrincipalAuthenticator(self.settings, self.clock.seconds).identify(header)
+        self.assertEqual(principal.expires_at, self.clock.seconds() + 900)
+        return principal.route
+
+    def test_renewal(self) -> None:
+        """A token is renewed for its user once half of its life is over, or all of it."""
+        now = int(self.clock.seconds())
+        for left_seconds, user in ((451, None), (450, "user:5"), (-1000, "user:5")):
+            token = self.signer.token("user:5", now, now + left_seconds)
+            self.assertEqual(self.renewed(token), user)
+
+    def test_others(self) -> None:
+        """All others get a user of their own."""
+        other = RealtimeSigner(settings(realtime_jwt_secret=SECRET[::-1]))
+        for bad in (other.token("user:5", 0, 2**33), token(), "no token"):
+            self.assertRegex(str(self.renewed(bad)), r"^user:\d+$")
+            self.assertNotEqual(self.renewed(bad), "user:5")

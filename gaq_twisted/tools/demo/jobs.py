@@ -1,10 +1,11 @@
-"""The jobs of the demo's buttons."""
+"""The jobs and tasks of the demo's buttons."""
 
 import json
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-from gaq_twisted.streams.publisher import Publisher
+from gaq_twisted.realtime.publisher import Publisher as MessagePublisher
+from gaq_twisted.streams.publisher import Publisher as EventPublisher
 
 _ERROR = {
     "message": "Error: no such column: naïve ☃",
@@ -21,7 +22,7 @@ class Published(NamedTuple):
     """The id of the event in the global stream."""
 
 
-async def publish_job(publisher: Publisher, channel: str, *, failed: bool) -> Published:
+async def publish_job(publisher: EventPublisher, channel: str, *, failed: bool) -> Published:
     """Publishes the end of one job.
 
     Args:
@@ -35,6 +36,26 @@ async def publish_job(publisher: Publisher, channel: str, *, failed: bool) -> Pu
     job = _ended_job(channel, [_ERROR] if failed else [])
     stream_id = await publisher.publish(channel, json.dumps(job))
     return Published(job["job_id"], stream_id)
+
+
+async def publish_task(
+    publisher: MessagePublisher, task_id: str, scope: str, route: str | None
+) -> int:
+    """Publishes the end of one task; returns how many servers it has reached.
+
+    Args:
+        publisher: publishes it.
+        task_id: names the task.
+        scope: the scope of the route.
+        route: the sockets that it is for; None for all.
+
+    Raises:
+        RedisError: if Redis does not accept it.
+    """
+    payload = {"task_id": task_id, "status": "success"}
+    if route is None:
+        return await publisher.broadcast("task.status", payload)
+    return await publisher.publish("task.status", scope, payload, [route])
 
 
 def _ended_job(channel: str, errors: list[dict[str, str]]) -> dict[str, Any]:

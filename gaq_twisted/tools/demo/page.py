@@ -1,48 +1,55 @@
-"""The page at /demo, and what its buttons call."""
+"""The pages at /demo, one for each protocol, and what they call."""
 
-import json
+from collections.abc import Mapping
 from importlib.resources import files
-from typing import Any
-from uuid import uuid4
 
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.logger import Logger
-from twisted.python.failure import Failure
-from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request
+from twisted.web.resource import IResource, Resource
+from twisted.web.server import Request
 
-from gaq_twisted.access.tokens import Authenticator
-from gaq_twisted.config.settings import Settings
-from gaq_twisted.core.edition import Unauthorized
-from gaq_twisted.streams.publisher import Publisher
-from gaq_twisted.tools.cookies import Signer
-from gaq_twisted.tools.demo.jobs import publish_job
+from gaq_twisted.tools.demo.cookies import (
+    ChannelCookies,
+    CookieResource,
+    Cookies,
+    PrincipalCookies,
+)
+from gaq_twisted.tools.demo.publishing import PublishJobs, PublishTask
 from gaq_twisted.web.policy import content_security_policy
 
-_JOBS = {b"chart": 1, b"dashboard": 20, b"failure": 1}
-# Superset's own cookie for this host has the same name, at path /, and must survive.
-_COOKIE_PATH = "/demo"
+REALTIME_PATH = b"7"
+"""Where the page of Superset 7 is, below the other one."""
+_LINKS = ((b"/demo", b"Superset 1.2 to 6.1"), (b"/demo/" + REALTIME_PATH, b"Superset 7"))
 
 
 class DemoPage(Resource):
-    """Serves the page, with a cookie for a channel of its own.
+    """Serves one of the pages, with a cookie.
 
     Args:
-        settings: the settings of the server.
-        publisher: publishes the jobs of the buttons.
+        file: the name of its file.
+        link: which link of the navigation leads here; None for no navigation.
+        cookies: the cookies of its browsers.
+        children: what it calls, by path.
     """
 
-    def __init__(self, settings: Settings, publisher: Publisher) -> None:
+    def __init__(
+        self,
+        file: str,
+        link: int | None,
+        cookies: Cookies,
+        children: Mapping[bytes, IResource],
+    ) -> None:
         super().__init__()
-        self._cookies = Cookies(settings)
-        self._page = files(__package__).joinpath("page.html").read_bytes()
+        self._cookies = cookies
+        navigation = b"" if link is None else _navigation(link)
+        page = _part(file).replace(b"<!--nav-->", navigation)
+        self._page = page.replace(b"/*style*/", _part("style.css"))
         self._policy = content_security_policy(self._page)
         self.putChild(b"", self)
-        self.putChild(b"cookie", CookieResource(self._cookies))
-        self.putChild(b"publish", PublishResource(self._cookies, publisher))
+        self.putChild(b"cookie", CookieResource(cookies))
+        for path, child in children.items():
+            self.putChild(path, child)
 
     def render_GET(self, request: Request) -> bytes:
-        """Sends the page, and a cookie if the browser has no good one."""
+        """Sends the page, and a cookie if the browser needs one."""
         self._cookies.renew(request)
         request.setHeader(b"content-type", b"text/html; charset=utf-8")
         request.setHeader(b"cache-control", b"no-store")
@@ -50,115 +57,40 @@ class DemoPage(Resource):
         return self._page
 
 
-class Cookies:
-    """The cookies of the page's browsers.
+def streams_page(
+    cookies: ChannelCookies, publish: PublishJobs, other: "DemoPage | None"
+) -> DemoPage:
+    """Returns the page that plays the part of a dashboard of Superset 1.2 to 6.1.
 
     Args:
-        settings: the settings of the server.
+        cookies: the cookies of its browsers.
+        publish: what its buttons call.
+        other: the page of Superset 7, if that is served.
     """
-
-    def __init__(self, settings: Settings) -> None:
-        self._authenticator = Authenticator(settings)
-        self._signer = Signer(settings)
-
-    def channel(self, request: Request) -> str:
-        """Returns the channel of the browser.
-
-        Raises:
-            Unauthorized: as Authenticator.identify.
-        """
-        return self._authenticator.identify(request.getHeader("cookie") or "").channel
-
-    def renew(self, request: Request) -> None:
-        """Sets a new cookie if the browser has no good one.
-
-        The channel of an expired one is kept, so that the browser misses nothing.
-        """
-        try:
-            self.channel(request)
-        except Unauthorized:
-            name = self._signer.cookie_name
-            old_token = (request.getCookie(name.encode()) or b"").decode("utf-8", "replace")
-            channel = self._signer.channel_of(old_token) or str(uuid4())
-            token = self._signer.token(channel)
-            request.addCookie(name, token, path=_COOKIE_PATH, httpOnly=True, sameSite="lax")
+    page = DemoPage("streams.html", None if other is None else 0, cookies, {b"publish": publish})
+    if other is not None:
+        page.putChild(REALTIME_PATH, other)
+    return page
 
 
-class CookieResource(Resource):
-    """Says why the browser's cookie is refused, and replaces it."""
+def realtime_page(cookies: PrincipalCookies, publish: PublishTask) -> DemoPage:
+    """Returns the page that plays the part of a dashboard of Superset 7.
 
-    isLeaf = True
-
-    def __init__(self, cookies: Cookies) -> None:
-        super().__init__()
-        self._cookies = cookies
-
-    def render_GET(self, request: Request) -> bytes:
-        """Sends why the browser's cookie is refused; null if it is accepted."""
-        try:
-            self._cookies.channel(request)
-        except Unauthorized as error:
-            return _as_json(request, {"refusal": str(error)})
-        return _as_json(request, {"refusal": None})
-
-    def render_POST(self, request: Request) -> bytes:
-        """Sets a new cookie if the browser has no good one."""
-        self._cookies.renew(request)
-        request.setResponseCode(204)
-        return b""
+    Args:
+        cookies: the cookies of its browsers.
+        publish: what its buttons call.
+    """
+    return DemoPage("realtime.html", 1, cookies, {b"publish": publish})
 
 
-class PublishResource(Resource):
-    """Publishes jobs to the channel of the browser."""
-
-    isLeaf = True
-    _log = Logger()
-
-    def __init__(self, cookies: Cookies, publisher: Publisher) -> None:
-        super().__init__()
-        self._cookies = cookies
-        self._publisher = publisher
-
-    def render_POST(self, request: Request) -> bytes | int:
-        """Publishes the jobs of a `kind` (chart, dashboard or failure), and sends their ids."""
-        request.setHeader(b"content-type", b"text/plain; charset=utf-8")
-        kind = request.args.get(b"kind", [b""])[0]
-        if kind not in _JOBS:
-            request.setResponseCode(400)
-            return b"kind must be chart, dashboard or failure\n"
-        try:
-            channel = self._cookies.channel(request)
-        except Unauthorized as error:
-            request.setResponseCode(401)
-            return f"{error}\n".encode()
-        publishing = Deferred.fromCoroutine(self._publish(channel, kind))
-        request.notifyFinish().addErrback(lambda _: publishing.cancel())
-        publishing.addCallbacks(
-            lambda jobs: self._finish(request, 200, _as_json(request, {"jobs": jobs})),
-            lambda failure: self._failed(request, failure),
-        )
-        return NOT_DONE_YET
-
-    async def _publish(self, channel: str, kind: bytes) -> list[dict[str, str]]:
-        failed = kind == b"failure"
-        return [
-            (await publish_job(self._publisher, channel, failed=failed))._asdict()
-            for _ in range(_JOBS[kind])
-        ]
-
-    def _failed(self, request: Request, failure: Failure) -> None:
-        if failure.check(CancelledError):
-            return  # The browser is gone.
-        self._log.failure("the demo could not publish", failure, event="demo_failed")
-        self._finish(request, 503, f"{failure.getErrorMessage()}\n".encode())
-
-    def _finish(self, request: Any, code: int, body: bytes) -> None:
-        request.setResponseCode(code)
-        request.write(body)
-        request.finish()
+def _navigation(current: int) -> bytes:
+    """Returns the links to the pages, of which one is the current page."""
+    links = [
+        b'<a href="%b"%b>%b</a>' % (path, b' aria-current="page"' * (number == current), text)
+        for number, (path, text) in enumerate(_LINKS)
+    ]
+    return b'<nav aria-label="Versions of Superset">%b</nav>' % b"".join(links)
 
 
-def _as_json(request: Request, answer: object) -> bytes:
-    request.setHeader(b"content-type", b"application/json")
-    request.setHeader(b"cache-control", b"no-store")
-    return json.dumps(answer).encode()
+def _part(file: str) -> bytes:
+    return files(__package__).joinpath(file).read_bytes()

@@ -11,16 +11,22 @@ from twisted.application.service import IService, Service
 from twisted.internet.endpoints import AdoptedStreamServerEndpoint
 from twisted.logger import Logger
 
+from gaq_twisted.config.derived import serves_realtime
 from gaq_twisted.config.load import load
 from gaq_twisted.config.settings import Settings
 from gaq_twisted.ops.logs import LogOutput
 from gaq_twisted.ops.signals import Signals
+from gaq_twisted.realtime.edition import channel_of
+from gaq_twisted.realtime.publisher import Publisher as MessagePublisher
+from gaq_twisted.realtime.publisher import publisher_usage
 from gaq_twisted.redis.server import RedisServer
 from gaq_twisted.server import Additions, Host
 from gaq_twisted.service import make_server
 from gaq_twisted.streams.commands import stream_usage
 from gaq_twisted.streams.publisher import COMMANDS, Publisher
-from gaq_twisted.tools.demo.page import DemoPage
+from gaq_twisted.tools.demo.cookies import ChannelCookies, PrincipalCookies
+from gaq_twisted.tools.demo.page import DemoPage, realtime_page, streams_page
+from gaq_twisted.tools.demo.publishing import PublishJobs, PublishTask
 
 _LOOPBACK = "127.0.0.1"
 _PORTS = range(8080, 8180)
@@ -79,7 +85,12 @@ def make_demo(twistd: Mapping[str, Any], reactor: Any) -> IService:
         redis_port = probe.getsockname()[1]
     settings, *_ = load(
         None,
-        {"PORT": str(port), "REDIS_PORT": str(redis_port), "JWT_SECRET": secrets.token_hex(32)},
+        {
+            "PORT": str(port),
+            "REDIS_PORT": str(redis_port),
+            "JWT_SECRET": secrets.token_hex(32),
+            "PROTOCOL": "both",
+        },
     )
     output = LogOutput(settings, twistd)
     reactor.callWhenRunning(Signals(reactor, None, output).install)
@@ -96,10 +107,23 @@ def make_demo(twistd: Mapping[str, Any], reactor: Any) -> IService:
 
 
 def make_page(settings: Settings, reactor: Any) -> DemoPage:
-    """Returns the page for a server with those settings; jobs are published to its Redis."""
+    """Returns the pages for a server with those settings, which serves streams at least.
+
+    What the buttons publish goes to the Redis of the server.
+    """
     usage = stream_usage(settings.redis_stream_prefix, COMMANDS)
     redis = RedisServer(settings.redis, reactor, usage).connection()
-    return DemoPage(settings, Publisher(redis, settings.redis_stream_prefix))
+    channels = ChannelCookies(settings)
+    publisher = Publisher(redis, settings.redis_stream_prefix)
+    other = _make_realtime_page(settings, reactor) if serves_realtime(settings) else None
+    return streams_page(channels, PublishJobs(channels, publisher), other)
+
+
+def _make_realtime_page(settings: Settings, reactor: Any) -> DemoPage:
+    channel = channel_of(settings)
+    redis = RedisServer(settings.realtime_redis, reactor, publisher_usage(channel)).connection()
+    principals = PrincipalCookies(settings, reactor.seconds)
+    return realtime_page(principals, PublishTask(principals, MessagePublisher(redis, channel)))
 
 
 def _listener(candidates: Iterable[int]) -> socket.socket:
