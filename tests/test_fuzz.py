@@ -19,6 +19,7 @@ import sys
 import time
 import unittest
 from collections.abc import Callable, Sequence
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FunctionType, MethodType
@@ -48,6 +49,7 @@ from gaq_twisted.core.metrics import CONNECTION_REJECTED
 from gaq_twisted.net.forwarded import TrustedProxies
 from gaq_twisted.net.request_head import BadRequest, Head, read_head
 from gaq_twisted.streams.events import InvalidEvent, LastId, parse_event
+from gaq_twisted.tools.check.settings import settings_table
 from tests.support import fuzz_inputs as inputs
 from tests.support.fakes import finish
 from tests.support.fuzz_inputs import HIDDEN, TOKEN, cut
@@ -191,6 +193,27 @@ class HandshakeTests(FuzzTestCase):
             self.assert_upgraded(server, client)
         else:
             self.assert_whole(client, is_head=re.match(rb"(\r\n)?HEAD ", request) is not None)
+        client.lose()
+        self.clock.advance(10.1)
+        self.assert_gone(server)
+
+    @example("qrc://", "", "")
+    @example(" ", "foo, permessage-deflate;client_max_window_bits=99", "graphql-ws")
+    @fuzz(100, inputs.ODD_ORIGINS, inputs.OFFERS, inputs.OFFERS)
+    def test_offers(self, origin: str, extensions: str, protocols: str) -> None:
+        """Whatever a client offers, and wherever it comes from, it is upgraded without them."""
+        server = MemoryServer(self.clock)
+        client = Client(server)
+        offers = (
+            f"Origin: {origin}",
+            f"Sec-WebSocket-Extensions: {extensions}",
+            f"Sec-WebSocket-Protocol: {protocols}",
+        )
+        client.send([_request(more=offers)])
+        self.assertTrue(client.received.startswith(b"HTTP/1.1 101 "), client.received)
+        self.assertNotIn(b"Sec-WebSocket-Extensions", client.received)
+        self.assertNotIn(b"Sec-WebSocket-Protocol", client.received)
+        self.assert_upgraded(server, client)
         client.lose()
         self.clock.advance(10.1)
         self.assert_gone(server)
@@ -555,6 +578,22 @@ class SettingsTests(FuzzTestCase):
             self.assertTrue(line.isprintable(), ascii(line))
             self.assertNotIn(HIDDEN[:8], line)
 
+    @example("REDIS_HOST", f"rediss://user:{HIDDEN}@h.test")
+    @example("REDIS_URL", f"redis://user:{HIDDEN}@h.test:x")
+    @example("REDIS_SSL_KEYFILE", f"-----BEGIN PRIVATE KEY-----\n{HIDDEN}")
+    @fuzz(300, inputs.PLACES, inputs.CREDENTIALS)
+    def test_credentials(self, name: str, value: str) -> None:
+        """A secret is not shown, whichever setting it is put into, nor a key of a file."""
+        try:
+            loaded = load(None, {"JWT_SECRET": SECRET, name: value})
+        except ConfigError as error:
+            lines = list(error.faults)
+        else:
+            lines = [*loaded.warnings, *settings_table(loaded)]
+        for line in lines:
+            self.assertTrue(line.isprintable(), ascii(line))
+            self.assertNotIn(HIDDEN, line)
+
 
 class ReaderTests(FuzzTestCase):
     """Readers without a network."""
@@ -624,6 +663,22 @@ class ReaderTests(FuzzTestCase):
         pairs = [(name.encode(), value.encode("latin-1")) for name, value in headers]
         client = proxies.client(peer, Head(b"GET", b"/", b"1", pairs))
         self.assertTrue(client is None or re.fullmatch("[0-9a-f:.]+", client), ascii(client))
+
+    @fuzz(
+        200,
+        st.ip_addresses(v=4) | st.ip_addresses(v=6),
+        st.sampled_from(("", ":1", ":443", ":65535")),
+        st.sampled_from(("x-forwarded-for", "forwarded")),
+    )
+    def test_ports(self, address: IPv4Address | IPv6Address, port: str, header: str) -> None:
+        """The port that some proxies write behind an address is no part of it, in both families."""
+        text = f"[{address}]{port}" if address.version == 6 and port else f"{address}{port}"
+        if header == "forwarded":
+            text = f'for="[{address}]{port}"' if address.version == 6 else f'for="{text}"'
+        head = Head(b"GET", b"/", b"1", [(header.encode(), text.encode())])
+        client = TrustedProxies([Network("192.0.2.7")]).client("192.0.2.7", head)
+        mapped = getattr(address, "ipv4_mapped", None)
+        self.assertEqual(client, str(mapped or address))
 
     @fuzz(300, inputs.mostly(inputs.LAST_IDS, st.text()))
     def test_last_ids(self, text: str) -> None:

@@ -1,5 +1,6 @@
 """Tokens: JWTs in cookies, and the channel that one of Superset 1.2 to 6.1 names."""
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -29,6 +30,8 @@ REALTIME_AUDIENCE = "superset-websocket"
 """The claim `aud` of Superset 7's tokens."""
 # Algorithms of one kind use the same key (RFC 7518 section 3.1, RFC 8037).
 _KINDS = {"HS": "HMAC", "RS": "RSA", "PS": "RSA", "ES": "EC", "Ed": "EdDSA"}
+# PyJWT names the claim in its message, and has one exception for all of them.
+_TIME_CLAIM = re.compile(r"\((exp|nbf)\)")
 
 
 class Signed(NamedTuple):
@@ -94,9 +97,11 @@ class TokenReader:
                 UpgradeReason.SIGNATURE,
                 f"bad signature: the token is not signed with {self._secret_name}",
             ) from None
-        except jwt.InvalidTokenError:
+        except jwt.InvalidTokenError as error:
+            claim = _TIME_CLAIM.search(str(error))
+            why = f": its claim {claim[1]} is not a number" if claim else ""
             raise Unauthorized(
-                UpgradeReason.NO_JWT, f"the cookie {self.cookie_name} is not a valid JWT"
+                UpgradeReason.NO_JWT, f"the cookie {self.cookie_name} is not a valid JWT{why}"
             ) from None
 
     def _decoded(self, token: str, key: Any, checks: Options) -> dict[str, Any]:

@@ -62,7 +62,8 @@ class HostName(str):
         Raises:
             ValueError: if the text is a URL, has a port, or is otherwise none of these.
         """
-        if not _HOST_NAME.fullmatch(text):
+        # A byte order mark is no white space, but not printable either.
+        if not _HOST_NAME.fullmatch(text) or not text.isprintable():
             ip_address(text)
         return super().__new__(cls, text)
 

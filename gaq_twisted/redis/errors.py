@@ -22,6 +22,8 @@ class RedisReplied(RedisError):
 
     concerns_server = False
     """Whether any other command would get the same reply, so that waiting may help."""
+    is_elsewhere = False
+    """Whether another node of a Redis Cluster has the key, so that another connection may help."""
 
 
 class RedisRefused(RedisReplied):

@@ -64,6 +64,7 @@ class Remedies(NamedTuple):
         error = self._explained(server, command, reply)
         if isinstance(error, RedisReplied):
             error.concerns_server = command in _LOGIN or reply.startswith(_ABOUT_SERVER)
+            error.is_elsewhere = reply.startswith("MOVED")
         return error
 
     def _explained(self, server: str, command: str, reply: str) -> RedisError:

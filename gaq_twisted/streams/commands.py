@@ -7,7 +7,7 @@ from twisted.application.service import Service
 
 from gaq_twisted.config.settings import Settings
 from gaq_twisted.redis.connection import ANSWER_SECONDS, Connection
-from gaq_twisted.redis.errors import RedisRefused, RedisTooOld
+from gaq_twisted.redis.errors import RedisRefused, RedisReplied, RedisTooOld
 from gaq_twisted.redis.protocol import as_dict
 from gaq_twisted.redis.remedies import Usage
 from gaq_twisted.redis.server import IClientReactor, RedisServer
@@ -95,7 +95,7 @@ class Streams(Service):
         while len(newest_first) < count and size_bytes < max_bytes:
             wanted = min(_PAGE_ENTRIES, count - len(newest_first))
             page = _entries(
-                await self._following.ask("XREVRANGE", self._global, end, "-", "COUNT", wanted)
+                await self._ask_global("XREVRANGE", self._global, end, "-", "COUNT", wanted)
             )
             newest_first.extend(page)
             size_bytes += sum(len(entry.data or b"") for entry in page)
@@ -115,7 +115,7 @@ class Streams(Service):
             RedisError: if they cannot be read.
         """
         limits = ("COUNT", self.read_count, "BLOCK", self._block_ms)
-        reply = await self._following.ask(
+        reply = await self._ask_global(
             "XREAD",
             *limits,
             "STREAMS",
@@ -142,7 +142,7 @@ class Streams(Service):
         """
         count = self._behind_count + 1
         entries = _entries(
-            await self._following.ask("XRANGE", self._global, last.id, "+", "COUNT", count)
+            await self._ask_global("XRANGE", self._global, last.id, "+", "COUNT", count)
         )
         if last == BEGINNING:
             return entries[: self._behind_count]
@@ -154,9 +154,7 @@ class Streams(Service):
         Raises:
             RedisError: if it cannot be read.
         """
-        return entry in _entries(
-            await self._following.ask("XRANGE", self._global, entry.id, entry.id)
-        )
+        return entry in _entries(await self._ask_global("XRANGE", self._global, entry.id, entry.id))
 
     async def up_to(self, last: StreamId) -> list[Entry]:
         """Returns a page of the global stream's entries, newest first.
@@ -168,7 +166,7 @@ class Streams(Service):
             RedisError: if they cannot be read.
         """
         return _entries(
-            await self._following.ask("XREVRANGE", self._global, last, "-", "COUNT", _PAGE_ENTRIES)
+            await self._ask_global("XREVRANGE", self._global, last, "-", "COUNT", _PAGE_ENTRIES)
         )
 
     async def is_untrimmed(self) -> bool:
@@ -178,6 +176,16 @@ class Streams(Service):
             RedisError: if it cannot be read, or does not exist.
         """
         return await _trimmed(self._following, self._global) == 0
+
+    async def _ask_global(self, *command: object, within_seconds: float = ANSWER_SECONDS) -> Any:
+        try:
+            return await self._following.ask(*command, within_seconds=within_seconds)
+        except RedisReplied as error:
+            if error.is_elsewhere:
+                # The name may lead to the right node by now, but only for a new connection.
+                self._following.close()
+                self._reading.close()
+            raise
 
     async def of_channel(self, channel: str, start: StreamId) -> ChannelEntries:
         """Returns the entries of a channel's stream.

@@ -114,6 +114,9 @@ class ClaimsTests(AuthTestCase):
         for value in wrong:
             self.assert_refused(token(exp=value), "not a valid JWT")
             self.assert_refused(token(nbf=value), "not a valid JWT")
+        for value in (None, "never", []):
+            self.assert_refused(token(exp=value), "its claim exp is not a number")
+            self.assert_refused(token(nbf=value), "its claim nbf is not a number")
 
     def test_expiry(self) -> None:
         """The time at which a token expires is in whole seconds; RFC 7519 allows rounding."""

@@ -48,6 +48,7 @@ class TextTests(SynchronousTestCase):
         for form, text in (
             (HostName, ""),
             (HostName, "redis:6379"),
+            (HostName, "\ufeffredis"),
             (HostName, "[::1]"),
             (HostName, "::1]"),
             (HostName, "redis://redis"),

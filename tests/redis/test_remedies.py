@@ -70,6 +70,17 @@ class ErrorReplyTests(SynchronousTestCase):
         self.assertEqual(str(error), "Redis at x:1 answered GET with: LOADING the dataset")
         self.assertEqual(error.state, "Redis at x:1: LOADING the dataset")
 
+    def test_elsewhere(self) -> None:
+        """Only a reply that names another node says that the key is elsewhere."""
+        for reply, is_elsewhere in (
+            ("MOVED 1 127.0.0.1:7", True),
+            ("ASK 1 127.0.0.1:7", False),
+            ("CROSSSLOT Keys", False),
+        ):
+            error = REMEDIES.error_reply("Redis at x:1", "XREAD", reply)
+            assert isinstance(error, RedisReplied)
+            self.assertEqual(error.is_elsewhere, is_elsewhere, reply)
+
     def test_without_a_remedy(self) -> None:
         """A use that knows no remedy for a reply adds none."""
         remedies = Remedies("redis", "gaq", "password", Usage(("+get",), ("~a",), "too old"))

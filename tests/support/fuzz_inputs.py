@@ -83,6 +83,7 @@ _TARGETS = st.one_of(
         "/ /ws /health /health/ /health?x // /a/../health /%2e%2e * /#x /%00 /%ff%fe //[ /;x"
         " /?last_id /\\ http://gaq.test HTTPS://x/health ws://a?b wss://[::1]:1/ http://[/"
         " http://a:b/ http://:0/ http://a@b/ ftp://a/ http:/// gaq.test:80"
+        " /ws#top /ws?a=b# http://gaq.test/#x http://gaq.test#x"
     ),
     st.just("/?" + "a=b&" * 900),
     st.text(_VISIBLE, max_size=20).map("/{}".format),
@@ -113,8 +114,39 @@ ADDRESSES = st.one_of(
     st.sampled_from(('for="[fe80::1%x y]:1"', "fe80::1%\tby way of 1.2.3.4", "fe80::1%y, ::1")),
     st.text(st.sampled_from('0123456789abcf:.%[]", ;=/ \xe9'), max_size=20),
 )
+_HOST_VALUES = st.sampled_from(
+    (
+        *("a b", "a/b", "u@h", "a,b", "a:99999", "a:-1", "a:", ":80", "", "a?b", "a#b", "a\\b"),
+        *("[::1", "::1", "[::1]x", "[::1]:99999", "[fe80::1%25eth0]", "*", "a..b", "a.", "a:80:80"),
+    )
+)
+OFFERS = st.one_of(
+    word(
+        "foo x-webkit-deflate-frame permessage-bzip2;a=b permessage-deflate;server_no_context"
+        " permessage-deflate;client_max_window_bits=99 permessage-deflate;;=; , ;= bbf-usp-protocol"
+    ),
+    st.sampled_from(
+        (
+            "",
+            'foo; bar="a,b"',
+            "permessage-deflate, permessage-deflate; server_max_window_bits=0",
+            "permessage-deflate; client_max_window_bits; client_max_window_bits",
+        )
+    ),
+    st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=20),
+)
+"""What clients offer as extensions and subprotocols, in the right form or not."""
+ODD_ORIGINS = st.one_of(
+    st.sampled_from(("", " ", "qrc://", "qrc:///", "file://", "app://localhost", "null", "*", "?")),
+    word("chrome-extension://abcdef capacitor://localhost ionic: http:// about:blank https://a,b"),
+    st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=20),
+)
+"""Origins of what is no page of the web, such as an application with a browser in it."""
 HEADER_VALUES = st.one_of(
     ADDRESSES,
+    _HOST_VALUES,
+    OFFERS,
+    ODD_ORIGINS,
     word("0 -0 00 1 13 8 7 14 0x0 1_3 \xb2 +13 NaN"),
     st.sampled_from(("", "9" * 5000, "a, b", "websocket, h2c", "Basic !", "\r\nX: 1", "\x1b[2J")),
     word(
@@ -164,7 +196,41 @@ def _near_requests(draw: st.DrawFn) -> bytes:
     return draw(mostly(st.just(request), altered(request, _ODD_BYTES)))
 
 
-REQUESTS = mostly(_near_requests(), st.binary(max_size=200))
+_OTHER_PROTOCOLS = st.one_of(
+    # TLS records: a hello whole and cut, an older version, and an alert.
+    st.binary(max_size=200).map(lambda body: b"\x16\x03\x01\x02\x00\x01" + body),
+    st.sampled_from(
+        (b"\x16", b"\x16\x03", b"\x16\x03\x00\x00\x2d\x01", b"\x15\x03\x01\x00\x02\x02\x30")
+    ),
+    # Headers of the PROXY protocol, with what follows them.
+    st.builds(
+        "{}\r\n{}".format,
+        st.sampled_from(
+            (
+                "PROXY TCP4 192.0.2.1 198.51.100.1 56324 80",
+                "PROXY TCP6 2001:db8::1 2001:db8::2 56324 80",
+                "PROXY UNKNOWN",
+                "PROXY ",
+            )
+        ),
+        st.sampled_from(("", "GET /health HTTP/1.1\r\nHost: gaq.test\r\n\r\n")),
+    ).map(str.encode),
+    st.binary(max_size=40).map(lambda body: b"\r\n\r\n\x00\r\nQUIT\n" + body),
+    # Lines that end in LF alone, in some places or in all.
+    _near_requests().map(lambda request: request.replace(b"\r\n", b"\n")),
+    _near_requests().map(lambda request: request.replace(b"\r\n\r\n", b"\n\n")),
+    # The greetings of other protocols.
+    st.sampled_from(
+        (
+            b"SSH-2.0-OpenSSH_9.2\r\n",
+            b"*1\r\n$4\r\nPING\r\n",
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            b"EHLO a.test\r\n",
+            b"\x00\x00\x00\x00",
+        )
+    ),
+)
+REQUESTS = mostly(_near_requests(), st.binary(max_size=200) | _OTHER_PROTOCOLS)
 """Bytes that a client begins with."""
 
 
@@ -381,6 +447,20 @@ _SETTING_VALUES = st.one_of(
 )
 
 
+CREDENTIALS = st.one_of(
+    st.builds(
+        "{}://{}{}@{}".format,
+        word("redis rediss valkey http https udp unix REDISS tcp"),
+        word("user: : default: user%40a: a:"),
+        st.sampled_from((HIDDEN, f"{HIDDEN}@x", f"{HIDDEN}/x", f"{HIDDEN}:#?", f"{HIDDEN}%zz")),
+        word("h.test h.test:6379/0 [::1]:6380 h.test:x /run/redis.sock"),
+    ),
+    st.sampled_from((f"user:{HIDDEN}@h.test:6379", f":{HIDDEN}@h.test", f"//u:{HIDDEN}@h.test")),
+    st.just(f"-----BEGIN PRIVATE KEY-----\n{HIDDEN}\n-----END PRIVATE KEY-----"),
+)
+"""Values that hold a secret, which may stand by mistake where none belongs."""
+
+
 @st.composite
 def _documents(draw: st.DrawFn) -> bytes:
     """Make configuration files, or what might be taken for one."""
@@ -427,6 +507,8 @@ _SECRET_VARIABLES = st.sampled_from(
         {"JWT_SECRET_FILE": "/"},
     )
 )
+PLACES = st.sampled_from([one.environment_name for one in _SETTINGS])
+"""The names of all settings in the environment."""
 ENVIRONMENTS = st.builds(lambda some, more: {**some, **more}, _VARIABLES, _SECRET_VARIABLES)
 """Environment variables."""
 

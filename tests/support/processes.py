@@ -170,6 +170,10 @@ class Proxy:
         test.addCleanup(self._close)
         self._start(self._accept)
 
+    def lead_to(self, port: int) -> None:
+        """Connect to another port from now on; the connections that there are stay."""
+        self._target = port
+
     def cut(self) -> None:
         """End the connections that there are; new ones can be made."""
         self._end(self._sockets)

@@ -20,6 +20,8 @@ FOREIGN_WORDS = (
     "WRONGPASS",
     "NOPERM",
     "WRONGTYPE",
+    "MOVED",
+    "certificate verify failed",
     "ERR unknown command",
     "+xread",
     "1795406438721-0",
