@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from gaq_twisted.config.catalogue import all_settings
 
 # Names in Superset's configuration, its Helm chart and Compose files, Node.js, and other servers.
-_NEIGHBOURS = {
+NEIGHBOURS = {
     "GLOBAL_ASYNC_QUERIES_JWT_SECRET": "JWT_SECRET",
     "GLOBAL_ASYNC_QUERIES_JWT_COOKIE_NAME": "JWT_COOKIE_NAME",
     "GLOBAL_ASYNC_QUERIES_REDIS_STREAM_PREFIX": "REDIS_STREAM_PREFIX",
@@ -27,6 +27,7 @@ _NEIGHBOURS = {
     "REDIS_TLS": "REDIS_SSL",
     "REDIS_USER": "REDIS_USERNAME",
 }
+"""The name that is read instead, by the name that is not."""
 _PREFIX = re.compile(r"(?:JWT|PREVIOUS_JWT|REDIS|REALTIME|STATSD)_")
 _LEAST_LIKENESS = 0.88
 _SETTINGS = {one.environment_name: one for one in all_settings()}
@@ -48,8 +49,8 @@ def ignored_variables(environ: Mapping[str, str]) -> Iterator[str]:
 
 
 def _meant(name: str) -> str:
-    if name in _NEIGHBOURS:
-        return _NEIGHBOURS[name]
+    if name in NEIGHBOURS:
+        return NEIGHBOURS[name]
     if name in _READ or not _PREFIX.match(name):
         return ""
     near = get_close_matches(name, _SETTINGS, n=1, cutoff=_LEAST_LIKENESS)

@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from gaq_twisted.config.catalogue import Setting, all_settings
 from gaq_twisted.config.derived import DERIVED_KEYS
 from gaq_twisted.config.load import make_text
+from gaq_twisted.config.neighbours import NEIGHBOURS
 from gaq_twisted.core.metrics import CORE, Metrics
 from gaq_twisted.realtime.metrics import REALTIME
 from gaq_twisted.streams.metrics import STREAMS
@@ -166,11 +167,11 @@ class PageTests(SynchronousTestCase):
         """What looks like an environment variable is one of ours, or of a known other program."""
         known = {setting.environment_name for setting in all_settings()}
         known |= {f"{one.environment_name}_FILE" for one in all_settings() if one.is_secret}
+        known |= set(NEIGHBOURS)
         others = (
             "GLOBAL_ASYNC_QUER",
             "CACHE_",
             "DD_",
-            "REDIS_USER",
             "DATA_CACHE_",
             "SSL_CERT_",
             "LISTEN_",
