@@ -3,23 +3,18 @@
 Import this module only where a reactor is installed.
 """
 
-import json
 import time
 from random import Random
-from typing import Any
 
-import jwt
 import msgspec
-from jwt.algorithms import get_default_algorithms
 from twisted.internet.defer import CancelledError
 
-from gaq_twisted.access.principals import PrincipalAuthenticator
-from gaq_twisted.config.errors import ConfigError
 from gaq_twisted.config.settings import Settings
 from gaq_twisted.realtime.edition import channel_of
+from gaq_twisted.realtime.publisher import Publisher, publisher_usage
 from gaq_twisted.redis.errors import RedisError
-from gaq_twisted.redis.remedies import Usage
 from gaq_twisted.redis.server import IClientReactor, RedisServer
+from gaq_twisted.tools.cookies import RealtimeSigner
 from gaq_twisted.tools.loadtest.clients import Client, Crowd
 from gaq_twisted.tools.loadtest.realtime_record import (
     EVERYBODY,
@@ -30,6 +25,7 @@ from gaq_twisted.tools.loadtest.realtime_record import (
 )
 
 _BROADCAST_TOPIC = "load-test"
+_TOPIC = "task.status"
 _GAP_CODE = 1012
 # As many messages are for a tab as for all tabs of a user.
 _TAB_SHARE = 0.5
@@ -67,14 +63,10 @@ class RealtimeTraffic:
     ) -> None:
         self.name = name
         self._channel = channel_of(settings)
-        self._sign = _signer(settings)
-        usage = Usage(
-            commands=("+publish",),
-            patterns=(f"&{self._channel}",),
-            unknown_command="PUBLISH must be neither renamed nor disabled",
-        )
-        server = RedisServer(settings.realtime_redis, reactor, usage)
-        self._redis = server.connection()
+        self._signer = RealtimeSigner(settings)
+        usage = publisher_usage(self._channel)
+        self._redis = RedisServer(settings.realtime_redis, reactor, usage).connection()
+        self._publisher = Publisher(self._redis, self._channel)
         self._broadcast_share = broadcast_share
         self._dice = dice
         tabs = [
@@ -97,7 +89,8 @@ class RealtimeTraffic:
         cookie_headers: dict[str, dict[str, str]] = {}
         for tab in self.counts.tabs[:count]:
             if tab.principal not in cookie_headers:
-                cookie_headers[tab.principal] = {"Cookie": self._sign(tab.principal, expires_at)}
+                header = self._signer.cookie_header(tab.principal, int(time.time()), expires_at)
+                cookie_headers[tab.principal] = {"Cookie": header}
             crowd.add(_RealtimeClient(crowd, cookie_headers[tab.principal], self.counts, tab))
 
     async def try_to_publish(self) -> None:
@@ -122,7 +115,12 @@ class RealtimeTraffic:
             self.counts.fail_publication(payload, reason)
 
     async def _send(self, payload: Payload) -> None:
-        await self._redis.ask("PUBLISH", self._channel, _message(payload))
+        content = msgspec.to_builtins(payload)
+        if payload.route == EVERYBODY:
+            await self._publisher.broadcast(_BROADCAST_TOPIC, content)
+        else:
+            scope = "tab" if payload.route.count(":") == 2 else "principal"
+            await self._publisher.publish(_TOPIC, scope, content, [payload.route])
 
     async def clean_up(self) -> None:
         """Ends the connection to Redis, which keeps nothing."""
@@ -160,44 +158,3 @@ class _RealtimeClient(Client):
             return
         self.crowd.note_frame()
         self._record.take(self._tab, frame.payload, now_ns)
-
-
-def _message(payload: Payload) -> bytes:
-    """Returns a message as Superset writes it, numbered and timed for the clients."""
-    if payload.route == EVERYBODY:
-        head: dict[str, Any] = {"topic": _BROADCAST_TOPIC, "scope": "authenticated_global"}
-        tail: dict[str, Any] = {}
-    else:
-        is_tab = payload.route.count(":") == 2
-        head = {"topic": "task.status", "scope": "tab" if is_tab else "principal"}
-        tail = {"routes": [payload.route]}
-    return json.dumps({**head, "payload": msgspec.to_builtins(payload), **tail}).encode()
-
-
-def _signer(settings: Settings) -> Any:
-    """Returns a function that returns the Cookie header of a principal.
-
-    Raises:
-        ConfigError: if nothing can be signed with the secret.
-    """
-    # Raises what the server would raise.
-    PrincipalAuthenticator(settings, time.time)
-    algorithm = settings.jwt_algorithms[0]
-    key: Any = get_default_algorithms()[algorithm].prepare_key(str(settings.realtime_jwt_secret))
-    if not isinstance(key, bytes) and not hasattr(key, "sign"):
-        raise ConfigError(["realtimeJwtSecret holds a public key, which signs nothing"])
-
-    def cookie_header(principal: str, expires_at: int) -> str:
-        claims = {
-            "aud": "superset-websocket",
-            "iss": "superset",
-            "sub": principal.partition(":")[2],
-            "principal_type": "user",
-            "channel": principal,
-            "iat": int(time.time()),
-            "exp": expires_at,
-        }
-        token = jwt.encode(claims, key, algorithm=algorithm)
-        return f"{settings.realtime_jwt_cookie_name}={token}"
-
-    return cookie_header
