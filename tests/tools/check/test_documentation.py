@@ -21,6 +21,7 @@ FOREIGN_WORDS = (
     "NOPERM",
     "WRONGTYPE",
     "MOVED",
+    "No such file or directory",
     "certificate verify failed",
     "ERR unknown command",
     "+xread",
