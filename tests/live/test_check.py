@@ -36,12 +36,11 @@ from tests.support.processes import (
     free_port,
     wait_until,
 )
-from tests.support.samples import CHANNEL, SECRET, cookie, job_data, token
+from tests.support.samples import CHANNEL, SECRET, cookie, job_data, realtime_token, token
 from tests.tools.check.case import (
     OTHER_SECRET,
     PASSWORD,
     DiscreetTestCase,
-    principal_token,
 )
 
 USER = "gaq"
@@ -376,9 +375,7 @@ class RealtimeTests(CheckTestCase):
 
     async def test_healthy(self) -> None:
         """All is well, and nothing is said about streams."""
-        outcome = await self.run_check(
-            self.environ, cookie=f"superset-ws-token={principal_token()}"
-        )
+        outcome = await self.run_check(self.environ, cookie=f"superset-ws-token={realtime_token()}")
         self.assert_well(
             outcome,
             "protocol: realtime (PROTOCOL in the environment), for Superset 7",
@@ -465,7 +462,7 @@ class BothTests(CheckTestCase):
     async def test_one_redis(self) -> None:
         """With one Redis for both, it is asked once which it is, and used for both."""
         outcome = await self.run_check(
-            self.environ, cookie=f"{cookie()}; superset-ws-token={principal_token()}"
+            self.environ, cookie=f"{cookie()}; superset-ws-token={realtime_token()}"
         )
         self.assert_well(
             outcome,

@@ -1,9 +1,5 @@
 """What all tests of the check share."""
 
-import json
-import time
-
-import jwt
 from twisted.trial.unittest import SynchronousTestCase
 
 from gaq_twisted.config.load import Loaded, load
@@ -17,29 +13,6 @@ PASSWORD = "open sesame"
 def loaded(**environ: str) -> Loaded:
     """Returns the settings that an environment makes."""
     return load(None, {"JWT_SECRET": SECRET, **environ})
-
-
-def principal_token(secret: str = SECRET, /, **claims: object) -> str:
-    """Returns a token as Superset 7 signs it for a user.
-
-    Args:
-        secret: the key.
-        claims: other claims, or other values of these; None leaves one out.
-    """
-    now = int(time.time())
-    every = {
-        "channel": "user:5",
-        "principal_type": "user",
-        "sub": "5",
-        "aud": "superset-websocket",
-        "iat": now,
-        "iss": "superset",
-        "exp": now + 900,
-        **claims,
-    }
-    present = {name: value for name, value in every.items() if value is not None}
-    # PyJWT itself refuses to sign some of the claims that are tested.
-    return jwt.api_jws.encode(json.dumps(present).encode(), secret, algorithm="HS256")
 
 
 class DiscreetTestCase(SynchronousTestCase):

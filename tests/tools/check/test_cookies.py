@@ -10,8 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gaq_twisted.tools.check.cookies import cookie_header, judge_cookie
 from gaq_twisted.tools.check.findings import Finding, Mark
-from tests.support.samples import CHANNEL, SECRET, settings, token
-from tests.tools.check.case import OTHER_SECRET, FindingTestCase, loaded, principal_token
+from tests.support.samples import CHANNEL, SECRET, realtime_token, settings, token
+from tests.tools.check.case import OTHER_SECRET, FindingTestCase, loaded
 
 
 class CookieHeaderTests(SynchronousTestCase):
@@ -32,7 +32,7 @@ class CookieHeaderTests(SynchronousTestCase):
 
     def test_token_alone(self) -> None:
         """A token without a name is given the one of its protocol."""
-        streams, realtime = token(), principal_token()
+        streams, realtime = token(), realtime_token()
         for protocol, given, name in (
             ("streams", realtime, "async-token"),
             ("realtime", streams, "superset-ws-token"),
@@ -187,7 +187,7 @@ class CookieVerdictTests(FindingTestCase):
 
     def test_token_of_superset_7(self) -> None:
         """A token of Superset 7 leads to the setting that serves it."""
-        (finding,) = self.judge(f"async-token={principal_token()}")
+        (finding,) = self.judge(f"async-token={realtime_token()}")
         self.assert_advice(finding, Mark.FAIL, "one of Superset 7", "set protocol to both")
 
 
@@ -204,10 +204,10 @@ class RealtimeVerdictTests(FindingTestCase):
 
     def test_accepted(self) -> None:
         """A good cookie is accepted; a guest's id, which is confidential, is not shown whole."""
-        (finding,) = self.judge(f"superset-ws-token={principal_token()}")
+        (finding,) = self.judge(f"superset-ws-token={realtime_token()}")
         self.assert_advice(finding, Mark.OK, "accepted, as user 5, until", "15 min from now")
         guest = f"guest:{'0123456789abcdef' * 4}"
-        signed = principal_token(principal_type="guest", sub=guest, channel=guest)
+        signed = realtime_token(principal_type="guest", sub=guest, channel=guest)
         (finding,) = self.judge(f"superset-ws-token={signed}")
         self.assert_advice(finding, Mark.OK, "accepted, as guest 01234567..., until")
         self.assertNotIn(guest, str(finding))
@@ -225,14 +225,14 @@ class RealtimeVerdictTests(FindingTestCase):
 
     def test_another_name(self) -> None:
         """A good cookie of another name is reported."""
-        findings = self.judge(f"ws={principal_token()}")
+        findings = self.judge(f"ws={realtime_token()}")
         self.assertEqual(len(findings), 2)
         self.assert_advice(findings[1], Mark.FAIL, "the cookie ws", "set jwtCookieName to ws")
 
     def test_first_one_counts(self) -> None:
         """Of several cookies the first is judged, and that there are more is noted."""
-        good = f"superset-ws-token={principal_token()}"
-        bad = f"superset-ws-token={principal_token(OTHER_SECRET)}"
+        good = f"superset-ws-token={realtime_token()}"
+        bad = f"superset-ws-token={realtime_token(secret=OTHER_SECRET)}"
         refused, note = self.judge(f"{bad}; {good}")
         self.assert_advice(refused, Mark.FAIL, "bad signature")
         self.assert_advice(note, Mark.NOTE, "2 cookies", "first one counts, good or not")
@@ -242,7 +242,7 @@ class RealtimeVerdictTests(FindingTestCase):
 
     def test_previous_secret(self) -> None:
         """A token of the previous secret is accepted, with a note."""
-        header = f"superset-ws-token={principal_token()}"
+        header = f"superset-ws-token={realtime_token()}"
         accepted, note = self.judge(header, JWT_SECRET=OTHER_SECRET, PREVIOUS_JWT_SECRET=SECRET)
         self.assertEqual(accepted.mark, Mark.OK)
         self.assert_advice(note, Mark.NOTE, "previousJwtSecret", "reload a page of Superset")
@@ -258,7 +258,7 @@ class BothVerdictTests(FindingTestCase):
     def test_both(self) -> None:
         """With both cookies the query decides, as the server does it."""
         streams, realtime, way = self.judge(
-            f"async-token={token()}; superset-ws-token={principal_token()}"
+            f"async-token={token()}; superset-ws-token={realtime_token()}"
         )
         self.assert_advice(streams, Mark.OK, "streams cookie: accepted, as channel")
         self.assert_advice(realtime, Mark.OK, "realtime cookie: accepted, as user 5")
@@ -273,7 +273,7 @@ class BothVerdictTests(FindingTestCase):
                 "send it: refused; last_id: streams; neither: streams",
             ),
             (
-                f"superset-ws-token={principal_token()}",
+                f"superset-ws-token={realtime_token()}",
                 "streams cookie: no cookie named async-token",
                 "send it: realtime; last_id: refused; neither: realtime",
             ),
@@ -294,7 +294,7 @@ class BothVerdictTests(FindingTestCase):
 
     def test_secret_of_one(self) -> None:
         """A wrong secret of one protocol leads to the setting of that protocol."""
-        header = f"async-token={token()}; superset-ws-token={principal_token(OTHER_SECRET)}"
+        header = f"async-token={token()}; superset-ws-token={realtime_token(secret=OTHER_SECRET)}"
         _, realtime, way = self.judge(header)
         self.assert_advice(
             realtime,
@@ -310,7 +310,7 @@ class BothVerdictTests(FindingTestCase):
     def test_same_name(self) -> None:
         """Cookies of one name for both protocols are found."""
         streams, realtime, _ = self.judge(
-            f"async-token={principal_token()}", REALTIME_JWT_COOKIE_NAME="async-token"
+            f"async-token={realtime_token()}", REALTIME_JWT_COOKIE_NAME="async-token"
         )
         self.assert_advice(streams, Mark.FAIL, "jwtCookieName and realtimeJwtCookieName be diff")
         self.assertEqual(realtime.mark, Mark.OK)

@@ -2,6 +2,7 @@
 
 import json
 import time
+from typing import Any
 
 from gaq_twisted.access.principals import PrincipalAuthenticator
 from gaq_twisted.core.edition import Unauthorized
@@ -9,8 +10,8 @@ from gaq_twisted.tools.check.cookies import judge_cookie
 from gaq_twisted.tools.check.findings import Finding, Mark
 from gaq_twisted.tools.check.refusals import names_realtime_protocol, principal_faults
 from tests.support.processes import ROOT
-from tests.support.samples import SECRET, settings, token
-from tests.tools.check.case import OTHER_SECRET, FindingTestCase, loaded, principal_token
+from tests.support.samples import SECRET, realtime_token, settings, token
+from tests.tools.check.case import OTHER_SECRET, FindingTestCase, loaded
 
 
 class RefusalTests(FindingTestCase):
@@ -26,7 +27,7 @@ class RefusalTests(FindingTestCase):
     def test_claims(self) -> None:
         """What is wrong with a claim is said, and who should have written it."""
         now = int(time.time())
-        cases: list[tuple[dict[str, object], tuple[str, ...]]] = [
+        cases: list[tuple[dict[str, Any], tuple[str, ...]]] = [
             ({"aud": "superset"}, ("(aud): it is superset, not superset-websocket",)),
             ({"aud": None}, ("it is missing", "Superset 1.2 to 6.1", "set protocol to both")),
             ({"iss": "me"}, ("(iss): it is me", "Superset 7 writes superset")),
@@ -46,13 +47,13 @@ class RefusalTests(FindingTestCase):
         ]
         for claims, parts in cases:
             self.assert_advice(
-                self.judge(principal_token(**claims)), Mark.FAIL, "refused with 401: ", *parts
+                self.judge(realtime_token(**claims)), Mark.FAIL, "refused with 401: ", *parts
             )
 
     def test_secret(self) -> None:
         """The settings of both sides are named, and a secret that is nearly right is found."""
         self.assert_advice(
-            self.judge(principal_token(OTHER_SECRET)),
+            self.judge(realtime_token(secret=OTHER_SECRET)),
             Mark.FAIL,
             "bad signature",
             "JWT_SECRET in the environment",
@@ -60,13 +61,13 @@ class RefusalTests(FindingTestCase):
             "set previousJwtSecret",
         )
         self.assert_advice(
-            self.judge(principal_token(f"{SECRET}\n")), Mark.FAIL, "with a line end behind it"
+            self.judge(realtime_token(secret=f"{SECRET}\n")), Mark.FAIL, "with a line end behind it"
         )
 
     def test_no_token(self) -> None:
         """A value that is no token is reported, and so are quotes, which count here."""
         self.assert_advice(self.judge("x"), Mark.FAIL, "not a valid JWT", "jwtCookieName names")
-        self.assert_advice(self.judge(f'"{principal_token()}"'), Mark.FAIL, "it is in quotes")
+        self.assert_advice(self.judge(f'"{realtime_token()}"'), Mark.FAIL, "it is in quotes")
 
     def test_token_of_streams(self) -> None:
         """A token of an older Superset leads to the protocol, or to the cookie's name."""
@@ -97,10 +98,14 @@ class PrincipalTests(FindingTestCase):
         for kind in ("user", "guest", "robot", None):
             for subject in ("5", "5:1", "guest:a", "guest:", "", "a\nb", 5, None):
                 for channel in ("user:5", "user:5:1", "guest:a", "guest:", "user:", "x", None):
-                    claims = {"principal_type": kind, "sub": subject, "channel": channel}
+                    claims: dict[str, Any] = {
+                        "principal_type": kind,
+                        "sub": subject,
+                        "channel": channel,
+                    }
                     is_accepted = True
                     try:
-                        header = f"superset-ws-token={principal_token(**claims)}"
+                        header = f"superset-ws-token={realtime_token(**claims)}"
                         authenticator.identify(header)
                     except Unauthorized:
                         is_accepted = False
@@ -108,6 +113,6 @@ class PrincipalTests(FindingTestCase):
 
     def test_names_realtime_protocol(self) -> None:
         """A token shows of which protocol it is, whoever has signed it."""
-        self.assertTrue(names_realtime_protocol(principal_token(OTHER_SECRET, exp=1)))
+        self.assertTrue(names_realtime_protocol(realtime_token(secret=OTHER_SECRET, exp=1)))
         for other in (token(), "x", ""):
             self.assertFalse(names_realtime_protocol(other))
