@@ -57,8 +57,11 @@ CLOSER = (
     "realtimeRedis.sentinels",
 )
 
-# Names of Superset and Kubernetes that look like ours.
+# Names of Superset, Kubernetes and hot-shots that look like ours.
 FOREIGN = {
+    "cacheDns",
+    "maxBufferSize",
+    "sampleRate",
     *("FEATURE_FLAGS", "SECRET_KEY", "superset_config.py"),
     *("preStop", "terminationGracePeriodSeconds"),
 }
@@ -171,6 +174,10 @@ class PageTests(SynchronousTestCase):
             "CACHE_",
             "DD_",
             "REDIS_USER",
+            "REDIS_TLS",
+            "ALLOWED_ORIGIN",
+            "NODE_",
+            "UV_",
             "DATA_CACHE_",
             "SSL_CERT_",
             "LISTEN_",
