@@ -27,6 +27,12 @@ from gaq_twisted.net.slim import SlimSocket
 from gaq_twisted.text import printable, shortened
 
 _SHOWN_CHARACTERS = 200
+# Autobahn takes an upgrade that names no version for one of before RFC 6455.
+_WORDS = {
+    "WebSocket connection denied - Hixie76 protocol not supported.": (
+        "HTTP Sec-WebSocket-Version header missing"
+    )
+}
 # A client that has not been answered has nothing to say.
 _MOST_EARLY_BYTES = 16_384
 
@@ -137,7 +143,7 @@ class HandshakeSocket(SlimSocket):
         if self.state == self.STATE_CLOSED:
             # The client left while it waited.
             return
-        reason = shortened(printable(reason), _SHOWN_CHARACTERS)
+        reason = shortened(printable(_WORDS.get(reason, reason)), _SHOWN_CHARACTERS)
         status = HTTPStatus(code)
         headers = responseHeaders or []
         if headers:

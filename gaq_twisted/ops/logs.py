@@ -37,7 +37,7 @@ class LogOutput:
         twistd: twistd's options, of which `syslog`, `prefix`, `logfile` and `nodaemon` are used.
 
     Raises:
-        SystemExit: if a daemon is to log to the standard output.
+        SystemExit: if a daemon is to log to the standard output, or the file cannot be written.
     """
 
     _log = Logger()
@@ -46,7 +46,7 @@ class LogOutput:
         self._threshold = LogLevelFilterPredicate()
         self.apply(settings)
         path = _path(settings, twistd)
-        self._file = LogFile.fromFullPath(path) if path else None
+        self._file = _opened(path) if path else None
         self._observer = FilteringLogObserver(
             _destination(settings, twistd, self._file), [self._threshold]
         )
@@ -132,6 +132,14 @@ def _path(settings: Settings, twistd: Mapping[str, Any]) -> str:
     if not twistd.get("nodaemon"):
         raise SystemExit("gaq-ws: a daemon cannot log to the standard output")
     return ""
+
+
+def _opened(path: str) -> LogFile:
+    try:
+        file: LogFile = LogFile.fromFullPath(path)
+    except OSError as error:
+        raise SystemExit(f"gaq-ws: cannot write the log file {path}: {error.strerror}") from None
+    return file
 
 
 def _destination(

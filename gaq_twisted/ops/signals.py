@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from twisted.logger import Logger
@@ -10,6 +11,12 @@ from twisted.logger import Logger
 from gaq_twisted.net.reactor import Reactor
 
 _STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+# By default these end a process. SIGPWR is there on Linux only.
+_MEANINGLESS = [
+    number
+    for number in signal.Signals
+    if number.name in ("SIGUSR2", "SIGALRM", "SIGVTALRM", "SIGPROF", "SIGIO", "SIGPWR")
+]
 
 
 class LogFile(Protocol):
@@ -27,7 +34,7 @@ class Signals:
 
     SIGTERM, SIGINT and SIGQUIT stop it, the second one at once. SIGHUP reloads, and SIGUSR1
     begins a new log file; after both, a log file that logrotate has moved away is not written
-    to any more. SIGUSR2, which by default ends a process, has a line in the log.
+    to any more. SIGUSR2 and others that by default end a process have a line in the log.
 
     With the reactor's handlers, twistd's exit status is the signal that stopped it. A server that
     has closed all its sockets properly has succeeded.
@@ -53,7 +60,8 @@ class Signals:
         for number in _STOP:
             signal.signal(number, self._stop)
         self._handle(signal.SIGUSR1, self._begin_file)
-        self._handle(signal.SIGUSR2, self._ignore)
+        for number in _MEANINGLESS:
+            self._handle(number, partial(self._ignore, number.name))
         if self._reload is None:
             signal.signal(signal.SIGHUP, self._stop)
         else:
@@ -79,5 +87,7 @@ class Signals:
         if self._output is not None:
             self._output.begin_file()
 
-    def _ignore(self) -> None:
-        self._log.info("ignored SIGUSR2, which has no meaning here", event="signal_ignored")
+    def _ignore(self, name: str) -> None:
+        self._log.info(
+            "ignored {signal}, which has no meaning here", event="signal_ignored", signal=name
+        )

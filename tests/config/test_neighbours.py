@@ -18,6 +18,7 @@ class NeighbourTests(SynchronousTestCase):
             ("LOGLEVEL", "LOG_LEVEL"),
             ("ALLOWED_ORIGIN", "ALLOWED_ORIGINS"),
             ("NODE_EXTRA_CA_CERTS", "REDIS_SSL_CA_CERTS"),
+            ("NODE_TLS_REJECT_UNAUTHORIZED", "REDIS_VALIDATE_HOSTNAME"),
             ("REDIS_PROTO", "REDIS_SSL"),
             ("REDIS_SSL_CERT_REQS", "REDIS_VALIDATE_HOSTNAME"),
             ("JWT_SECERT", "JWT_SECRET"),

@@ -249,6 +249,7 @@ class RefusalTests(ProtocolTestCase):
                 {"Sec-WebSocket-Version": "12"},
             ),
             (400, "HTTP Connection header missing", {"Connection": None}),
+            (400, "HTTP Sec-WebSocket-Version header missing", {"Sec-WebSocket-Version": None}),
         )
         for code, reason, changes in cases:
             headers = [f"{key}: {value}" for key, value in {**good, **changes}.items() if value]

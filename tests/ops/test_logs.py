@@ -126,6 +126,16 @@ class DestinationTests(LogsTestCase):
             error = self.assertRaises(SystemExit, self.observer, twistd, **values)
             self.assertIn("standard output", str(error.code))
 
+    def test_file_that_cannot_be_written(self) -> None:
+        """A log file that cannot be opened ends the start with its path and the reason."""
+        error = self.assertRaises(
+            SystemExit, self.observer, {}, log_to_file=True, log_filename="no/such/app.log"
+        )
+        self.assertEqual(
+            error.code,
+            "gaq-ws: cannot write the log file no/such/app.log: No such file or directory",
+        )
+
     def test_syslog(self) -> None:
         """The syslog option wins over every file, and twistd's prefix is used."""
         FakeSyslogObserver.made = []

@@ -9,13 +9,21 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gaq_twisted.ops.signals import Signals
 
+IGNORED = (
+    signal.SIGUSR2,
+    signal.SIGALRM,
+    signal.SIGVTALRM,
+    signal.SIGPROF,
+    signal.SIGIO,
+    signal.SIGPWR,
+)
 NUMBERS = (
     signal.SIGTERM,
     signal.SIGINT,
     signal.SIGQUIT,
     signal.SIGHUP,
     signal.SIGUSR1,
-    signal.SIGUSR2,
+    *IGNORED,
 )
 
 
@@ -114,10 +122,14 @@ class SignalTests(SynchronousTestCase):
             call()
         self.assertEqual((self.output.calls, self.exits), (["begin", "follow"], []))
 
-    def test_other_signal(self) -> None:
-        """SIGUSR2 ends nothing, and has a line in the log."""
-        self.send(signal.SIGUSR2)
+    def test_other_signals(self) -> None:
+        """What else would end a process by default ends nothing, and has a line in the log."""
+        for number in IGNORED:
+            self.send(number)
         with capturedLogs() as logs:
             for call in self.recorder.calls:
                 call()
-        self.assertEqual([one["event"] for one in logs], ["signal_ignored"])
+        self.assertEqual(
+            [(one["event"], one["signal"]) for one in logs],
+            [("signal_ignored", number.name) for number in IGNORED],
+        )

@@ -58,8 +58,11 @@ CLOSER = (
     "realtimeRedis.sentinels",
 )
 
-# Names of Superset and Kubernetes that look like ours.
+# Names of Superset, Kubernetes and hot-shots that look like ours.
 FOREIGN = {
+    "cacheDns",
+    "maxBufferSize",
+    "sampleRate",
     *("FEATURE_FLAGS", "SECRET_KEY", "superset_config.py"),
     *("preStop", "terminationGracePeriodSeconds"),
 }
@@ -172,6 +175,8 @@ class PageTests(SynchronousTestCase):
             "GLOBAL_ASYNC_QUER",
             "CACHE_",
             "DD_",
+            "NODE_",
+            "UV_",
             "DATA_CACHE_",
             "SSL_CERT_",
             "LISTEN_",
