@@ -16,8 +16,6 @@ _TAGS = {
     "DD_VERSION": "version",
 }
 _TAGS_KEY = "statsd.globalTags"
-# What ends a tag, a metric or a line.
-_SEPARATORS = str.maketrans(",|\r\n", "____")
 
 
 def agent_address(key: str, environ: Mapping[str, str]) -> Found | None:
@@ -41,7 +39,7 @@ def add_tags(values: dict[str, Any], sources: dict[str, str], environ: Mapping[s
     tags = tuple(values.get(_TAGS_KEY, ()))
     present = {tag.partition(":")[0] for tag in tags}
     used = {
-        name: f"{tag}:{environ[name].strip().translate(_SEPARATORS)}"
+        name: f"{tag}:{_sendable(environ[name].strip())}"
         for name, tag in _TAGS.items()
         if environ.get(name, "").strip() and tag not in present
     }
@@ -50,3 +48,8 @@ def add_tags(values: dict[str, Any], sources: dict[str, str], environ: Mapping[s
     origins = [sources[_TAGS_KEY]] if tags else []
     values[_TAGS_KEY] = (*tags, *used.values())
     sources[_TAGS_KEY] = ", ".join([*origins, f"{', '.join(used)} in the environment"])
+
+
+def _sendable(text: str) -> str:
+    """Returns a text without what would end a tag, or cannot be encoded."""
+    return "".join(one if one.isprintable() and one not in ",|" else "_" for one in text)

@@ -19,6 +19,7 @@ DERIVED_KEYS = (
     *(key for key in REALTIME_KEYS if key != "realtimeChannelPrefix"),
 )
 """The settings whose defaults follow from other settings."""
+_TLS_FILES = ("sslCaCerts", "sslCertfile", "sslKeyfile")
 # Where Redis is: by one of these, so none is the default of another server's settings.
 _ADDRESS = ("url", "host", "unixSocketPath", "sentinels")
 _ONLY_WITH_SENTINELS = ("sentinelMaster", "sentinelUsername", "sentinelPassword", "sentinelSsl")
@@ -77,8 +78,13 @@ def derive(values: dict[str, Any], sources: dict[str, str]) -> None:
         _follow("previousRealtimeJwtSecret", "previousJwtSecret", values, sources)
         values.pop("realtimeJwtSecret", None)
         _follow("realtimeJwtSecret", "jwtSecret", values, sources)
-    for name in _inherited_names(values):
-        _follow(f"{REALTIME_REDIS}{name}", f"redis.{name}", values, sources)
+    names = list(_inherited_names(values))
+    for name in names:
+        if name not in _TLS_FILES:
+            _follow(f"{REALTIME_REDIS}{name}", f"redis.{name}", values, sources)
+    if values.get(f"{REALTIME_REDIS}ssl") or values.get(f"{REALTIME_REDIS}sentinelSsl"):
+        for name in _TLS_FILES:
+            _follow(f"{REALTIME_REDIS}{name}", f"redis.{name}", values, sources)
 
 
 def unused(settings: Settings, sources: Mapping[str, str]) -> Iterator[str]:
@@ -144,16 +150,20 @@ def _derive_protocol(values: dict[str, Any], sources: dict[str, str]) -> None:
 def _inherited_names(values: Mapping[str, Any]) -> Iterator[str]:
     """Yields which settings of `realtimeRedis` follow their twins.
 
-    Where it has an address of its own, those that say where the other server is do not.
+    Where it has an address of its own, those that say where the other server is do not, nor
+    does TLS where that address is a socket, or a URL that says otherwise.
     """
     has_address = any(values.get(f"{REALTIME_REDIS}{name}") for name in _ADDRESS)
     has_sentinels = bool(values.get(f"{REALTIME_REDIS}sentinels"))
+    is_plain = bool(
+        values.get(f"{REALTIME_REDIS}unixSocketPath") or values.get(f"{REALTIME_REDIS}url")
+    )
     for key in REALTIME_KEYS:
         if not key.startswith(REALTIME_REDIS):
             continue
         name = key.removeprefix(REALTIME_REDIS)
         is_elsewhere = name in _ADDRESS or (name in _ONLY_WITH_SENTINELS and not has_sentinels)
-        if not (has_address and is_elsewhere):
+        if not (has_address and is_elsewhere) and not (is_plain and name == "ssl"):
             yield name
 
 

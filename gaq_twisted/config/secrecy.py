@@ -4,7 +4,11 @@ import re
 
 HIDDEN = "***"
 # Of a URL, or of `user:password@host`. A password may hold any character.
-_CREDENTIALS = re.compile(r"(?<=//).*@|[^\s\"/:]*:(?!/)[^\s\"]*@", re.DOTALL)
+_CREDENTIALS = re.compile(r"(?<=//).*@|(?<!\w)(?!unix:)[^\s\"/:]*:(?!//)[^\"]*@", re.DOTALL)
+# In the JSON of an object.
+_NAMED = re.compile(
+    r"(\"[^\"]*(?:pass|secret|token|key)[^\"]*\"\s*:\s*)\"(?:[^\"\\]|\\.)*\"", re.IGNORECASE
+)
 _PEM = re.compile(r"-----BEGIN.*", re.DOTALL)
 _PLACEHOLDER = re.compile(
     r"change[-_ ]?(?:me|this)|test[-_ ]secret|test_non_dev_secret|your[-_ ](?:own|jwt|secret)"
@@ -16,6 +20,7 @@ _LEAST_DISTINCT_CHARACTERS = 5
 
 def without_secrets(text: str) -> str:
     """Returns a value as it may be shown: without the credentials of a URL, or a key as PEM."""
+    text = _NAMED.sub(rf'\1"{HIDDEN}"', text)
     return _PEM.sub(HIDDEN, _CREDENTIALS.sub(f"{HIDDEN}@", text))
 
 

@@ -71,6 +71,8 @@ class HandshakeSocket(SlimSocket):
             super().dataReceived(data)
         elif len(self.data) + len(data) > _MOST_EARLY_BYTES:
             self.dropConnection(abort=True)
+            # Autobahn would open a socket on a connection that is about to be lost.
+            self._waiting.cancel()
         else:
             self.data += data
 

@@ -60,6 +60,16 @@ class Reloader:
             return
         for one, current in zip(self._renewables, certificates, strict=True):
             one.renew(current)
+        if loaded.settings.protocol != self._running["protocol"]:
+            # Other settings may follow from it, such as the names of cookies.
+            self._log.warn(
+                "the protocol changes with a restart only, and until then no other setting: it is"
+                " {running}, and was read as {read}",
+                event="protocol_changed",
+                running=self._running["protocol"],
+                read=loaded.settings.protocol,
+            )
+            return
         for part in self._parts:
             part.apply(loaded.settings)
         self._report(loaded)

@@ -144,7 +144,13 @@ def _by_slow_parser(published: bytes) -> _Fields:
     reason = _fault(document)
     if reason is not None:
         raise InvalidMessage(reason)
-    payload = json.dumps(document["payload"]).encode() if "payload" in document else None
+    payload = None
+    if "payload" in document:
+        try:
+            # A number that is too large for Python would become a word that browsers do not read.
+            payload = json.dumps(document["payload"], allow_nan=False).encode()
+        except ValueError:
+            raise InvalidMessage(InvalidReason.NOT_JSON) from None
     topic = document["topic"].encode("utf-8", "replace").decode()
     return topic, document["scope"], payload, document.get("routes", [])
 

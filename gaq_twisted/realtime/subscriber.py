@@ -70,6 +70,7 @@ class Subscriber(Service):
         self._clock = clock
         self._failures = 0
         self._lost_at: float | None = clock.seconds()
+        self._subscribed_at = clock.seconds()
         # The states of Redis that were logged in this outage.
         self._logged: set[str] = set()
         # Whether the connection was lost since the last probe.
@@ -149,7 +150,7 @@ class Subscriber(Service):
 
     def _note_subscribed(self) -> None:
         seconds, self._lost_at = self.seconds_lost, None
-        self._failures = 0
+        self._subscribed_at = self._clock.seconds()
         self._logged.clear()
         self._log.info(
             "subscribed to the realtime channel, after {seconds} s without",
@@ -170,6 +171,9 @@ class Subscriber(Service):
                 error=str(error),
             )
         if is_new:
+            # What accepts a subscription and closes at once would be asked without end.
+            if self._clock.seconds() >= self._subscribed_at + _MOST_RETRY_SECONDS:
+                self._failures = 0
             try:
                 self._sink.lost()
             except Exception:

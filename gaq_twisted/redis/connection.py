@@ -14,6 +14,7 @@ from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.python.failure import Failure
 
+from gaq_twisted.redis.deadline import in_time, never
 from gaq_twisted.redis.errors import RedisError
 from gaq_twisted.redis.protocol import RedisFactory, RedisProtocol
 from gaq_twisted.redis.remedies import Remedies
@@ -101,15 +102,25 @@ class Connection:
         address, protocol = await self._connected()
         return await self._ask(address, protocol, command, within_seconds)
 
-    async def ask_same(self, *command: object, within_seconds: float = ANSWER_SECONDS) -> Any:
+    async def ask_same(
+        self,
+        *command: object,
+        within_seconds: float = ANSWER_SECONDS,
+        may_extend: Callable[[], bool] = never,
+    ) -> Any:
         """Returns the reply to a command as `ask` does, but never on a new connection.
+
+        Args:
+            command: the words of the command.
+            within_seconds: how long the reply may take.
+            may_extend: asked when that is over; whether the reply may take as long again.
 
         Raises:
             RedisError: also if the connection was lost.
         """
         if self._protocol is None or self._address is None:
             raise RedisError("the connection was closed")
-        return await self._ask(self._address, self._protocol, command, within_seconds)
+        return await self._ask(self._address, self._protocol, command, within_seconds, may_extend)
 
     async def has_moved(self) -> bool:
         """Returns whether the server is another one by now, asking every few seconds only."""
@@ -207,10 +218,11 @@ class Connection:
         protocol: "RedisProtocol",
         command: Sequence[object],
         within_seconds: float,
+        may_extend: Callable[[], bool] = never,
     ) -> Any:
         try:
             answer: Deferred[Any] = protocol.execute_command(*command)
-            return await answer.addTimeout(within_seconds, self._clock)
+            return await in_time(answer, within_seconds, self._clock, may_extend)
         except txredisapi.ResponseError as error:
             # Redis repeats the arguments of a command that it does not know: with AUTH, a password.
             reply = str(error).partition(", with args")[0]

@@ -1,9 +1,10 @@
 """A SUBSCRIBE on a connection of its own."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from gaq_twisted.redis.connection import Connection
-from gaq_twisted.redis.errors import RedisError
+from gaq_twisted.redis.errors import RedisError, RedisReplied, RedisTooOld
 
 _ANSWER_SECONDS = 3.0
 
@@ -27,6 +28,8 @@ class Subscription:
         self._channel = channel
         self._connection.on_messages = on_messages
         self._is_paused = False
+        # Since the last probe.
+        self._was_paused = False
 
     @property
     def on_loss(self) -> Callable[[], None]:
@@ -52,8 +55,9 @@ class Subscription:
     async def probe(self) -> None:
         """Asks whether the subscription still holds.
 
-        PING is one of the commands that Redis accepts while subscribed. With Sentinels they
-        are asked, too, whether the server is still the master.
+        PING is one of the commands that Redis accepts while subscribed. An error is a reply,
+        too: while Redis loads its data, say, it delivers messages but refuses PING. With
+        Sentinels they are asked, too, whether the server is still the master.
 
         Raises:
             RedisError: if it does not hold.
@@ -61,19 +65,28 @@ class Subscription:
         if self._is_paused:
             # Its reply is behind messages that this server has not taken yet.
             return
-        await self._connection.ask_same("PING", within_seconds=_ANSWER_SECONDS)
+        self._was_paused = False
+        with suppress(RedisReplied, RedisTooOld):
+            await self._connection.ask_same(
+                "PING", within_seconds=_ANSWER_SECONDS, may_extend=self._take_pause
+            )
         if await self._connection.has_moved():
             raise RedisError("another server has become the master")
 
     def pause(self) -> None:
         """Stops taking messages for a while; Redis keeps them up to a limit of its own."""
-        self._is_paused = True
+        self._is_paused = self._was_paused = True
         self._connection.pause()
 
     def resume(self) -> None:
         """Takes messages again."""
         self._is_paused = False
         self._connection.resume()
+
+    def _take_pause(self) -> bool:
+        """Returns whether a reply may be late because of a pause; each pause counts once."""
+        was_paused, self._was_paused = self._was_paused, self._is_paused
+        return was_paused
 
     def close(self) -> None:
         """Ends the subscription."""

@@ -38,3 +38,5 @@ class DatadogTests(ConfigTestCase):
         self.assertIn(str(self.file), sources["statsd.globalTags"])
         self.assertIn("DD_ENTITY_ID, DD_SERVICE in the env", sources["statsd.globalTags"])
         self.assertEqual(self.load().settings.statsd.global_tags, ())
+        (tag,) = self.load({}, {"DD_ENV": "prod-\udce9"}).settings.statsd.global_tags
+        self.assertEqual(tag.encode(), b"env:prod-_")

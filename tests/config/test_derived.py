@@ -177,6 +177,24 @@ class FollowingTests(ConfigTestCase):
                     {**secret, "realtimeRedis.port": 1},
                 )
 
+    def test_tls_elsewhere(self) -> None:
+        """Where the other Redis is reached without TLS, nothing of TLS is taken from `redis`."""
+        tls = {"protocol": "both", "redis.ssl": True, "redis.sslCaCerts": "ca.pem"}
+        for elsewhere in (
+            {"realtimeRedis.host": "other", "realtimeRedis.ssl": False},
+            {"realtimeRedis.unixSocketPath": "/redis.sock"},
+            {"realtimeRedis.url": "unix:///redis.sock"},
+            {"realtimeRedis.url": "redis://other"},
+        ):
+            redis = self.load(tls | elsewhere).settings.realtime_redis
+            self.assertEqual((redis.ssl, redis.ssl_ca_certs), (False, ""))
+        for elsewhere in (
+            {"realtimeRedis.host": "other"},
+            {"realtimeRedis.url": "rediss://other"},
+        ):
+            redis = self.load(tls | elsewhere).settings.realtime_redis
+            self.assertEqual((redis.ssl, redis.ssl_ca_certs), (True, "ca.pem"))
+
     def test_no_path(self) -> None:
         """An empty path or list is no address: the host is that of redis."""
         values = {

@@ -159,7 +159,7 @@ class CheckTests(CheckTestCase):
             f"listen: {free} of 127.0.0.1 is free",
             f"internalListen: {internal} of 127.0.0.1 is free",
         )
-        environ["LISTEN"] = "unix:gaq.sock"
+        environ["LISTEN"] = "unix:address=gaq.sock"
         environ["INTERNAL_LISTEN"] = f"tcp:{used}:interface=127.0.0.1"
         outcome = await self.run_check(environ)
         self.assert_fails(outcome, f"internalListen: {used} of 127.0.0.1 is in use")
@@ -169,6 +169,10 @@ class CheckTests(CheckTestCase):
             (f"tcp:{free}, haproxy:tcp:{free}", f"port {free} is named twice, also in listen"),
         ):
             self.assert_fails(await self.run_check({**self.environ, "LISTEN": endpoint}), text)
+        outcome = await self.run_check(
+            {**self.environ, "LISTEN": f"haproxy:tcp:{used}:interface=127.0.0.1"}
+        )
+        self.assert_well(outcome, f"{used} of 127.0.0.1 is in use; by what is not known")
         environ = {**self.environ, "INTERNAL_LISTEN": f"tcp:{self.environ['PORT']}"}
         self.assert_fails(await self.run_check(environ), "is named twice, also in port")
 

@@ -82,7 +82,11 @@ class WaitingTests(SynchronousTestCase):
         self.assertFalse(browser.lost)
         browser.send(b"x")
         self.assertTrue(browser.line.aborted)
+        # Before the connection is lost, so that no edition can let it pass in between.
         self.assertEqual(self.cancelled, 1)
+        browser.lose()
+        self.assertEqual(self.server.hub.socket_count, 0)
+        self.assertEqual(self.server.factory.connection_count, 0)
 
     def test_checked_first(self) -> None:
         """Neither a wrong origin nor a bad token gets to wait."""

@@ -85,6 +85,13 @@ class ReloaderTests(SynchronousTestCase):
         self.assertEqual(self.reload(), [("reloaded", "drainMs"), restart])
         self.assertEqual(self.reload(), [("reloaded", "none"), restart])
 
+    def test_another_protocol(self) -> None:
+        """With another protocol no setting is applied, as more follows from it than is live."""
+        self.new = settings(protocol="realtime", jwt_cookie_name="superset-ws-token")
+        self.assertEqual(self.reload(), [("protocol_changed",)])
+        self.assertEqual([part.applied for part in self.parts], [[], []])
+        self.assertEqual(self.listeners.renewed, 1)
+
     def test_warnings(self) -> None:
         """Warnings of the new settings are logged."""
         self.warnings = ["an odd value"]

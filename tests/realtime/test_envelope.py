@@ -120,6 +120,7 @@ class DropTests(SynchronousTestCase):
             (b"\xef\xbb\xbf" + message(), "not_json"),
             (b'{"topic":"t","scope":"s","payload":NaN}', "not_json"),
             (b'{"topic":"t","scope":"s","payload":["\\ud83d",NaN]}', "not_json"),
+            (b'{"topic":"t","scope":"s","payload":["\\ud83d",1e999]}', "not_json"),
             (b"[]", "not_an_object"),
             (b'"x"', "not_an_object"),
             (b"null", "not_an_object"),

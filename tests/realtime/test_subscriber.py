@@ -153,8 +153,23 @@ class SubscriberTests(SynchronousTestCase):
                     self.clock.advance(0)
                 self.assertEqual(self.subscription.asked[count:], ["open"])
             self.subscription.answer()
+            self.clock.advance(1)
             self.subscription.on_loss()
         self.assertEqual(self.sink.heard, ["subscribed", "lost", "subscribed"])
+        self.stop()
+
+    def test_lost_at_once(self) -> None:
+        """What takes a subscription and ends it at once is not asked without a pause."""
+        self.subscription.answer()
+        asked = []
+        for _ in range(4):
+            self.subscription.on_loss()
+            self.subscription.fail(RedisError("closed"))
+            self.clock.advance(0)
+            asked.append(self.subscription.asked[-1])
+            self.clock.advance(1)
+            self.subscription.answer()
+        self.assertEqual(asked, ["open", "probe", "probe", "probe"])
         self.stop()
 
     def test_logs_each_state_once(self) -> None:

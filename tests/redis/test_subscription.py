@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from gaq_twisted.redis.connection import Connection
-from gaq_twisted.redis.errors import RedisError
+from gaq_twisted.redis.errors import RedisError, RedisReplied
 from gaq_twisted.redis.subscription import Subscription
 
 
@@ -17,12 +17,15 @@ class FakeConnection:
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.has_a_new_master = False
+        self.error: RedisError | None = None
         self.on_messages: Callable[[Sequence[bytes]], None] = lambda _: None
         self.on_loss: Callable[[], None] = lambda: None
 
-    async def ask(self, command: str, *_: str, within_seconds: float) -> None:
+    async def ask(self, command: str, *_: str, within_seconds: float, **more: Any) -> None:
         """Notes the command."""
         self.asked.append(command)
+        if self.error is not None:
+            raise self.error
 
     ask_same = ask
 
@@ -77,6 +80,14 @@ class SubscriptionTests(SynchronousTestCase):
         self.subscription.pause()
         self.run_all(self.subscription.open())
         self.assertEqual(self.connection.asked, ["pause", "close", "SUBSCRIBE", "pause"])
+
+    def test_error_is_a_reply(self) -> None:
+        """Redis that refuses PING, as while it loads its data, delivers messages all the same."""
+        self.connection.error = RedisReplied("LOADING Redis is loading the dataset in memory")
+        self.run_all(self.subscription.probe())
+        self.connection.error = RedisError("the connection was lost")
+        probe = Deferred.fromCoroutine(self.subscription.probe())
+        self.failureResultOf(probe, RedisError)
 
     def test_another_master(self) -> None:
         """A subscription to a server that is the master no more does not hold."""

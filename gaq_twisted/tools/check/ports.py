@@ -20,6 +20,7 @@ from gaq_twisted.net.listeners import default_endpoint
 from gaq_twisted.tools.check.findings import Finding, Mark
 
 _ANSWER_SECONDS = 5.0
+_PROXY_PROTOCOL = "haproxy:"
 _ANY = ("", "0.0.0.0", "::")
 
 
@@ -31,7 +32,8 @@ class Place(NamedTuple):
     port: int
     interface: str
     """An address; empty for all of IPv4."""
-    is_tls: bool
+    is_http: bool
+    """Whether plain HTTP is spoken there, without a PROXY header."""
     path: str
     """The path that a server like this one answers there."""
 
@@ -94,40 +96,53 @@ class _Capture:
     port: int | None = None
     interface = ""
     is_tls = False
+    path = ""
 
-    def listenTCP(self, port: int, _: Any, backlog: int = 50, interface: str = "") -> None:
+    def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> None:
         """Captures the port and the address."""
         self.port, self.interface = port, interface
 
     def listenSSL(
-        self, port: int, factory: Any, _: Any, backlog: int = 50, interface: str = ""
+        self,
+        port: int,
+        factory: Any,
+        contextFactory: Any,
+        backlog: int = 50,
+        interface: str = "",
     ) -> None:
         """Captures the port and the address."""
         self.is_tls = True
         self.listenTCP(port, factory, backlog, interface)
 
-    def listenUNIX(self, *_: Any, **more: Any) -> None:
-        """Captures nothing."""
+    def listenUNIX(self, address: str, *_: Any, **more: Any) -> None:
+        """Captures the path."""
+        self.path = address
+
+
+def _captured(text: str) -> Any:
+    """Returns where an endpoint string would listen."""
+    capture: Any = _Capture()
+    factory: Any = None
+    serverFromString(capture, text.removeprefix(_PROXY_PROTOCOL)).listen(factory)
+    return capture
 
 
 def _place(setting: str, text: str, path: str) -> Place | None:
     """Returns the TCP port of an endpoint string; None if it is another kind of endpoint."""
-    text = text.removeprefix("haproxy:")
-    if text.startswith("systemd:"):
+    if text.removeprefix(_PROXY_PROTOCOL).startswith("systemd:"):
         return None
-    capture: Any = _Capture()
-    factory: Any = None
-    serverFromString(capture, text).listen(factory)
+    capture = _captured(text)
     if capture.port is None:
         return None
-    return Place(setting, capture.port, capture.interface, capture.is_tls, path)
+    is_http = not capture.is_tls and not text.startswith(_PROXY_PROTOCOL)
+    return Place(setting, capture.port, capture.interface, is_http, path)
 
 
 def _socket_finding(setting: str, text: str) -> Finding:
-    kind, _, rest = text.removeprefix("haproxy:").partition(":")
-    directory = os.path.dirname(rest.partition(":")[0]) or "."
-    if kind != "unix":
+    text = text.removeprefix(_PROXY_PROTOCOL)
+    if text.startswith("systemd:"):
         return Finding(Mark.NOTE, setting, f"not tried, as systemd opens it: {text}")
+    directory = os.path.dirname(_captured(text).path) or "."
     if os.access(directory, os.W_OK | os.X_OK):
         return Finding(Mark.OK, setting, f"a socket can be made in {directory}")
     return Finding(
@@ -147,7 +162,7 @@ async def _port_finding(
     if error.errno != errno.EADDRINUSE:
         remedy = "set another port or address"
         return Finding(Mark.FAIL, place.setting, f"{place.shown}: {error.strerror}", remedy)
-    if place.is_tls:
+    if not place.is_http:
         return Finding(Mark.WARN, place.setting, f"{place.shown} is in use; by what is not known")
     host = "127.0.0.1" if place.interface in _ANY else place.interface
     url = f"http://{f'[{host}]' if ':' in host else host}:{place.port}{place.path}"
