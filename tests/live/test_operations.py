@@ -419,7 +419,7 @@ class ListenTests(OperationsTestCase):
             self.assertNotIn("Traceback", server.text())
         server = Server(self, environment(self.redis.port, INTERNAL_LISTEN="nonsense:1"))
         self.assertEqual(server.wait(), 1)
-        self.assertIn("internalListen: nonsense cannot be used", server.text())
+        self.assertIn("internalListen: nonsense:1 cannot be used", server.text())
 
 
 def _connections(server: Server, port: int) -> int:
