@@ -4,7 +4,6 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
-from typing import Any
 
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.web.resource import IResource
@@ -20,12 +19,14 @@ from gaq_twisted.core.readiness import Readiness
 from gaq_twisted.core.rejections import Rejections
 from gaq_twisted.net.gateway import Capacity, Gateway
 from gaq_twisted.net.listeners import Listeners, default_endpoint
+from gaq_twisted.net.reactor import Reactor
 from gaq_twisted.net.websocket import EventSocketFactory
 from gaq_twisted.ops.drain import Drain
 from gaq_twisted.ops.housekeeping import Housekeeping
 from gaq_twisted.ops.reload import Live, Reloader
-from gaq_twisted.ops.statsd import StatsdReports, StatsdService
+from gaq_twisted.ops.statsd import StatsdReactor, StatsdReports, StatsdService
 from gaq_twisted.realtime.edition import RealtimeEdition
+from gaq_twisted.redis.server import IClientReactor
 from gaq_twisted.server import Additions, Host, Server
 from gaq_twisted.streams.edition import StreamsEdition
 from gaq_twisted.web.prometheus import Exposition
@@ -35,7 +36,11 @@ from gaq_twisted.web.status.feed import StatusFeed
 from gaq_twisted.web.status.page import StatusPage
 
 
-def validate(settings: Settings, reactor: Any) -> None:
+class ServerReactor(Reactor, IClientReactor, StatsdReactor):
+    """All that a server takes of a reactor; for annotations only."""
+
+
+def validate(settings: Settings, reactor: ServerReactor) -> None:
     """Reads every key, certificate and file that the settings name.
 
     Raises:
@@ -46,7 +51,7 @@ def validate(settings: Settings, reactor: Any) -> None:
 
 def make_server(
     settings: Settings,
-    reactor: Any,
+    reactor: ServerReactor,
     host: Host | None = None,
     additions: Additions | None = None,
 ) -> Server:
@@ -131,7 +136,7 @@ def make_server(
 
 
 def _editions(
-    settings: Settings, hub: Hub, metrics: Metrics, host: Host, reactor: Any
+    settings: Settings, hub: Hub, metrics: Metrics, host: Host, reactor: ServerReactor
 ) -> list[Edition]:
     """Returns the protocols that are served; where nothing else decides, the first one counts."""
     editions: list[Edition] = []
@@ -148,7 +153,7 @@ def _validate_live(editions: Sequence[Edition], settings: Settings) -> None:
 
 
 def _public_listeners(
-    settings: Settings, gateway: Gateway, additions: Additions, reactor: Any
+    settings: Settings, gateway: Gateway, additions: Additions, reactor: ServerReactor
 ) -> Listeners:
     """Returns the public ports."""
     endpoints: Sequence[str | IStreamServerEndpoint] = settings.listen
@@ -163,7 +168,7 @@ def _public_site(
     settings: Settings,
     observing: Mapping[bytes, IResource],
     additions: Additions,
-    reactor: Any,
+    reactor: ServerReactor,
 ) -> EventSite:
     """Returns the resources of the public ports."""
     resources: dict[bytes, IResource] = {b"health": Health(), **additions.resources}
@@ -174,7 +179,7 @@ def _public_site(
 
 
 def _internal_site(
-    observing: Mapping[bytes, IResource], status: StatusFeed, reactor: Any
+    observing: Mapping[bytes, IResource], status: StatusFeed, reactor: ServerReactor
 ) -> EventSite:
     """Returns the resources of the internal ports."""
     resources = {b"health": Health(), b"status": StatusPage(status), **observing}

@@ -115,15 +115,15 @@ def makeService(options: Options) -> IService:
     if options["demo"]:
         if options["config"]:
             raise SystemExit("gaq-ws: --demo makes its own settings: leave out --config")
+        from gaq_twisted.service import ServerReactor
         from gaq_twisted.tools.demo import make_demo
 
-        return make_demo(twistd, reactor)
-    from gaq_twisted.net.reactor import Reactor
+        return make_demo(twistd, cast(ServerReactor, reactor))
     from gaq_twisted.ops.logs import LogOutput
     from gaq_twisted.ops.process import connection_limit, raise_file_limit, tune_gc
     from gaq_twisted.ops.systemd import Notifier
     from gaq_twisted.server import Host
-    from gaq_twisted.service import make_server
+    from gaq_twisted.service import ServerReactor, make_server
 
     reactor.callWhenRunning(tune_gc, reactor)
 
@@ -140,7 +140,7 @@ def makeService(options: Options) -> IService:
         output = None if twistd.get("logger") else LogOutput(settings, twistd)
         server = make_server(
             settings,
-            reactor,
+            cast(ServerReactor, reactor),
             Host(
                 output=output,
                 read_settings=read_settings,
@@ -159,6 +159,6 @@ def makeService(options: Options) -> IService:
     )
     for warning in (*warnings, *doubts(settings)):
         _log.warn("{warning}", event="settings_warning", warning=warning)
-    signals = Signals(cast(Reactor, reactor), server.reload, output)
+    signals = Signals(cast(ServerReactor, reactor), server.reload, output)
     reactor.callWhenRunning(signals.install)
     return server

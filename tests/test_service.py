@@ -1,7 +1,7 @@
 """The whole server, wired and started on a reactor in memory, and once on the real one."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import txaio
 from twisted.application.service import Application, Service
@@ -22,7 +22,7 @@ from gaq_twisted.core.metrics import OPEN_CHANNELS, OPEN_SOCKETS
 from gaq_twisted.net.listeners import default_endpoint
 from gaq_twisted.ops.logs import LogOutput
 from gaq_twisted.server import Additions, Host, Server
-from gaq_twisted.service import make_server
+from gaq_twisted.service import ServerReactor, make_server
 from tests.support.memory import Browser, connected_browser
 from tests.support.samples import cookie, settings
 
@@ -87,7 +87,9 @@ class ServerTestCase(SynchronousTestCase):
     def server(self, **more: Any) -> Server:
         """Return a server with the default settings."""
         host = {name: more.pop(name) for name in ("output", "give_up") if name in more}
-        return make_server(settings(), self.reactor, Host(**host), Additions(**more))
+        return make_server(
+            settings(), cast(ServerReactor, self.reactor), Host(**host), Additions(**more)
+        )
 
     def start(self, **more: Any) -> Server:
         """Return a server that was started as twistd does it."""

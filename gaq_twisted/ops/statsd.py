@@ -37,7 +37,7 @@ _RESOLVE_AGAIN_SECONDS = 60.0
 _REPORTS_PER_GAUGES = 10
 
 
-class StatsdReactor(IReactorTime, IReactorUDP, IReactorPluggableNameResolver):
+class StatsdReactor(IReactorPluggableNameResolver, IReactorTime, IReactorUDP):
     """The parts of a reactor that sending metrics takes."""
 
 

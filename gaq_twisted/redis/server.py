@@ -23,7 +23,7 @@ _SENTINEL_USAGE = Usage(
 )
 
 
-class IClientReactor(IReactorTime, IReactorTCP, IReactorUNIX, IReactorPluggableNameResolver):
+class IClientReactor(IReactorPluggableNameResolver, IReactorTCP, IReactorTime, IReactorUNIX):
     """A reactor that can connect to any of these places."""
 
 

@@ -12,13 +12,14 @@ import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 
 from gaq_twisted.config.sections import Redis
 from gaq_twisted.redis.server import RedisServer
+from gaq_twisted.service import ServerReactor
 from gaq_twisted.streams.commands import stream_usage
 from gaq_twisted.tools.check.command import Questions, check
 from gaq_twisted.tools.check.findings import Mark
@@ -108,7 +109,8 @@ class CheckTestCase(TestCase, OutcomeTestCase):
         """
         lines: list[str] = []
         report = Report(Lines(lines.append, shows_settings=True))
-        await check(file, environ, Questions(cookie, origin), report, reactor)
+        server_reactor = cast(ServerReactor, reactor)
+        await check(file, environ, Questions(cookie, origin), report, server_reactor)
         outcome = Outcome(report.exit_code, "\n".join(lines))
         self.assert_discreet(outcome.text)
         return outcome

@@ -5,7 +5,7 @@ import os
 import re
 import signal
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 from uuid import uuid4
@@ -19,6 +19,7 @@ from websockets.sync.client import connect
 
 from gaq_twisted.access.principals import PrincipalAuthenticator
 from gaq_twisted.config.settings import Settings
+from gaq_twisted.redis.server import IClientReactor
 from gaq_twisted.tools.cookies import RealtimeSigner
 from gaq_twisted.tools.demo import make_page
 from gaq_twisted.web.site import resource_tree
@@ -201,7 +202,9 @@ class CookieTests(SynchronousTestCase):
 
     def new_channel(self, old_token: str) -> object:
         """Returns the channel that a browser with that token is given."""
-        client: Any = StubTreq(resource_tree({b"demo": make_page(settings(), Clock())}))
+        client: Any = StubTreq(
+            resource_tree({b"demo": make_page(settings(), cast(IClientReactor, Clock()))})
+        )
         response = self.successResultOf(
             client.post("http://gaq.test/demo/cookie", cookies={"async-token": old_token})
         )
@@ -239,7 +242,9 @@ class PrincipalCookieTests(SynchronousTestCase):
         self.clock.advance(1_800_000_000)
         self.settings: Settings = settings(protocol="both", realtime_jwt_secret=SECRET)
         self.signer = RealtimeSigner(self.settings)
-        self.resources = resource_tree({b"demo": make_page(self.settings, self.clock)})
+        self.resources = resource_tree(
+            {b"demo": make_page(self.settings, cast(IClientReactor, self.clock))}
+        )
 
     def renewed(self, old_token: str) -> str | None:
         """Returns the user of the cookie that a browser with that token gets, if it gets one."""

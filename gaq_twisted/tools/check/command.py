@@ -6,7 +6,7 @@ Import this module only where a reactor is installed.
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater, react
@@ -15,7 +15,7 @@ from twisted.web.client import Agent
 from gaq_twisted.config.catalogue import doubts
 from gaq_twisted.config.errors import ConfigError
 from gaq_twisted.config.load import Loaded, load
-from gaq_twisted.service import validate
+from gaq_twisted.service import ServerReactor, validate
 from gaq_twisted.tools.check.cookies import cookie_header, judge_cookie
 from gaq_twisted.tools.check.findings import Finding, Mark
 from gaq_twisted.tools.check.origins import judge_origin
@@ -74,7 +74,7 @@ def run(
     form: Form = Lines(_print, has_colours=has_colours, shows_settings=verbose)
     report = Report(Json(_print) if json else form)
 
-    def main(reactor: Any) -> Deferred[None]:
+    def main(reactor: ServerReactor) -> Deferred[None]:
         checking = Deferred.fromCoroutine(
             _check_and_exit(file, environ, questions, report, reactor)
         )
@@ -90,7 +90,7 @@ async def _check_and_exit(
     environ: Mapping[str, str],
     questions: Questions,
     report: Report,
-    reactor: Any,
+    reactor: ServerReactor,
 ) -> None:
     try:
         # The reactor handles signals only once it runs.
@@ -111,7 +111,7 @@ async def check(
     environ: Mapping[str, str],
     questions: Questions,
     report: Report,
-    reactor: Any,
+    reactor: ServerReactor,
 ) -> None:
     """Checks everything in the order of a start, and reports each finding.
 

@@ -7,12 +7,11 @@ import socket
 from collections.abc import Mapping
 
 from twisted.internet.defer import CancelledError
-from twisted.internet.interfaces import IReactorPluggableNameResolver, IReactorTime
 from twisted.internet.task import deferLater
 
 from gaq_twisted.config.derived import DEFAULT
 from gaq_twisted.config.sections import Statsd
-from gaq_twisted.ops.statsd import first_address, socket_path
+from gaq_twisted.ops.statsd import StatsdReactor, first_address, socket_path
 from gaq_twisted.tools.check.findings import Finding, Mark
 
 # How long the operating system may take to hear that nobody listens.
@@ -20,12 +19,8 @@ _REFUSAL_SECONDS = 0.2
 _RESOLVE_SECONDS = 5.0
 
 
-class StatsdCheckReactor(IReactorTime, IReactorPluggableNameResolver):
-    """The parts of a reactor that the check takes."""
-
-
 async def statsd_finding(
-    settings: Statsd, sources: Mapping[str, str], reactor: StatsdCheckReactor
+    settings: Statsd, sources: Mapping[str, str], reactor: StatsdReactor
 ) -> Finding:
     """Returns whether the host resolves and something listens there.
 

@@ -19,9 +19,9 @@ from gaq_twisted.ops.signals import Signals
 from gaq_twisted.realtime.edition import channel_of
 from gaq_twisted.realtime.publisher import Publisher as MessagePublisher
 from gaq_twisted.realtime.publisher import publisher_usage
-from gaq_twisted.redis.server import RedisServer
+from gaq_twisted.redis.server import IClientReactor, RedisServer
 from gaq_twisted.server import Additions, Host
-from gaq_twisted.service import make_server
+from gaq_twisted.service import ServerReactor, make_server
 from gaq_twisted.streams.commands import stream_usage
 from gaq_twisted.streams.publisher import COMMANDS, Publisher
 from gaq_twisted.tools.demo.cookies import ChannelCookies, PrincipalCookies
@@ -65,7 +65,7 @@ class Valkey(Service):
         self._directory.cleanup()
 
 
-def make_demo(twistd: Mapping[str, Any], reactor: Any) -> IService:
+def make_demo(twistd: Mapping[str, Any], reactor: ServerReactor) -> IService:
     """Returns the demo's server, not started.
 
     Args:
@@ -106,7 +106,7 @@ def make_demo(twistd: Mapping[str, Any], reactor: Any) -> IService:
     )
 
 
-def make_page(settings: Settings, reactor: Any) -> DemoPage:
+def make_page(settings: Settings, reactor: IClientReactor) -> DemoPage:
     """Returns the pages for a server with those settings, which serves streams at least.
 
     What the buttons publish goes to the Redis of the server.
@@ -119,7 +119,7 @@ def make_page(settings: Settings, reactor: Any) -> DemoPage:
     return streams_page(channels, PublishJobs(channels, publisher), other)
 
 
-def _make_realtime_page(settings: Settings, reactor: Any) -> DemoPage:
+def _make_realtime_page(settings: Settings, reactor: IClientReactor) -> DemoPage:
     channel = channel_of(settings)
     redis = RedisServer(settings.realtime_redis, reactor, publisher_usage(channel)).connection()
     principals = PrincipalCookies(settings, reactor.seconds)

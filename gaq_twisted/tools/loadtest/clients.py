@@ -25,6 +25,7 @@ from twisted.internet.ssl import optionsForClientTLS
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
+from gaq_twisted.redis.server import IClientReactor
 from gaq_twisted.tools.loadtest.report import Counts
 from gaq_twisted.tools.loadtest.sockets import HANDSHAKE_SECONDS, Socket, Target, remedy
 
@@ -55,7 +56,7 @@ class Crowd:
         target: Target,
         *,
         origin: str | None,
-        reactor: Any,
+        reactor: IClientReactor,
         dice: Random,
     ) -> None:
         self.counts = counts

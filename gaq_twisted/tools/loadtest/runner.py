@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable
 from random import Random
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import uuid4
 
 from twisted.internet.defer import Deferred
@@ -16,6 +16,7 @@ from twisted.internet.task import deferLater
 
 from gaq_twisted.config.settings import Settings
 from gaq_twisted.redis.errors import RedisError
+from gaq_twisted.redis.server import IClientReactor
 from gaq_twisted.tools.loadtest.clients import Crowd
 from gaq_twisted.tools.loadtest.realtime import RealtimeTraffic
 from gaq_twisted.tools.loadtest.report import Load, Report
@@ -82,7 +83,9 @@ class LoadTest:
         ConfigError: if the settings are unusable.
     """
 
-    def __init__(self, plan: Plan, settings: Settings, reactor: Any, progress: Progress) -> None:
+    def __init__(
+        self, plan: Plan, settings: Settings, reactor: IClientReactor, progress: Progress
+    ) -> None:
         self.name = f"{CHANNEL_PREFIX}{uuid4().hex[:8]}"
         """The prefix of its channels' names."""
         self._plan = plan
