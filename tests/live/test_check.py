@@ -365,8 +365,9 @@ class RealtimeTests(CheckTestCase):
 
     async def check_user(self, *rules: str, **environ: str) -> Outcome:
         """Runs a check as a user who may do that and nothing else."""
+        # Before Redis 7 a new user may use all channels.
         self.redis.client.execute_command(
-            "ACL", "SETUSER", USER, "reset", "on", f">{PASSWORD}", *rules
+            "ACL", "SETUSER", USER, "reset", "on", f">{PASSWORD}", "resetchannels", *rules
         )
         login = {"REDIS_USERNAME": USER, "REDIS_PASSWORD": PASSWORD}
         return await self.run_check({**self.environ, **login, **environ})

@@ -284,7 +284,8 @@ class RealtimeTests(CommandTestCase):
     def test_may_not_publish(self) -> None:
         """For a user of Redis who only subscribes, the missing rule is reported."""
         self.redis.client.execute_command(
-            "ACL", "SETUSER", "gaq", "on", ">password", "+subscribe", "&realtime"
+            *("ACL", "SETUSER", "gaq", "on", ">password", "+subscribe"),
+            *("resetchannels", "&realtime"),
         )
         done = self.load(REDIS_USERNAME="gaq", REDIS_PASSWORD="password")
         self.assertEqual((done.returncode, done.stdout), (2, ""))
