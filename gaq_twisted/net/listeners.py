@@ -27,7 +27,8 @@ from gaq_twisted.net.reactor import Reactor
 # After a restart all clients come back at once. The operating system has a limit of its own.
 _BACKLOG = 4096
 _HTTP_1_1 = b"http/1.1"
-_PROXY_PROTOCOL = "haproxy:"
+PROXY_PROTOCOL = "haproxy:"
+"""What the endpoint strings begin with that expect a PROXY header."""
 
 
 class Listeners:
@@ -92,19 +93,17 @@ class Listeners:
             self._certificates[text] = _Certificates(self._context_factory(text))
         listening: Any = _ListeningReactor(reactor, reuse_port, self._certificates.get(text))
         try:
-            if text.startswith(_PROXY_PROTOCOL):
+            if text.startswith(PROXY_PROTOCOL):
                 behind = ProxyHeaderFactory(factory)
-                return service(text.removeprefix(_PROXY_PROTOCOL), behind, reactor=listening)
+                return service(text.removeprefix(PROXY_PROTOCOL), behind, reactor=listening)
             return service(text, factory, reactor=listening)
         except Exception as error:
             raise self._not_usable(text, error) from None
 
     def _context_factory(self, text: str) -> IOpenSSLContextFactory:
         """Returns what makes the TLS contexts of an endpoint, from its files as they are now."""
-        capture: Any = _Capture()
-        factory: Any = None
         try:
-            serverFromString(capture, text).listen(factory)
+            capture = captured(text)
             capture.context_factory.getContext().set_alpn_select_callback(_choose_protocol)
         except Exception as error:
             raise self._not_usable(text, error) from None
@@ -135,6 +134,15 @@ def default_endpoint(port: int) -> str:
     except OSError:
         is_for_both = False
     return rf"tcp:{port}:interface=\:\:" if is_for_both else f"tcp:{port}"
+
+
+def captured(text: str) -> "Captured":
+    """Returns how an endpoint string would listen, behind a proxy or not, without listening."""
+    capture: Any = Captured()
+    factory: Any = None
+    serverFromString(capture, text.removeprefix(PROXY_PROTOCOL)).listen(factory)
+    made: Captured = capture
+    return made
 
 
 def why_not_listening(error: CannotListenError | OSError) -> str:
@@ -238,15 +246,29 @@ class _ListeningReactor:
         return self.listenTCP(port, tls, backlog, interface)
 
 
-class _Capture:
-    """A reactor that only captures how an endpoint would listen with TLS.
+class Captured:
+    """A reactor that only captures how an endpoint would listen.
 
     Twisted's parser of endpoint strings is the one place that turns a string's files into a
     context factory, and it passes that to `listenSSL` only.
     """
 
+    port: int | None = None
+    interface = ""
     context_factory: Any = None
+    path = ""
 
-    def listenSSL(self, port: int, factory: Any, contextFactory: Any, **more: object) -> None:
-        """Captures the context factory."""
+    def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> None:
+        """Captures the port and the address."""
+        self.port, self.interface = port, interface
+
+    def listenSSL(
+        self, port: int, factory: Any, contextFactory: Any, backlog: int = 50, interface: str = ""
+    ) -> None:
+        """Captures the port, the address and the context factory."""
         self.context_factory = contextFactory
+        self.listenTCP(port, factory, backlog, interface)
+
+    def listenUNIX(self, address: str, *_: Any, **more: Any) -> None:
+        """Captures the path."""
+        self.path = address

@@ -7,20 +7,18 @@ import errno
 import os
 import socket
 from collections.abc import AsyncIterator, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from twisted.internet.defer import CancelledError
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.client import readBody
 from twisted.web.iweb import IAgent
 
 from gaq_twisted.config.settings import Settings
-from gaq_twisted.net.listeners import default_endpoint
+from gaq_twisted.net.listeners import PROXY_PROTOCOL, captured, default_endpoint
 from gaq_twisted.tools.check.findings import Finding, Mark
 
 _ANSWER_SECONDS = 5.0
-_PROXY_PROTOCOL = "haproxy:"
 _ANY = ("", "0.0.0.0", "::")
 
 
@@ -90,59 +88,22 @@ def _endpoints(settings: Settings) -> Iterator[tuple[str, str, str]]:
         yield "internalListen", str(text), "/ready"
 
 
-class _Capture:
-    """A reactor that only captures where an endpoint would listen."""
-
-    port: int | None = None
-    interface = ""
-    is_tls = False
-    path = ""
-
-    def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> None:
-        """Captures the port and the address."""
-        self.port, self.interface = port, interface
-
-    def listenSSL(
-        self,
-        port: int,
-        factory: Any,
-        contextFactory: Any,
-        backlog: int = 50,
-        interface: str = "",
-    ) -> None:
-        """Captures the port and the address."""
-        self.is_tls = True
-        self.listenTCP(port, factory, backlog, interface)
-
-    def listenUNIX(self, address: str, *_: Any, **more: Any) -> None:
-        """Captures the path."""
-        self.path = address
-
-
-def _captured(text: str) -> Any:
-    """Returns where an endpoint string would listen."""
-    capture: Any = _Capture()
-    factory: Any = None
-    serverFromString(capture, text.removeprefix(_PROXY_PROTOCOL)).listen(factory)
-    return capture
-
-
 def _place(setting: str, text: str, path: str) -> Place | None:
     """Returns the TCP port of an endpoint string; None if it is another kind of endpoint."""
-    if text.removeprefix(_PROXY_PROTOCOL).startswith("systemd:"):
+    if text.removeprefix(PROXY_PROTOCOL).startswith("systemd:"):
         return None
-    capture = _captured(text)
+    capture = captured(text)
     if capture.port is None:
         return None
-    is_http = not capture.is_tls and not text.startswith(_PROXY_PROTOCOL)
+    is_http = capture.context_factory is None and not text.startswith(PROXY_PROTOCOL)
     return Place(setting, capture.port, capture.interface, is_http, path)
 
 
 def _socket_finding(setting: str, text: str) -> Finding:
-    text = text.removeprefix(_PROXY_PROTOCOL)
+    text = text.removeprefix(PROXY_PROTOCOL)
     if text.startswith("systemd:"):
         return Finding(Mark.NOTE, setting, f"not tried, as systemd opens it: {text}")
-    directory = os.path.dirname(_captured(text).path) or "."
+    directory = os.path.dirname(captured(text).path) or "."
     if os.access(directory, os.W_OK | os.X_OK):
         return Finding(Mark.OK, setting, f"a socket can be made in {directory}")
     return Finding(
