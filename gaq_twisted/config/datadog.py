@@ -6,7 +6,8 @@ These are the variables that hot-shots reads, by which Superset's Node.js server
 from collections.abc import Mapping
 from typing import Any
 
-from gaq_twisted.config.sources import Found
+from gaq_twisted.config.catalogue import Setting
+from gaq_twisted.config.sources import Found, in_variable
 
 _ADDRESS = {"statsd.host": "DD_AGENT_HOST", "statsd.port": "DD_DOGSTATSD_PORT"}
 _TAGS = {
@@ -18,14 +19,10 @@ _TAGS = {
 _TAGS_KEY = "statsd.globalTags"
 
 
-def agent_address(key: str, environ: Mapping[str, str]) -> Found | None:
+def agent_address(setting: Setting, environ: Mapping[str, str]) -> Found | None:
     """Returns what Datadog's variables say for a setting that was not set, or None."""
-    name = _ADDRESS.get(key, "")
-    text = environ.get(name, "").strip()
-    if not text:
-        return None
-    value = int(text) if text.isdecimal() and text.isascii() else text
-    return Found(value, f"{name} in the environment", text)
+    name = _ADDRESS.get(setting.key)
+    return in_variable(setting, name, environ) if name else None
 
 
 def add_tags(values: dict[str, Any], sources: dict[str, str], environ: Mapping[str, str]) -> None:

@@ -66,7 +66,7 @@ def load(file: Path | None, environ: Mapping[str, str]) -> Loaded:
     for setting in all_settings():
         sources[setting.key] = DEFAULT
         try:
-            found = _found(setting, document, file, environ) or agent_address(setting.key, environ)
+            found = _found(setting, document, file, environ) or agent_address(setting, environ)
             if found is not None:
                 sources[setting.key] = found.source
                 values[setting.key] = _converted(setting, found)

@@ -110,10 +110,15 @@ def in_environment(setting: Setting, environ: Mapping[str, str]) -> Found | None
     """
     if setting.is_secret:
         return _secret_in_environment(setting.environment_name, environ)
-    text = environ.get(setting.environment_name, "").strip()
+    return in_variable(setting, setting.environment_name, environ)
+
+
+def in_variable(setting: Setting, name: str, environ: Mapping[str, str]) -> Found | None:
+    """Returns the value that a variable of that name holds for a setting, or None."""
+    text = environ.get(name, "").strip()
     if not text or _is_service_link(setting, text):
         return None
-    return Found(_as_json(setting, text), f"{setting.environment_name} in the environment", text)
+    return Found(_as_json(setting, text), f"{name} in the environment", text)
 
 
 def ignored_service_links(environ: Mapping[str, str]) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Datadog's variables."""
 
+from gaq_twisted.config.catalogue import all_settings
 from gaq_twisted.config.datadog import agent_address
 from tests.config.case import ConfigTestCase
 
@@ -15,12 +16,14 @@ class DatadogTests(ConfigTestCase):
         self.assertEqual(sources["statsd.host"], "DD_AGENT_HOST in the environment")
         settings = self.load({"statsd.host": "one"}, {**environ, "STATSD_PORT": "1"}).settings
         self.assertEqual((settings.statsd.host, settings.statsd.port), ("one", 1))
-        self.assertIsNone(agent_address("redis.host", environ))
+        (redis_host,) = (one for one in all_settings() if one.key == "redis.host")
+        self.assertIsNone(agent_address(redis_host, environ))
 
     def test_bad_agent(self) -> None:
         """A wrong address is a fault that names the variable."""
-        (fault,) = self.faults({}, {"DD_DOGSTATSD_PORT": "x"})
-        self.assertTrue(fault.startswith("statsd.port (DD_DOGSTATSD_PORT in the env"), fault)
+        for text in ("x", "1" * 5000):
+            (fault,) = self.faults({}, {"DD_DOGSTATSD_PORT": text})
+            self.assertTrue(fault.startswith("statsd.port (DD_DOGSTATSD_PORT in the env"), fault)
 
     def test_tags(self) -> None:
         """The unified tags and the pod are added, unless a tag of that name is set."""
