@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from gaq_twisted.tools.loadtest.report import Counts, Report, rate
+from gaq_twisted.tools.loadtest.report import Counts, Report
 
 EVERYBODY = "*"
 """Stands for the routes of every socket."""
@@ -159,31 +159,12 @@ class RealtimeRecord(Counts):
     def report(self) -> Report:
         """Returns the result."""
         connected = sum(tab.has_connected for tab in self.tabs)
-        published = self._newest - len(self._unpublished)
         return Report(
-            clients=connected + self.never_connected,
+            **self.totals(connected, self._newest - len(self._unpublished)),
             channels=len({tab.principal for tab in self.tabs}),
-            never_connected=self.never_connected,
-            connects_per_second=rate(connected, self.connecting.seconds),
-            reconnects=self.reconnects,
-            failed_connects=dict(self.failed_connects.most_common()),
-            published=published,
-            published_per_second=rate(published, self.running.seconds),
-            failed_publications=dict(self.failed_publications.most_common()),
             frames_expected=self._received + self.lost(),
-            frames_received=self.frames,
             caught_up=0,
             lost=self.lost(),
-            duplicated=self.duplicated,
-            out_of_order=self.out_of_order,
-            misdelivered=self.misdelivered,
-            latency_median_ms=self.latencies.quantile_ms(0.5),
-            latency_99_ms=self.latencies.quantile_ms(0.99),
-            latency_999_ms=self.latencies.quantile_ms(0.999),
-            latency_worst_ms=self.latencies.worst_ms,
-            core_share_connecting=self.connecting.core_share,
-            core_share_running=self.running.core_share,
-            is_interrupted=self.is_interrupted,
             not_owed=dict(self._not_owed.most_common()),
         )
 

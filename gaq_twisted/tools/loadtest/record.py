@@ -8,7 +8,7 @@ import enum
 
 import msgspec
 
-from gaq_twisted.tools.loadtest.report import Counts, Report, rate
+from gaq_twisted.tools.loadtest.report import Counts, Report
 
 
 class NumberedEvent(msgspec.Struct, gc=False):
@@ -147,29 +147,10 @@ class Record(Counts):
     def report(self) -> Report:
         """Returns the result."""
         published = sum(channel.published for channel in self.channels)
-        connected = len(self.listeners)
         return Report(
-            clients=connected + self.never_connected,
+            **self.totals(len(self.listeners), published),
             channels=len(self.channels),
-            never_connected=self.never_connected,
-            connects_per_second=rate(connected, self.connecting.seconds),
-            reconnects=self.reconnects,
-            failed_connects=dict(self.failed_connects.most_common()),
-            published=published,
-            published_per_second=rate(published, self.running.seconds),
-            failed_publications=dict(self.failed_publications.most_common()),
             frames_expected=sum(listener.channel.published for listener in self.listeners),
-            frames_received=self.frames,
             caught_up=self.caught_up,
             lost=self.lost(),
-            duplicated=self.duplicated,
-            out_of_order=self.out_of_order,
-            misdelivered=self.misdelivered,
-            latency_median_ms=self.latencies.quantile_ms(0.5),
-            latency_99_ms=self.latencies.quantile_ms(0.99),
-            latency_999_ms=self.latencies.quantile_ms(0.999),
-            latency_worst_ms=self.latencies.worst_ms,
-            core_share_connecting=self.connecting.core_share,
-            core_share_running=self.running.core_share,
-            is_interrupted=self.is_interrupted,
         )

@@ -71,6 +71,35 @@ class Counts:
         self.running = IDLE
         self.is_interrupted = False
 
+    def totals(self, connected: int, published: int) -> dict[str, Any]:
+        """Returns the fields of the report that do not depend on the protocol.
+
+        Args:
+            connected: how many clients have connected.
+            published: how many events or messages were published.
+        """
+        return {
+            "clients": connected + self.never_connected,
+            "never_connected": self.never_connected,
+            "connects_per_second": rate(connected, self.connecting.seconds),
+            "reconnects": self.reconnects,
+            "failed_connects": dict(self.failed_connects.most_common()),
+            "published": published,
+            "published_per_second": rate(published, self.running.seconds),
+            "failed_publications": dict(self.failed_publications.most_common()),
+            "frames_received": self.frames,
+            "duplicated": self.duplicated,
+            "out_of_order": self.out_of_order,
+            "misdelivered": self.misdelivered,
+            "latency_median_ms": self.latencies.quantile_ms(0.5),
+            "latency_99_ms": self.latencies.quantile_ms(0.99),
+            "latency_999_ms": self.latencies.quantile_ms(0.999),
+            "latency_worst_ms": self.latencies.worst_ms,
+            "core_share_connecting": self.connecting.core_share,
+            "core_share_running": self.running.core_share,
+            "is_interrupted": self.is_interrupted,
+        }
+
 
 class Report(NamedTuple):
     """The result of a load test."""
