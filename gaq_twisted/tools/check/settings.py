@@ -36,9 +36,7 @@ def settings_json(loaded: Loaded) -> dict[str, Any]:
     values = values_by_key(loaded.settings)
     return {
         one.key: {
-            "value": _shown_value(values[one.key], True)
-            if one.is_secret
-            else json.loads(_shown_value(values[one.key], False)),
+            "value": _state(values[one.key]) if one.is_secret else _masked(values[one.key]),
             "source": loaded.sources[one.key],
         }
         for one in all_settings()
@@ -50,6 +48,14 @@ def _is_inherited(source: str) -> bool:
 
 
 def _shown_value(value: object, is_secret: bool) -> str:
-    if is_secret:
-        return "set" if value else "empty"
-    return without_secrets(json.dumps(value))
+    return _state(value) if is_secret else json.dumps(_masked(value))
+
+
+def _state(secret: object) -> str:
+    return "set" if secret else "empty"
+
+
+def _masked(value: object) -> object:
+    if isinstance(value, tuple):
+        return [_masked(one) for one in value]
+    return without_secrets(value) if isinstance(value, str) else value

@@ -35,7 +35,7 @@ async def statsd_finding(
     path = socket_path(settings.host)
     place = path or f"{settings.host}:{settings.port}"
     if path:
-        error = _error_of_connect(socket.AF_UNIX, path)
+        error = _error_of_connect(path)
         if error is not None:
             return _unreachable(place, error.strerror or str(error))
         return Finding(Mark.OK, "statsd", f"something listens at {place}")
@@ -72,10 +72,10 @@ def _unreachable(place: str, reason: str) -> Finding:
     )
 
 
-def _error_of_connect(family: int, address: str) -> OSError | None:
+def _error_of_connect(path: str) -> OSError | None:
     try:
-        with socket.socket(family, socket.SOCK_DGRAM) as one:
-            one.connect(address)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as one:
+            one.connect(path)
     except OSError as error:
         return error
     return None

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from gaq_twisted.config.load import load
-from gaq_twisted.tools.check.settings import settings_table
+from gaq_twisted.tools.check.settings import settings_json, settings_table
 from tests.support.samples import SECRET
 from tests.tools.check.case import PASSWORD, DiscreetTestCase, loaded
 
@@ -51,6 +51,15 @@ class SettingsTableTests(DiscreetTestCase):
         ):
             self.assertIn(row, found[:divided])
         self.assertEqual(len([row for row in found if row.startswith("realtimeRedis.")]), 1)
+
+    def test_misplaced_secrets(self) -> None:
+        """Credentials and keys are hidden wherever they are, in the table and as JSON."""
+        found = loaded(REDIS_USERNAME=f"-----BEGIN KEY-----{PASSWORD}", BASE_PATH="/ws")
+        self.assert_discreet("\n".join(settings_table(found)))
+        shown = settings_json(found)
+        self.assert_discreet(json.dumps(shown))
+        self.assertEqual(shown["redis.username"]["value"], "***")
+        self.assertEqual(shown["basePath"]["value"], "/ws")
 
     def test_secrets(self) -> None:
         """Secrets are only shown as set or empty."""
