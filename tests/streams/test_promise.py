@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gaq_twisted.streams.events import LastId
 from gaq_twisted.streams.missed import SKEW_MS
-from tests.support.fakes import FakeSocket
+from tests.support.fakes import FakeSocket, payloads
 from tests.support.model import GLOBAL, ModelRedis, ModelServer
 
 CHANNELS = ("red", "blue")
@@ -51,7 +51,7 @@ class Client:
 
     def receive(self, frames_lost: int) -> None:
         """Take what was sent, but for the last frames."""
-        frames = list(_payloads(b"".join(self.socket.sent)))
+        frames = list(payloads(b"".join(self.socket.sent)))
         for payload in frames[: len(frames) - frames_lost]:
             event = json.loads(payload)
             assert event["channel_id"] == self.channel, "an event of another channel"
@@ -310,12 +310,3 @@ class PromiseTests(SynchronousTestCase):
                 max_examples=300, stateful_step_count=80, deadline=None, derandomize=True
             ),
         )
-
-
-def _payloads(frames: bytes) -> Iterator[bytes]:
-    while frames:
-        length, start = frames[1], 2
-        if length == 126:
-            length, start = int.from_bytes(frames[2:4], "big"), 4
-        yield frames[start : start + length]
-        frames = frames[start + length :]

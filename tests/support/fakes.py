@@ -189,3 +189,13 @@ class FakeStreams(GlobalStream, ChannelStreams):
         self.asked.append(question)
         self._open.append(Deferred(self._open.remove))
         return await self._open[-1]
+
+
+def payloads(frames: bytes) -> Iterator[bytes]:
+    """Yields the payloads of text frames that are shorter than 64 KiB."""
+    while frames:
+        length, start = frames[1], 2
+        if length == 126:
+            length, start = int.from_bytes(frames[2:4], "big"), 4
+        yield frames[start : start + length]
+        frames = frames[start + length :]

@@ -1,7 +1,6 @@
 """A model of Redis Pub/Sub, browsers and servers, of which the realtime edition is real."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
@@ -17,7 +16,7 @@ from gaq_twisted.core.metrics import CORE, Metrics
 from gaq_twisted.realtime import edition as edition_module
 from gaq_twisted.realtime.edition import RealtimeEdition
 from gaq_twisted.redis.errors import RedisError
-from tests.support.fakes import FakeSocket
+from tests.support.fakes import FakeSocket, payloads
 from tests.support.samples import settings
 
 ANSWER_SECONDS = 3.0
@@ -122,7 +121,7 @@ class ModelSocket(FakeSocket):
     @property
     def received(self) -> list[int]:
         """The messages that it was sent."""
-        return [json.loads(one)["payload"] for one in _payloads(b"".join(self.sent))]
+        return [json.loads(one)["payload"] for one in payloads(b"".join(self.sent))]
 
     def send(self, frames: bytes) -> None:
         """Keeps the frames, which takes time."""
@@ -242,12 +241,3 @@ class ModelServer:
         """Keeps what is wrong."""
         if not holds:
             self.errors.append(text)
-
-
-def _payloads(frames: bytes) -> Iterator[bytes]:
-    while frames:
-        length, start = frames[1], 2
-        if length == 126:
-            length, start = int.from_bytes(frames[2:4], "big"), 4
-        yield frames[start : start + length]
-        frames = frames[start + length :]
