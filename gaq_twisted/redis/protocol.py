@@ -28,7 +28,6 @@ class RedisProtocol(txredisapi.HiredisProtocol):  # type: ignore[misc]
         super().__init__(charset=None, convertNumbers=False)
         self._received = received
         self._on_loss = on_loss
-        self.is_paused = False
         self.lost: Failure | None = None
         self.is_secure = False
         self.has_answered = False
@@ -80,12 +79,10 @@ class RedisProtocol(txredisapi.HiredisProtocol):  # type: ignore[misc]
 
     def pause(self) -> None:
         """Stops reading."""
-        self.is_paused = True
         self.transport.pauseProducing()
 
     def resume(self) -> None:
         """Reads again."""
-        self.is_paused = False
         if self.connected:
             self.transport.resumeProducing()
 
