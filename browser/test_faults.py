@@ -48,7 +48,7 @@ class ServerTests(BrowserTestCase):
     def test_stopped(self) -> None:
         """The page says why it was closed, and goes on with the next server."""
         self.server.stop()
-        self.tab.wait_for_text("Closed with 1001 (the server stops). Try 1 of 6 in 2.5 s.")
+        self.tab.wait_for_text("Closed with 1001 (the server is stopping). Try 1 of 6 in 2.5 s.")
         self.redis.publish("2")
         self.demo_server(self.environ)
         self.tab.wait_for_state("connected")

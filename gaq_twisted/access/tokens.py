@@ -99,7 +99,7 @@ class TokenReader:
             ) from None
         except jwt.InvalidTokenError as error:
             claim = _TIME_CLAIM.search(str(error))
-            why = f": {not_a_number(claim[1])}" if claim else ""
+            why = not_a_number(claim[1]) if claim else ""
             raise Unauthorized(
                 UpgradeReason.NO_JWT, f"the cookie {self.cookie_name} is not a valid JWT{why}"
             ) from None
@@ -179,8 +179,8 @@ class Authenticator:
 
 
 def not_a_number(claim: str) -> str:
-    """Returns how the text of an Unauthorized ends whose reason is such a claim."""
-    return f"its claim {claim} is not a number"
+    """Returns the end of the text of an Unauthorized that has this reason."""
+    return f": its claim {claim} is not a number"
 
 
 def names_realtime(audience: object) -> bool:

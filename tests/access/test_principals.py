@@ -358,7 +358,7 @@ class SignatureTests(PrincipalTestCase):
         ):
             settings = load(None, {**rs256, **environ}).settings
             error = self.assertRaises(ConfigError, PrincipalAuthenticator, settings, lambda: NOW)
-            self.assertTrue(error.faults[0].startswith(f"{name} holds no RS256 key"))
+            self.assertTrue(error.faults[0].startswith(f"{name} contains no RS256 key"))
 
 
 class CookieTests(PrincipalTestCase):

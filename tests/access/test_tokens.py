@@ -311,14 +311,14 @@ class KeyPairTests(AuthTestCase):
         """A secret that is no key for an algorithm stops the start, with what to do."""
         rsa_key, ec_key = (_public_pem(_private_key(name)) for name in ("RS256", "ES256"))
         for secret, algorithms, named in (
-            (rsa_key, ["HS256"], "set jwtAlgorithms to what Superset signs with"),
+            (rsa_key, ["HS256"], "set jwtAlgorithms to the algorithm that Superset signs with"),
             (_private_pem(_private_key("ES256")), ["HS256"], "set jwtAlgorithms"),
-            (SECRET, ["RS256"], "jwtSecret holds no RS256 key"),
-            (ec_key, ["RS256"], "jwtSecret holds no RS256 key"),
-            (rsa_key, ["ES256"], "jwtSecret holds no ES256 key"),
-            (rsa_key, ["EdDSA"], "jwtSecret holds no EdDSA key"),
-            (ec_key, ["ES256", "ES384"], "jwtSecret holds no ES384 key"),
-            (rsa_key[:100] + "x" + rsa_key[101:-40], ["RS256"], "jwtSecret holds no RS256 key"),
+            (SECRET, ["RS256"], "jwtSecret contains no RS256 key"),
+            (ec_key, ["RS256"], "jwtSecret contains no RS256 key"),
+            (rsa_key, ["ES256"], "jwtSecret contains no ES256 key"),
+            (rsa_key, ["EdDSA"], "jwtSecret contains no EdDSA key"),
+            (ec_key, ["ES256", "ES384"], "jwtSecret contains no ES384 key"),
+            (rsa_key[:100] + "x" + rsa_key[101:-40], ["RS256"], "jwtSecret contains no RS256 key"),
         ):
             self.assertIn(named, self.fault(secret, *algorithms))
         self.assertIn("previousJwtSecret", self.fault(rsa_key, "RS256", previous=ec_key))
@@ -326,7 +326,7 @@ class KeyPairTests(AuthTestCase):
     def test_mixed(self) -> None:
         """Algorithms of different kinds stop the start."""
         for algorithms in (["HS256", "RS256"], ["RS256", "ES256"], ["PS256", "EdDSA"]):
-            self.assertIn("leave those of one kind", self.fault(SECRET, *algorithms))
+            self.assertIn("keep only algorithms of one kind", self.fault(SECRET, *algorithms))
 
 
 class RotationTests(AuthTestCase):

@@ -195,8 +195,8 @@ SECRETS = (
 )
 
 JWT_SECRET = (
-    "the text of 32 bytes or more that Superset has as GLOBAL_ASYNC_QUERIES_JWT_SECRET, or"
-    " Superset 7 as WEBSOCKET_JWT_SECRET"
+    "at least 32 bytes long, and the same as Superset's GLOBAL_ASYNC_QUERIES_JWT_SECRET, or"
+    " Superset 7's WEBSOCKET_JWT_SECRET"
 )
 ADDRESSES = "a list of addresses such as redis-1:26379"
 

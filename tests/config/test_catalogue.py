@@ -34,7 +34,7 @@ class ContradictionTests(ConfigTestCase):
                 {"socketResponseTimeoutMs": timeout, "pingSocketsIntervalMs": interval}
             )
             self.assertIn(f"socketResponseTimeoutMs is {timeout}", fault)
-            self.assertIn(f"pingSocketsIntervalMs, which is {interval}", fault)
+            self.assertIn(f"pingSocketsIntervalMs ({interval})", fault)
         self.load({"socketResponseTimeoutMs": 2, "pingSocketsIntervalMs": 1})
 
     def test_contradictions(self) -> None:
@@ -123,7 +123,7 @@ class DoubtTests(ConfigTestCase):
         ):
             loaded = self.load({key: published, "protocol": protocol, "allowedOrigins": ["*"]})
             (doubt,) = (one for one in doubts(loaded.settings) if "published example" in one)
-            self.assertTrue(doubt.startswith(f"{key} holds words of a published"), doubt)
+            self.assertTrue(doubt.startswith(f"{key} contains words from a published"), doubt)
             self.assertNotIn(published, doubt)
 
     def test_small_buffer(self) -> None:
@@ -133,7 +133,7 @@ class DoubtTests(ConfigTestCase):
             found = list(doubts(settings(allowed_origins=origins, max_socket_buffer_bytes=limit)))
             self.assertEqual(len(found), count, limit)
             if count:
-                self.assertIn(f"maxSocketBufferBytes is {limit}, and counts as 65536", found[0])
+                self.assertIn(f"maxSocketBufferBytes is {limit}, but 65536 is used", found[0])
 
     def cookie_doubts(self, values: Mapping[str, object]) -> list[str]:
         """Returns the doubts about settings that are otherwise good."""
@@ -153,7 +153,7 @@ class DoubtTests(ConfigTestCase):
     def test_old_cookie_for_realtime(self) -> None:
         """The old cookie with the new protocol is doubtful: an old file may have named it."""
         (doubt,) = self.cookie_doubts({"protocol": "realtime", "jwtCookieName": "async-token"})
-        self.assertIn("leave out jwtCookieName", doubt)
+        self.assertIn("remove jwtCookieName", doubt)
         for cookie in ("superset-ws-token", "other"):
             values = {"protocol": "realtime", "jwtCookieName": cookie}
             self.assertEqual(self.cookie_doubts(values), [])

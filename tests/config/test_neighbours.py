@@ -25,7 +25,7 @@ class NeighbourTests(SynchronousTestCase):
             ("REDIS_PASWORD", "REDIS_PASSWORD"),
         ):
             (warning,) = load(None, {"JWT_SECRET": SECRET, name: "hunter2"}).warnings
-            self.assertIn(f"{name} in the environment is not read: {right} is the name", warning)
+            self.assertIn(f"{name} in the environment is not read: use {right} ", warning)
             self.assertNotIn("hunter2", warning)
 
     def test_with_the_missing_secret(self) -> None:

@@ -62,7 +62,7 @@ class UnknownKeyTests(ConfigTestCase):
         ):
             settings, warnings, _ = self.load({key: "x"})
             self.assertEqual(flat(settings), DEFAULTS)
-            hint = f"; did you mean {near}?" if near else ""
+            hint = f"; perhaps {near} is meant" if near else ""
             self.assertEqual(
                 warnings, [f"ignored the unknown setting {key} (in {self.file}){hint}"]
             )
@@ -169,7 +169,7 @@ class SecretFileTests(ConfigTestCase):
         environ = {"JWT_SECRET_FILE": path, "JWT_SECRET": "z" * 40}
         self.assertEqual(
             self.faults({}, environ),
-            ["JWT_SECRET and JWT_SECRET_FILE are both set: leave out one of them"],
+            ["JWT_SECRET and JWT_SECRET_FILE are both set: remove one of them"],
         )
         self.assertEqual(self.load({}, {"JWT_SECRET_FILE": " "}).settings.jwt_secret, SECRET)
 
@@ -179,7 +179,7 @@ class SecretFileTests(ConfigTestCase):
             ("/no/such/file", "No such file or directory"),
             (self.secret_file(b"hunter2\xff" * 9), "it is not UTF-8"),
             (self.secret_file(b" \n"), "is empty"),
-            ("/no\n/such\udcff", r"cannot read /no\n/such\udcff, which"),
+            ("/no\n/such\udcff", r"cannot read /no\n/such\udcff (set in"),
             (self.secret_file(b"hunter2\n"), "its value is not allowed"),
         ):
             (fault,) = self.faults({}, {"JWT_SECRET_FILE": path})

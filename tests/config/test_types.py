@@ -8,10 +8,10 @@ from tests.config.case import ADDRESSES, SAMPLES, ConfigTestCase
 
 PORT = "a whole number from 1 to 65535"
 FLAG = "true or false"
-TEXT = "a text that is not empty"
+TEXT = "a non-empty string"
 HOST = (
     "a host name or IP address such as redis.example.com or 2001:db8::1, without a scheme, port or"
-    " brackets; a URL goes into redis.url"
+    " brackets; put a URL into redis.url"
 )
 METRICS_HOST = (
     "a host name or IP address, without a scheme or port, or a unix datagram socket such as"
@@ -24,7 +24,7 @@ URL = (
     "empty, or a URL such as rediss://user:password@redis.example.com:6380/0, without other"
     " parameters"
 )
-BASE_PATH = "empty, or a path such as /ws, without a slash behind it"
+BASE_PATH = "empty, or a path such as /ws, without a trailing slash"
 LEVEL = "one of debug, info, warn, warning, error"
 ALGORITHMS = (
     "a list of one or more of HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512,"
@@ -64,8 +64,8 @@ WRONG_IN_FILE = [
     ("logLevel", 1, LEVEL),
     ("logFilename", "", TEXT),
     ("statsd.host", 5, METRICS_HOST),
-    ("redis.username", None, "a text"),
-    ("redis.unixSocketPath", 5, "a path of 107 characters at most"),
+    ("redis.username", None, "a string"),
+    ("redis.unixSocketPath", 5, "a path of at most 107 characters"),
     ("redis.sslCaCerts", ["ca.pem"], FILE),
     ("redis.sentinels", "redis-1:26379", ADDRESSES),
     ("redis.sentinels", {"host": "redis-1", "port": 26379}, ADDRESSES),
@@ -74,7 +74,7 @@ WRONG_IN_FILE = [
     ("redis.sentinels", ["redis-1", None], ADDRESSES),
     ("redis.sentinelMaster", "", TEXT),
     ("redis.sentinelSsl", "true", FLAG),
-    ("redisStreamPrefix", False, "a text"),
+    ("redisStreamPrefix", False, "a string"),
     ("statsd.globalTags", "a:b", TAGS),
     ("statsd.globalTags", ["a:b", 1], TAGS),
     ("jwtAlgorithms", "HS256", ALGORITHMS),
@@ -108,7 +108,7 @@ WRONG_IN_FILE = [
     ("protocol", "", PROTOCOL),
     ("protocol", "Streams", PROTOCOL),
     ("protocol", ["streams", "realtime"], PROTOCOL),
-    ("realtimeChannelPrefix", None, "a text"),
+    ("realtimeChannelPrefix", None, "a string"),
     ("realtimeJwtCookieName", "", TEXT),
     ("realtimeRedis.port", "6379", PORT),
     ("jwtAlgorithms", ["none"], ALGORITHMS),

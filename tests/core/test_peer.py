@@ -39,7 +39,7 @@ class PeerTests(SynchronousTestCase):
     def test_text(self) -> None:
         """The text names the proxy where there is one."""
         self.assertEqual(str(Peer("192.0.2.7")), "192.0.2.7")
-        self.assertEqual(str(Peer("192.0.2.7", "10.0.0.1")), "192.0.2.7 by way of 10.0.0.1")
+        self.assertEqual(str(Peer("192.0.2.7", "10.0.0.1")), "192.0.2.7 via 10.0.0.1")
 
     def test_log_fields(self) -> None:
         """The facts of a log event are the two addresses by themselves."""

@@ -48,16 +48,17 @@ class RejectionsTests(SynchronousTestCase):
         """Each kind has one line, in which client and proxy are spelled the same."""
         with capturedLogs() as logs:
             self.reject_each()
-        client = "192.0.2.7 by way of 10.0.0.1"
+        client = "192.0.2.7 via 10.0.0.1"
         self.assertEqual(
             [(one["event"], formatEvent(one)) for one in logs],
             [
-                ("request_refused", f"refused a request of {client} with 400: no host"),
-                ("upgrade_refused", f"refused the upgrade of {client} with 401: no cookie"),
+                ("request_refused", f"rejected a request from {client} with 400: no host"),
+                ("upgrade_refused", f"rejected the upgrade from {client} with 401: no cookie"),
                 ("socket_refused", f"closed the WebSocket of {client} with 1008: too many bytes"),
                 (
                     "slow_client_dropped",
-                    f"dropped {client}, which does not read: more than 65536 bytes wait for it",
+                    f"dropped {client}, which does not read: more than 65536 bytes were waiting"
+                    " for it",
                 ),
             ],
         )

@@ -251,7 +251,7 @@ class ReloadTests(BothTestCase):
         self.assert_old(old, self.old_page(server))
 
     def reload(
-        self, server: Server, file: Path, values: object, until: str = "settings were read again"
+        self, server: Server, file: Path, values: object, until: str = "settings reloaded"
     ) -> None:
         """Changes the file, and lets the server read it."""
         before = len(server.text())

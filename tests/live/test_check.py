@@ -132,16 +132,16 @@ class CheckTests(CheckTestCase):
         )
         self.assert_well(
             outcome,
-            "they can be used",
+            "valid",
             f"port: {self.environ['PORT']} is free",
             "redis: ",
             "clock: Redis's is 0.",
             "this machine's",
-            "accepted, as channel 090916f0...",
+            "accepted (channel 090916f0...",
             f'origin: "{page}" is accepted',
             f"stream {PREFIX}full: it can be read; 2 entries; the newest entry is ",
             f"stream {PREFIX}090916f0...: it can be read; 2 entries; the newest entry is ",
-            "0 failed, 0 to look at",
+            "0 failed, 0 warnings",
         )
         self.assertEqual(outcome.findings(Mark.WARN), [])
         self.assertIn("jwtSecret", outcome.text)
@@ -158,25 +158,25 @@ class CheckTests(CheckTestCase):
         environ["INTERNAL_LISTEN"] = f"tcp:{internal}:interface=127.0.0.1"
         self.assert_well(
             await self.run_check(environ),
-            f"listen: {free} of 127.0.0.1 is free",
-            f"internalListen: {internal} of 127.0.0.1 is free",
+            f"listen: 127.0.0.1:{free} is free",
+            f"internalListen: 127.0.0.1:{internal} is free",
         )
         environ["LISTEN"] = "unix:address=gaq.sock"
         environ["INTERNAL_LISTEN"] = f"tcp:{used}:interface=127.0.0.1"
         outcome = await self.run_check(environ)
-        self.assert_fails(outcome, f"internalListen: {used} of 127.0.0.1 is in use")
+        self.assert_fails(outcome, f"internalListen: 127.0.0.1:{used} is in use")
         for endpoint, text in (
-            ("unix:/no/such/directory/x", "no socket can be made in /no/such/directory"),
-            (f"tcp:{free}:interface=192.0.2.1", f"{free} of 192.0.2.1: Cannot assign"),
-            (f"tcp:{free}, haproxy:tcp:{free}", f"port {free} is named twice, also in listen"),
+            ("unix:/no/such/directory/x", "no socket can be created in /no/such/directory"),
+            (f"tcp:{free}:interface=192.0.2.1", f"192.0.2.1:{free}: Cannot assign"),
+            (f"tcp:{free}, haproxy:tcp:{free}", f"{free} is set twice, also in listen"),
         ):
             self.assert_fails(await self.run_check({**self.environ, "LISTEN": endpoint}), text)
         outcome = await self.run_check(
             {**self.environ, "LISTEN": f"haproxy:tcp:{used}:interface=127.0.0.1"}
         )
-        self.assert_well(outcome, f"{used} of 127.0.0.1 is in use; by what is not known")
+        self.assert_well(outcome, f"127.0.0.1:{used} is in use by an unknown process")
         environ = {**self.environ, "INTERNAL_LISTEN": f"tcp:{self.environ['PORT']}"}
-        self.assert_fails(await self.run_check(environ), "is named twice, also in port")
+        self.assert_fails(await self.run_check(environ), "is set twice, also in port")
 
     async def test_statsd(self) -> None:
         """Where no metrics arrive, that is a warning that says why."""
@@ -190,7 +190,7 @@ class CheckTests(CheckTestCase):
             (warning,) = (one for one in warnings if "statsd" in one)
             self.assertIn(reason, warning)
         outcome = await self.run_check(self.environ)
-        self.assert_well(outcome, "statsd: metrics go to 127.0.0.1:")
+        self.assert_well(outcome, "statsd: metrics are sent to 127.0.0.1:")
 
     async def test_broken_settings(self) -> None:
         """Each fault is a line; so is each warning."""
@@ -266,7 +266,7 @@ class RedisTests(CheckTestCase):
     async def test_documented_user(self) -> None:
         """The rights that the documentation demands are enough."""
         outcome = await self.check_user(*DOCUMENTED_RULE)
-        self.assert_well(outcome, "may not ask INFO", "may not ask TIME", "1 entries")
+        self.assert_well(outcome, "no permission for INFO", "no permission for TIME", "1 entries")
         self.assertEqual(len(outcome.findings(Mark.WARN)), 1, outcome.text)
         outcome = await self.check_user(*DOCUMENTED_RULE, "+select", REDIS_DB="3")
         self.assert_well(outcome, "database 3 has no such stream")
@@ -305,7 +305,7 @@ class RedisTests(CheckTestCase):
         outcome = await self.run_check({**self.environ, "REDIS_DB": "5"})
         self.assert_well(
             outcome,
-            "database 5 has no such stream, or an empty one; there are keys in db0. Remedy: ",
+            "database 5 has no such stream, or it is empty; there are keys in db0. Remedy: ",
         )
         self.assertIn("GLOBAL_ASYNC_QUERIES_REDIS_STREAM_PREFIX", outcome.text)
 
@@ -317,7 +317,7 @@ class RedisTests(CheckTestCase):
         outcome = await self.run_check(self.environ)
         facts: Any = self.redis.client.xinfo_stream(f"{PREFIX}full")
         knows = "entries-added" in facts
-        self.assert_well(outcome, "2 entries, 4 older ones are trimmed" if knows else "2 entries;")
+        self.assert_well(outcome, "2 entries, 4 older ones were trimmed" if knows else "2 entries;")
 
     async def test_other_entries(self) -> None:
         """A newest entry that is no event is reported."""
@@ -386,10 +386,10 @@ class RealtimeTests(CheckTestCase):
         self.assert_well(
             outcome,
             "protocol: realtime (PROTOCOL in the environment), for Superset 7",
-            "realtime cookie: accepted, as user 5, until ",
-            "channel realtime: nobody subscribes to it at the moment",
-            "channel realtime: it can be followed, by SUBSCRIBE and PING",
-            "0 failed, 0 to look at",
+            "realtime cookie: accepted (user 5, expires at ",
+            "channel realtime: no client is subscribed to it at the moment",
+            "channel realtime: it can be followed (SUBSCRIBE and PING are allowed)",
+            "0 failed, 0 warnings",
         )
         for absent in ("stream ", "clock", "initialReplayMs"):
             self.assertNotIn(absent, outcome.text.partition("Set:")[0])
@@ -400,8 +400,8 @@ class RealtimeTests(CheckTestCase):
         environ = {**self.environ, "REALTIME_CHANNEL_PREFIX": "a:"}
         self.assert_well(
             await self.run_check(environ),
-            "channel a:realtime: one client subscribes to it at the moment",
-            "0 to look at",
+            "channel a:realtime: one client is subscribed to it at the moment",
+            "0 warnings",
         )
 
     async def test_other_prefix(self) -> None:
@@ -410,8 +410,8 @@ class RealtimeTests(CheckTestCase):
         outcome = await self.run_check({**self.environ, "REALTIME_CHANNEL_PREFIX": "tenant-a"})
         self.assert_well(
             outcome,
-            "channel tenant-arealtime: other clients subscribe to tenant-a:realtime, which differ",
-            "realtimeChannelPrefix, which is tenant-a, be Superset's REALTIME_CHANNEL_PREFIX",
+            "channel tenant-arealtime: other clients are subscribed to tenant-a:realtime, with",
+            "realtimeChannelPrefix, which is tenant-a, equal to Superset's REALTIME_CHANNEL_PREFIX",
         )
         self.assertEqual(len(outcome.findings(Mark.WARN)), 1, outcome.text)
         self.assertNotIn("unrelated", outcome.text)
@@ -421,7 +421,7 @@ class RealtimeTests(CheckTestCase):
         self.subscribe(*(f"{one}:realtime" for one in "bcde"))
         self.assert_well(
             await self.run_check(self.environ),
-            "to b:realtime, c:realtime, d:realtime and 2 more, which",
+            "to b:realtime, c:realtime, d:realtime and 2 more, with",
         )
 
     async def test_documented_user(self) -> None:
@@ -429,8 +429,8 @@ class RealtimeTests(CheckTestCase):
         outcome = await self.check_user("+subscribe", "+ping", "&realtime")
         self.assert_well(
             outcome,
-            "may not ask INFO",
-            "may not ask PUBSUB, nor needs to. A prefix that differs",
+            "no permission for INFO",
+            "no permission for PUBSUB; not required). A wrong prefix",
             "it can be followed",
         )
 
@@ -478,7 +478,7 @@ class BothTests(CheckTestCase):
             "realtime cookie: accepted",
             f"stream {PREFIX}full: it can be read",
             "channel realtime: it can be followed",
-            "0 failed, 0 to look at",
+            "0 failed, 0 warnings",
         )
         self.assertEqual(outcome.text.count("clock: "), 1)
         self.assertEqual(len([one for one in outcome.findings(Mark.OK) if "redis: " in one]), 1)
@@ -610,14 +610,14 @@ class CommandTests(ProcessTestCase):
         server.wait_until_ready()
         for twistd in (("--nodaemon",), ()):
             outcome = self.run_check(self.environ, twistd=twistd, directory=server.directory)
-            self.assert_well(outcome, "is in use, and a server there answers /health")
+            self.assert_well(outcome, "is in use by a server that answers /health")
         self.assertEqual(int((server.directory / "twistd.pid").read_text()), server.process.pid)
         self.assertFalse((server.directory / "twistd.log").exists())
 
     def test_cookie_from_standard_input(self) -> None:
         """A cookie need not be in the command line, where others could see it."""
         outcome = self.run_check(self.environ, "--cookie", "-", standard_input=f"{cookie()}\n")
-        self.assert_well(outcome, "accepted, as channel")
+        self.assert_well(outcome, "accepted (channel")
 
     def test_options(self) -> None:
         """Options that do not go together are refused."""

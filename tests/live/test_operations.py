@@ -211,7 +211,7 @@ class ReloadTests(OperationsTestCase):
                 "redisStreamReadCount": 7,
             }
             said = self.reload(server, file, json.dumps(changed), until="restart only")
-            self.assertIn("change with a restart only: redisStreamReadCount", said)
+            self.assertIn("need a restart: redisStreamReadCount", said)
             for key in changed:
                 self.assertIn(key, said + "previousJwtSecret")
             self.assert_delivers(tab.connection)
@@ -310,7 +310,7 @@ class ListenTests(OperationsTestCase):
             self.assert_delivers(tab)
             second = issue()
             server.process.send_signal(signal.SIGHUP)
-            server.wait_for_text("settings were read again")
+            server.wait_for_text("settings reloaded")
             with open_tab(second) as other:
                 self.assert_delivers(tab, other)
             assert_protocols(second)
@@ -354,7 +354,7 @@ class ListenTests(OperationsTestCase):
             server.wait_for_text("198.51.100.7 joined")
         with socket.create_connection(("127.0.0.1", port), DEADLINE_SECONDS) as connection:
             connection.sendall(b"PROXY TCP4 198.51.100.8 127.0.0.1 4711 80\r\nnonsense\r\n\r\n")
-            server.wait_for_text("refused a request of 198.51.100.8 with 400")
+            server.wait_for_text("rejected a request from 198.51.100.8 with 400")
 
     def test_systemd(self) -> None:
         """A socket that systemd has opened is used."""

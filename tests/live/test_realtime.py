@@ -358,7 +358,7 @@ class MessageTests(RealtimeTestCase):
         for reason, count in (("not_json", 3), ("not_an_object", 2), ("topic", 2), ("scope", 2)):
             self.assertIn(f'messages_dropped_total{{reason="{reason}"}} {count}', metrics)
         self.assertIn('messages_dropped_total{reason="routes"} 4', metrics)
-        self.assertIn("of the realtime channel, the last because", server.text())
+        self.assertIn("from the realtime channel, the last one because", server.text())
         self.assertNotIn("Traceback", server.text())
 
     def test_25_26_30_frames(self) -> None:

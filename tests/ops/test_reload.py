@@ -123,6 +123,6 @@ class ReloaderTests(SynchronousTestCase):
         """Settings that one part could not use reach none."""
         self.new = settings(jwt_algorithms=("RS256",), drain_ms=1)
         self.assert_unchanged(
-            "jwtSecret holds no RS256 key: it must be the public key as PEM"
+            "jwtSecret contains no RS256 key: it must be the public key in PEM format"
             " (jwtAlgorithms is RS256)"
         )

@@ -51,7 +51,7 @@ class ErrorReplyTests(SynchronousTestCase):
                 "ERR DB index is out of range",
                 RedisReplied,
                 "ERR DB index",
-                "set otherRedis.db to a database that it has",
+                "set otherRedis.db to a database that exists",
             ),
             ("MOVED 1 127.0.0.1:7", RedisReplied, "MOVED", "ask another node"),
             ("CROSSSLOT Keys", RedisReplied, "MOVED", "ask another node"),
@@ -113,7 +113,7 @@ class LostConnectionTests(SynchronousTestCase):
             "; perhaps it expects TLS (otherRedis.ssl)", self.reason(LOST, speaks_tls=False)
         )
         garbage = Failure(SSL.Error([("SSL routines", "", "wrong version number")]))
-        self.assertIn("; perhaps it speaks no TLS (otherRedis.ssl)", self.reason(garbage))
+        self.assertIn("; perhaps it does not speak TLS (otherRedis.ssl)", self.reason(garbage))
         self.assertIn(
             "or set otherRedis.validateHostname to false", self.reason(Failure(WrongHostName()))
         )
@@ -121,7 +121,7 @@ class LostConnectionTests(SynchronousTestCase):
     def test_given_up(self) -> None:
         """A connection that this side gave up gives no false trail."""
         reason = self.reason(Failure(ConnectionAborted()), speaks_tls=False)
-        self.assertEqual(reason, "it was given up, because a reply did not come in time")
+        self.assertEqual(reason, "it was closed here, because a reply did not arrive in time")
 
     def test_tls(self) -> None:
         """Faults of TLS become sentences that name the setting."""

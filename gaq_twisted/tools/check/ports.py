@@ -37,8 +37,11 @@ class Place(NamedTuple):
 
     @property
     def shown(self) -> str:
-        """Its port, and its address if that is not any."""
-        return str(self.port) if self.interface in _ANY else f"{self.port} on {self.interface}"
+        """Its port, and its address if it has one."""
+        if self.interface in _ANY:
+            return str(self.port)
+        host = f"[{self.interface}]" if ":" in self.interface else self.interface
+        return f"{host}:{self.port}"
 
     def overlaps(self, other: "Place") -> bool:
         """Returns whether both are the same port of an address."""
@@ -70,7 +73,7 @@ async def port_findings(
             yield Finding(
                 Mark.FAIL,
                 setting,
-                f"port {place.shown} is set twice, also in {double.setting}",
+                f"{place.shown} is set twice, also in {double.setting}",
                 "remove it from one of them, or set another port",
             )
         else:

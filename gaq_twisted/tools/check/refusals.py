@@ -145,7 +145,7 @@ class Refusals:
         claims = _unverified_claims(token)
         names = ", ".join(map(shown_name, claims)) or "none"
         if self._judge.settings.jwt_channel_id_key in claims:
-            return Details("; it is there, but empty or not a printable string", _MAKER)
+            return Details("; it exists, but is empty or not a printable string", _MAKER)
         return Details(
             f"; the claims are: {names}",
             "set jwtChannelIdKey to the claim that contains the channel; in Superset 1.2 to 6.1"

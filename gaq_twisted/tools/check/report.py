@@ -60,7 +60,8 @@ class Lines:
         if self._shows_settings and loaded is not None:
             for line in settings_table(loaded):
                 self._write_line(line)
-        self._write_line(f"{failures} failed, {warnings} warnings")
+        plural = "" if warnings == 1 else "s"
+        self._write_line(f"{failures} failed, {warnings} warning{plural}")
 
 
 class Json:

@@ -159,5 +159,5 @@ class PeerTests(SynchronousTestCase):
         peers = [self.peer(server) for _ in range(2)]
         self.assertEqual(server.stop(), 0)
         for peer in peers:
-            self.assertEqual(peer.hear(), {"closed": [1001, "the server stops"]})
+            self.assertEqual(peer.hear(), {"closed": [1001, "the server is stopping"]})
             self.assertEqual(peer.hear(), {"ended": 0})

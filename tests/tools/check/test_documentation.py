@@ -46,7 +46,7 @@ class DocumentationTests(SynchronousTestCase):
         self.assertGreater(len(self.lines["log"]), 10)
         for line in self.lines["log"]:
             self.assertTrue(self.is_written(line), line)
-        for line in ("refused the upgrade of 10.1.2.3 with 401: no such cake, I fear", "x"):
+        for line in ("rejected the upgrade from 10.1.2.3 with 401: no such cake, I fear", "x"):
             self.assertFalse(self.is_written(line), line)
 
     def test_check(self) -> None:

@@ -43,7 +43,7 @@ class OriginVerdictTests(FindingTestCase):
         for given in ("https://bi.example.com/superset/", "bi.example.com/x"):
             self.check(
                 Mark.FAIL,
-                "is no origin",
+                "is not an origin",
                 "as https://bi.example.com",
                 origin=given,
                 allowed="https://bi.example.com",

@@ -36,18 +36,18 @@ class RefusalTests(FindingTestCase):
             ({"exp": "soon"}, ("exp is soon",)),
             ({"exp": now - 7300}, ("has expired, at", "2 h ago", "reload a page of Superset")),
             ({"nbf": now + 7300}, ("not valid yet, but from", "in 2 h", "clocks")),
-            ({"nbf": "soon"}, ("nbf is soon, which is no number",)),
+            ({"nbf": "soon"}, ("nbf is soon, which is not a number",)),
             ({"principal_type": "robot"}, ("principal_type is robot, neither",)),
             ({"principal_type": None}, ("principal_type is missing",)),
-            ({"sub": 5}, ("sub is no text",)),
+            ({"sub": 5}, ("sub is not a string",)),
             ({"sub": "5:1", "channel": "user:5:1"}, ("sub has a colon",)),
-            ({"channel": "user:6"}, ("channel is not user: and sub",)),
+            ({"channel": "user:6"}, ("channel is not user: followed by sub",)),
             ({"principal_type": "guest"}, ("sub does not begin with guest:",)),
             ({"principal_type": "guest", "sub": "guest:a"}, ("channel is not sub",)),
         ]
         for claims, parts in cases:
             self.assert_advice(
-                self.judge(realtime_token(**claims)), Mark.FAIL, "refused with 401: ", *parts
+                self.judge(realtime_token(**claims)), Mark.FAIL, "rejected with 401: ", *parts
             )
 
     def test_secret(self) -> None:
@@ -57,11 +57,11 @@ class RefusalTests(FindingTestCase):
             Mark.FAIL,
             "bad signature",
             "JWT_SECRET in the environment",
-            "set jwtSecret to what Superset has as WEBSOCKET_JWT_SECRET",
+            "set jwtSecret to the value of Superset's WEBSOCKET_JWT_SECRET",
             "set previousJwtSecret",
         )
         self.assert_advice(
-            self.judge(realtime_token(secret=f"{SECRET}\n")), Mark.FAIL, "with a line end behind it"
+            self.judge(realtime_token(secret=f"{SECRET}\n")), Mark.FAIL, "with a trailing line end"
         )
 
     def test_no_token(self) -> None:
@@ -84,7 +84,7 @@ class RefusalTests(FindingTestCase):
         self.assertGreater(len(refused), 10)
         for one in refused:
             finding = self.judge(one["token"], JWT_SECRET=samples["secrets"]["current"])
-            self.assert_advice(finding, Mark.FAIL, "refused with 401: ")
+            self.assert_advice(finding, Mark.FAIL, "rejected with 401: ")
 
 
 class PrincipalTests(FindingTestCase):

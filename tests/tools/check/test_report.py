@@ -31,7 +31,7 @@ class ReportTests(SynchronousTestCase):
         """A line for each finding, and the totals; the settings if they are asked for."""
         lines: list[str] = []
         self.assertEqual(self.written(Lines(lines.append)), 1)
-        self.assertEqual(lines, [*map(str, FINDINGS), "1 failed, 1 to look at"])
+        self.assertEqual(lines, [*map(str, FINDINGS), "1 failed, 1 warning"])
         long: list[str] = []
         self.written(Lines(long.append, shows_settings=True))
         self.assertEqual([*long[:3], long[-1]], lines)

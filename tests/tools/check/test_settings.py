@@ -17,7 +17,7 @@ class SettingsTableTests(DiscreetTestCase):
         file = Path(self.mktemp())
         file.write_text(json.dumps({"redis": {"db": 2}, "logLevel": "info"}))
         lines = list(settings_table(load(file, {"JWT_SECRET": SECRET, "PORT": "81"})))
-        divided = lines.index("As by default:")
+        divided = lines.index("Defaults:")
         self.assertEqual(lines[0], "Set:")
         self.assertEqual(
             [line.split() for line in lines[1:divided]],
@@ -42,7 +42,7 @@ class SettingsTableTests(DiscreetTestCase):
             )
         )
         found = [" ".join(line.split()) for line in lines]
-        divided = found.index("As by default:")
+        divided = found.index("Defaults:")
         for row in (
             'protocol "realtime" because jwtCookieName is superset-ws-token',
             "realtimeJwtSecret set as jwtSecret",
