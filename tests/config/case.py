@@ -1,4 +1,4 @@
-"""What the tests of the settings share: a sample of every setting, and a file to load."""
+"""Shared by the tests of the settings: a sample of every setting, and a file to load."""
 
 import json
 from collections.abc import Mapping
@@ -211,9 +211,9 @@ def nested(values: Mapping[str, object]) -> dict[str, Any]:
 
 
 def expected(values: Mapping[str, object]) -> dict[str, object]:
-    """Returns all settings where those are set: with defaults, and what follows from the protocol.
+    """Returns all settings if those are set: with defaults, and what follows from the protocol.
 
-    Nothing of `redis` may be among them with another protocol than streams.
+    They may contain settings of `redis` only with the protocol streams.
     """
     follows: dict[str, object] = {}
     if values.get("protocol", "streams") != "streams":

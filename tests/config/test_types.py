@@ -142,7 +142,7 @@ class ValueTests(ConfigTestCase):
     """Values that are not allowed."""
 
     def test_wrong_in_file(self) -> None:
-        """A wrong value of the file is one line: key, file, value and what is allowed."""
+        """A wrong value in the file is one line: key, file, value and what is allowed."""
         for key, value, allowed in WRONG_IN_FILE:
             self.assertEqual(
                 self.faults({key: value}),
@@ -154,7 +154,7 @@ class ValueTests(ConfigTestCase):
             )
 
     def test_wrong_in_environment(self) -> None:
-        """A wrong value of the environment is one line: key, variable, value, what is allowed."""
+        """A wrong value in the environment is one line: key, variable, value, what is allowed."""
         for key, name, text, shown, allowed in WRONG_IN_ENVIRONMENT:
             self.assertEqual(
                 self.faults({}, {name: text}),
@@ -165,7 +165,7 @@ class ValueTests(ConfigTestCase):
             )
 
     def test_not_text(self) -> None:
-        """Bytes that are not UTF-8, and half surrogate pairs, are shown escaped and refused."""
+        """Bytes that are not UTF-8, and lone surrogates, are shown escaped and refused."""
         for key in ("redis.host", "redis.username", "port", "logLevel", "reusePort"):
             name = {sample.key: sample.environment_name for sample in SAMPLES}[key]
             for text in (os.fsdecode(b"a\xff"), "\ud800"):
@@ -189,7 +189,7 @@ class SecretTests(ConfigTestCase):
         self.assertEqual(len(self.faults({}, {"JWT_SECRET": "x" * 31})), 1)
 
     def test_previous(self) -> None:
-        """The previous secret is none, or as long as the secret must be."""
+        """The previous secret is empty, or as long as the secret must be."""
         for secret, count in (("", 0), ("x" * 31, 1), ("x" * 32, 0), ("x", 1)):
             document = {"previousJwtSecret": secret}
             if count:
@@ -198,7 +198,7 @@ class SecretTests(ConfigTestCase):
                 self.assertEqual(self.load(document).settings.previous_jwt_secret, secret)
 
     def test_realtime(self) -> None:
-        """The secrets of Superset 7 are none, or as long as the other secrets must be."""
+        """The secrets of Superset 7 are empty, or as long as the other secrets must be."""
         for key in ("realtimeJwtSecret", "previousRealtimeJwtSecret"):
             for secret in ("", "x" * 32):
                 self.load({"protocol": "both", key: secret})
@@ -207,5 +207,5 @@ class SecretTests(ConfigTestCase):
                 self.assertIn(f"{key} (in {self.file}): its value is not allowed", fault)
 
     def test_not_encodable(self) -> None:
-        """A secret with half a surrogate pair cannot sign anything."""
+        """A secret with a lone surrogate cannot sign anything."""
         self.assertEqual(len(self.faults({"jwtSecret": "\ud800" * 40})), 1)

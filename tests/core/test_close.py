@@ -38,7 +38,7 @@ class CloseTests(SynchronousTestCase):
             self.assertLessEqual(len(close.reason.encode()), MAX_REASON_BYTES)
 
     def test_labels(self) -> None:
-        """Codes of the standard are counted by themselves; clients cannot add further labels."""
+        """Each code of the standard has its label; clients cannot add further labels."""
         for code, label in (
             (1000, "1000"),
             (1006, "1006"),

@@ -25,7 +25,7 @@ class RejectionsTests(SynchronousTestCase):
         self.rejections = Rejections(self.metrics, self.clock.seconds)
 
     def reject_each(self) -> None:
-        """Notes one of each kind."""
+        """Records one of each kind."""
         self.rejections.request(CLIENT, HTTPStatus.BAD_REQUEST, RequestReason.HOST, "no host")
         self.rejections.upgrade(
             CLIENT, HTTPStatus.UNAUTHORIZED, UpgradeReason.NO_COOKIE, "no cookie"
@@ -34,7 +34,7 @@ class RejectionsTests(SynchronousTestCase):
         self.rejections.slow_client(CLIENT, 65536)
 
     def test_counts(self) -> None:
-        """Each kind is counted in its metric, by its reason."""
+        """Each kind is counted in its metric, under its reason."""
         self.reject_each()
         for metric, label in (
             (names.REQUEST_REJECTED, "host"),
@@ -80,7 +80,7 @@ class RejectionsTests(SynchronousTestCase):
         self.assertEqual(self.rejections.version, 4)
 
     def test_flood(self) -> None:
-        """Of many a few are logged; then one line has the number of the others."""
+        """Of many rejections a few are logged, and then the number of the others."""
         with capturedLogs() as logs:
             for _ in range(100):
                 self.rejections.connection(CLIENT, 1008, ConnectionReason.RATE, "too many bytes")

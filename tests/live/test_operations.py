@@ -318,7 +318,7 @@ class ListenTests(OperationsTestCase):
                 open_tab(first)
             key.write_text("broken")
             server.process.send_signal(signal.SIGHUP)
-            server.wait_for_text("stay as they were: listen: ssl:")
+            server.wait_for_text("have not changed: listen: ssl:")
             with open_tab(second) as other:
                 self.assert_delivers(tab, other)
         self.assertNotIn("Traceback", server.text())

@@ -55,7 +55,7 @@ class CookieVerdictTests(FindingTestCase):
         return verdict.findings
 
     def test_accepted(self) -> None:
-        """A good cookie is accepted, with the end that its token has or has not."""
+        """A good cookie is accepted, with the expiry of its token, if it has one."""
         (finding,) = self.judge(f"async-token={token()}")
         self.assert_advice(finding, Mark.OK, "accepted", "090916f0...", "no expiry")
         end = int(time.time()) + 7200
@@ -80,7 +80,7 @@ class CookieVerdictTests(FindingTestCase):
             self.assert_advice(findings[1], Mark.FAIL, "the cookie gaq", "set jwtCookieName to gaq")
 
     def test_wrong_secret(self) -> None:
-        """A token of another secret is reported, with the source of ours."""
+        """A token with another secret is reported, with the source of ours."""
         (finding,) = self.judge(f"async-token={token(secret=OTHER_SECRET)}")
         self.assert_advice(
             finding,
@@ -91,7 +91,7 @@ class CookieVerdictTests(FindingTestCase):
         )
 
     def test_nearly_the_secret(self) -> None:
-        """White space and quotes that one side has and the other has not are found."""
+        """White space and quotes that only one side has are found."""
         for ours, theirs, what in (
             (f" {SECRET}\n", SECRET, "without the surrounding white space"),
             (SECRET, f"{SECRET}\n", "with a trailing line end"),
@@ -104,7 +104,7 @@ class CookieVerdictTests(FindingTestCase):
                 self.assert_advice(finding, Mark.FAIL, "bad signature", what)
 
     def test_previous_secret(self) -> None:
-        """A token of the previous secret is accepted, with a note; one of the current without."""
+        """A token with the previous secret is accepted with a note; the current needs none."""
         old, new = token(), token(secret=OTHER_SECRET)
         for signed, count in ((old, 2), (new, 1)):
             accepted, *notes = self.judge(
@@ -145,7 +145,7 @@ class CookieVerdictTests(FindingTestCase):
         self.assert_advice(finding, Mark.FAIL, "has expired", since, "synchronise the clocks")
 
     def test_not_yet_valid(self) -> None:
-        """The beginning of its validity is reported."""
+        """The start of its validity is reported."""
         now = int(time.time())
         (finding,) = self.judge(f"async-token={token(nbf=now + 7200)}", at=now)
         self.assert_advice(finding, Mark.FAIL, "not valid yet", "in 2 h", "clocks")
@@ -161,13 +161,13 @@ class CookieVerdictTests(FindingTestCase):
             self.assert_advice(finding, Mark.FAIL, "empty or not a printable string")
 
     def test_no_jwt(self) -> None:
-        """A value that is no token is reported."""
+        """A value that is not a token is reported."""
         for value in ("x", "", token()[:40], "a.b.c", f"{token()}x.y"):
             (finding,) = self.judge(f"async-token={value}")
             self.assert_advice(finding, Mark.FAIL, "async-token is not a valid JWT")
 
     def test_times_that_are_none(self) -> None:
-        """A claim that should be a time and is none is named with its value."""
+        """A claim that should be a time but is not is named once, with its value."""
         for claims, text in (
             ({"exp": None}, "its claim exp is not a number, but null. "),
             ({"nbf": "soon"}, 'its claim nbf is not a number, but "soon". '),
@@ -176,7 +176,7 @@ class CookieVerdictTests(FindingTestCase):
             self.assert_advice(finding, Mark.FAIL, text, "RFC 7519")
 
     def test_several(self) -> None:
-        """Each bad cookie of our name is judged; that there are several good ones is noted."""
+        """Each bad cookie of our name is judged; several good ones cause a note."""
         good, forged = f"async-token={token()}", f"async-token={token(secret=OTHER_SECRET)}"
         first, second = self.judge(f"{forged}; async-token=x")
         self.assert_advice(first, Mark.FAIL, "bad signature")
@@ -192,7 +192,7 @@ class CookieVerdictTests(FindingTestCase):
 
 
 class RealtimeVerdictTests(FindingTestCase):
-    """Whether a cookie of Superset 7 is accepted where it alone is served."""
+    """Whether a cookie of Superset 7 is accepted if only that version is served."""
 
     def judge(self, header: str, **environ: str) -> list[Finding]:
         """Returns what is found about a header."""
@@ -213,7 +213,7 @@ class RealtimeVerdictTests(FindingTestCase):
         self.assertNotIn(guest, str(finding))
 
     def test_no_cookie(self) -> None:
-        """Without the cookie, the permission is named that Superset wants, and its settings."""
+        """Without the cookie, the permission that Superset requires is named, and its settings."""
         (finding,) = self.judge(f"session=x; async-token={token()}")
         self.assert_advice(
             finding,
@@ -230,7 +230,7 @@ class RealtimeVerdictTests(FindingTestCase):
         self.assert_advice(findings[1], Mark.FAIL, "the cookie ws", "set jwtCookieName to ws")
 
     def test_first_one_counts(self) -> None:
-        """Of several cookies the first is judged, and that there are more is noted."""
+        """Of several cookies the first one is judged, and the others cause a note."""
         good = f"superset-ws-token={realtime_token()}"
         bad = f"superset-ws-token={realtime_token(secret=OTHER_SECRET)}"
         refused, note = self.judge(f"{bad}; {good}")
@@ -241,7 +241,7 @@ class RealtimeVerdictTests(FindingTestCase):
         self.assert_advice(note, Mark.NOTE, "WEBSOCKET_JWT_COOKIE_DOMAIN")
 
     def test_previous_secret(self) -> None:
-        """A token of the previous secret is accepted, with a note."""
+        """A token with the previous secret is accepted, with a note."""
         header = f"superset-ws-token={realtime_token()}"
         accepted, note = self.judge(header, JWT_SECRET=OTHER_SECRET, PREVIOUS_JWT_SECRET=SECRET)
         self.assertEqual(accepted.mark, Mark.OK)
@@ -249,7 +249,7 @@ class RealtimeVerdictTests(FindingTestCase):
 
 
 class BothVerdictTests(FindingTestCase):
-    """Cookies where both protocols are served."""
+    """Cookies if both protocols are served."""
 
     def judge(self, header: str, **environ: str) -> list[Finding]:
         """Returns what is found about a header."""
@@ -265,7 +265,7 @@ class BothVerdictTests(FindingTestCase):
         self.assert_advice(way, Mark.NOTE, "7): realtime; last_id: streams; neither: streams")
 
     def test_one(self) -> None:
-        """A browser that has only one of them is no fault, and gets that protocol."""
+        """A browser with only one of them is not a fault, and gets that protocol."""
         for header, absent, way in (
             (
                 f"async-token={token()}",

@@ -82,7 +82,7 @@ class DocumentationTests(SynchronousTestCase):
         yield judge_origin(allowed, "http://bi.example.com", None)
 
     def is_written(self, line: str) -> bool:
-        """Returns whether the source has a text of that form; so for a text within the text."""
+        """Returns whether the source has a text of that form, and one for each text within it."""
         for template in self.templates:
             match = template.fullmatch(line)
             if match is None:

@@ -27,7 +27,7 @@ class OriginVerdictTests(FindingTestCase):
         self.check(Mark.OK, origin="null", allowed="null")
 
     def test_refused(self) -> None:
-        """The rule that is missing is reported, and those that exist."""
+        """The missing rule is reported, and the existing ones."""
         self.check(
             Mark.FAIL,
             "403",
@@ -50,7 +50,7 @@ class OriginVerdictTests(FindingTestCase):
             )
 
     def test_same_host(self) -> None:
-        """For same-host the host decides, and without it nothing is certain."""
+        """For same-host the host decides; without it the result is not certain."""
         for host, mark, part in (
             (None, Mark.WARN, "add --host"),
             ("ws.example.com", Mark.FAIL, 'for the host "ws.example.com"'),

@@ -25,7 +25,7 @@ class RefusalTests(FindingTestCase):
         return finding
 
     def test_claims(self) -> None:
-        """What is wrong with a claim is said, and who should have written it."""
+        """The fault of a claim is reported, and who should have written it."""
         now = int(time.time())
         cases: list[tuple[dict[str, Any], tuple[str, ...]]] = [
             ({"aud": "superset"}, ("(aud): it is superset, not superset-websocket",)),
@@ -65,7 +65,7 @@ class RefusalTests(FindingTestCase):
         )
 
     def test_no_token(self) -> None:
-        """A value that is no token is reported, and so are quotes, which count here."""
+        """A value that is not a token is reported, and so are quotes, which count here."""
         self.assert_advice(self.judge("x"), Mark.FAIL, "not a valid JWT", "jwtCookieName names")
         self.assert_advice(self.judge(f'"{realtime_token()}"'), Mark.FAIL, "it is in quotes")
 
@@ -77,7 +77,7 @@ class RefusalTests(FindingTestCase):
         )
 
     def test_recorded(self) -> None:
-        """Each token that Superset's own server refuses is explained."""
+        """The refusal of each token that Superset's own server refuses is explained."""
         file = ROOT / "tests" / "support" / "realtime-samples.json"
         samples = json.loads(file.read_text())
         refused = [one for one in samples["jwts"] if not one["accept"]]
@@ -112,7 +112,7 @@ class PrincipalTests(FindingTestCase):
                     self.assertEqual(list(principal_faults(claims)) == [], is_accepted, claims)
 
     def test_names_realtime_protocol(self) -> None:
-        """A token shows of which protocol it is, whoever has signed it."""
+        """The protocol of a token is recognised without its signature."""
         self.assertTrue(names_realtime_protocol(realtime_token(secret=OTHER_SECRET, exp=1)))
         for other in (token(), "x", ""):
             self.assertFalse(names_realtime_protocol(other))
