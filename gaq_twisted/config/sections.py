@@ -31,12 +31,12 @@ class Statsd(Struct, frozen=True, kw_only=True, rename="camel"):
         MetricsHost,
         about(
             "the StatsD host, for metrics over UDP, or a unix datagram socket; if not set,"
-            " `DD_AGENT_HOST` in the environment"
+            " `DD_AGENT_HOST` in the environment is used"
         ),
     ] = StatsdHost("127.0.0.1")
     port: Annotated[
         Port,
-        about("the StatsD port; if not set, `DD_DOGSTATSD_PORT` in the environment"),
+        about("the StatsD port; if not set, `DD_DOGSTATSD_PORT` in the environment is used"),
     ] = 8125
     global_tags: Annotated[
         Tags,

@@ -102,7 +102,7 @@ class Settings(Struct, frozen=True, kw_only=True, rename="camel"):
     jwt_secret: Annotated[
         JwtSecret,
         live(
-            "required: Superset's `GLOBAL_ASYNC_QUERIES_JWT_SECRET`, or with `protocol` realtime"
+            "Superset's `GLOBAL_ASYNC_QUERIES_JWT_SECRET`, or with `protocol` realtime"
             " Superset 7's `WEBSOCKET_JWT_SECRET`; at least 32 bytes; for `jwtAlgorithms` other"
             " than HS…, a PEM key (the public key is enough)"
         ),
@@ -121,7 +121,7 @@ class Settings(Struct, frozen=True, kw_only=True, rename="camel"):
     jwt_cookie_name: Annotated[
         Text,
         live(
-            "the cookie that holds the token: Superset's `GLOBAL_ASYNC_QUERIES_JWT_COOKIE_NAME`,"
+            "the cookie that contains the token: Superset's `GLOBAL_ASYNC_QUERIES_JWT_COOKIE_NAME`,"
             " or with `protocol` realtime Superset 7's `WEBSOCKET_JWT_COOKIE_NAME`"
         ),
     ] = "async-token"

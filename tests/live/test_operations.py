@@ -210,7 +210,7 @@ class ReloadTests(OperationsTestCase):
                 "pingSocketsIntervalMs": 100,
                 "redisStreamReadCount": 7,
             }
-            said = self.reload(server, file, json.dumps(changed), until="restart only")
+            said = self.reload(server, file, json.dumps(changed), until="need a restart")
             self.assertIn("need a restart: redisStreamReadCount", said)
             for key in changed:
                 self.assertIn(key, said + "previousJwtSecret")
@@ -239,10 +239,10 @@ class ReloadTests(OperationsTestCase):
                 (json.dumps({"jwtSecret": "short"}), "jwtSecret (in"),
                 (
                     json.dumps({"jwtSecret": NEW_SECRET, "jwtAlgorithms": ["RS256"]}),
-                    "jwtSecret holds no RS256 key",
+                    "jwtSecret contains no RS256 key",
                 ),
             ):
-                said = self.reload(server, file, text, until="stay as they were")
+                said = self.reload(server, file, text, until="have not changed")
                 self.assertIn(reason, said)
                 self.assert_delivers(tab.connection)
                 with Tab(server.port) as other:
