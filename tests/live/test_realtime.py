@@ -613,7 +613,7 @@ class SubscriptionTests(RealtimeTestCase):
         for client in clients:
             answer = client.recv(2**16)
             self.assertTrue(answer.startswith(b"HTTP/1.1 503 "), answer)
-            self.assertIn(b"about to stop", answer)
+            self.assertIn(b"is stopping", answer)
         self.assertNotIn("Traceback", server.text())
 
     def test_48_start_without_redis(self) -> None:
