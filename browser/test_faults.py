@@ -48,7 +48,7 @@ class ServerTests(BrowserTestCase):
     def test_stopped(self) -> None:
         """The page says why it was closed, and goes on with the next server."""
         self.server.stop()
-        self.tab.wait_for_text("Closed with 1001 (the server stops). Try 1 of 6 in 2.5 s.")
+        self.tab.wait_for_text("Closed with 1001 (the server is stopping). Try 1 of 6 in 2.5 s.")
         self.redis.publish("2")
         self.demo_server(self.environ)
         self.tab.wait_for_state("connected")
@@ -130,7 +130,7 @@ class NetworkTests(BrowserTestCase):
         # The server sends them and takes them for received, until no pings are answered.
         witness = DemoTab(self.visitor(token()), self.server.port)
         witness.wait_for_jobs(["1", "2", "3"])
-        self.server.wait_for_text("ended 1 sockets that did not answer 2 pings")
+        self.server.wait_for_text("dropped 1 sockets that did not answer 2 pings")
         # The page can know of nothing: no packet has told it.
         self.tab.wait_for_jobs(["1"])
         self.tab.wait_for_state("connected")

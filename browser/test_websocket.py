@@ -182,7 +182,7 @@ class CloseTests(ScriptTestCase):
         self.connect(server, page)
         server.stop()
         self.assertEqual(
-            self.closed(page), {"code": 1001, "reason": "the server stops", "wasClean": True}
+            self.closed(page), {"code": 1001, "reason": "the server is stopping", "wasClean": True}
         )
         self.assertEqual(page.evaluate("seen.errors"), 0)
 

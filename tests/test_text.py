@@ -6,10 +6,10 @@ from gaq_twisted.text import printable, shortened
 
 
 class TextTests(SynchronousTestCase):
-    """Text that others have written."""
+    """Text from outside."""
 
     def test_printable(self) -> None:
-        """What can be printed stays; a text with anything else is escaped."""
+        """Printable text is unchanged; a text with other characters is escaped."""
         for text, shown in (
             ("", ""),
             ("naïve ☃", "naïve ☃"),

@@ -1,7 +1,7 @@
 """Which pages may connect, by the Origin header that browsers send (RFC 6454 section 7).
 
-A browser sends the cookie with every WebSocket, whichever site's page opened it; only the Origin
-header names the site.
+A browser sends the cookie with every WebSocket, no matter which site's page opened it. Only the
+Origin header names the site.
 """
 
 import re
@@ -59,7 +59,7 @@ class OriginRules:
 
 
 def _is_below(parts: OriginParts, pattern: OriginParts) -> bool:
-    # As many labels as there are, as in CSP (CSP3 section 6.7.2.9).
+    # With any number of labels, as in CSP (CSP3 section 6.7.2.9).
     return (
         (parts.scheme, parts.port) == (pattern.scheme, pattern.port)
         and parts.host.endswith(pattern.host[1:])

@@ -1,4 +1,4 @@
-"""The tokens of Superset 7: which principal a client is, and until when."""
+"""Authenticates users and guests of Superset 7 by their tokens."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeGuard
@@ -12,7 +12,7 @@ from gaq_twisted.core.reasons import UpgradeReason
 
 _ISSUER = "superset"
 _GUEST = "guest:"
-# All claims are checked here: PyJWT takes a text for a number, and gives leeway.
+# All claims are checked here, because PyJWT accepts numeric strings and gives leeway.
 _CHECKS: Options = {
     "verify_signature": True,
     "verify_exp": False,
@@ -58,11 +58,10 @@ class PrincipalAuthenticator:
     def identify(self, cookie_header: str) -> Principal:
         """Returns the principal that sent this Cookie header.
 
-        Of several cookies of the name the first one counts, as with Superset's Node.js
-        server.
+        Of several cookies of that name the first one counts, as in Superset's Node.js server.
 
         Args:
-            cookie_header: the header's value, or an empty text.
+            cookie_header: the header's value, or an empty string.
 
         Raises:
             Unauthorized: if that cookie is not a token of Superset 7 for this server.
@@ -82,7 +81,7 @@ class PrincipalAuthenticator:
     def _expiry(self, claims: dict[str, Any]) -> float:
         now, expires_at = self._seconds(), claims.get("exp")
         if not _is_number(expires_at):
-            raise Unauthorized(UpgradeReason.NO_EXPIRY, "the token does not say when it expires")
+            raise Unauthorized(UpgradeReason.NO_EXPIRY, "the token has no valid expiry (exp)")
         if not now < expires_at:
             raise Unauthorized(UpgradeReason.TOKEN_EXPIRED, "the token has expired")
         starts_at = claims.get("nbf", 0)
@@ -92,9 +91,9 @@ class PrincipalAuthenticator:
 
 
 def _secrets(settings: Settings) -> list[tuple[str, str]]:
-    """Returns the settings that hold the secrets, as the operator has set them, and the secrets.
+    """Returns the names and values of the settings with the secrets, as the operator set them.
 
-    Where realtime runs and a reload finds settings for streams alone, it has no secret there.
+    After a reload with settings for streams only, the realtime secrets are empty.
     """
     current, previous = settings.realtime_jwt_secret, settings.previous_realtime_jwt_secret
     streams_current, streams_previous = settings.jwt_secret, settings.previous_jwt_secret
@@ -108,10 +107,10 @@ def _secrets(settings: Settings) -> list[tuple[str, str]]:
 
 
 def _route(claims: dict[str, Any]) -> str:
-    """Returns the principal's route, if the token is consistent about it."""
+    """Returns the principal's route, if the claims agree on it."""
     subject, kind = claims.get("sub"), claims.get("principal_type")
     if isinstance(subject, str) and subject.isprintable():
-        # With a colon the route would be that of a tab of another user or guest.
+        # With a colon it would be the route of another user's or guest's tab.
         if kind == "user" and subject and ":" not in subject:
             route = f"user:{subject}"
         elif kind == "guest" and subject.startswith(_GUEST) and subject.count(":") == 1:
@@ -127,5 +126,5 @@ def _route(claims: dict[str, Any]) -> str:
 
 
 def _is_number(value: object) -> TypeGuard[float]:
-    # JSON as Python reads it also has infinity, which no socket can wait for.
+    # Python's JSON parser accepts Infinity, which no timer can wait for.
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e12

@@ -1,4 +1,4 @@
-"""Tokens: JWTs in cookies, and the channel that one of Superset 1.2 to 6.1 names."""
+"""Verifies JWTs in cookies, and reads the channel from those of Superset 1.2 to 6.1."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -46,7 +46,7 @@ class Signed(NamedTuple):
 
 
 class TokenReader:
-    """Reads the claims of tokens with a good signature.
+    """Reads the claims of tokens with a valid signature.
 
     Args:
         signed: what they must be signed with.
@@ -62,7 +62,7 @@ class TokenReader:
         self._keys = list(_keys(signed))
 
     def no_cookie(self) -> Unauthorized:
-        """Returns the refusal of a client without the cookie."""
+        """Returns the error for a client without the cookie."""
         return Unauthorized(UpgradeReason.NO_COOKIE, f"no cookie named {self.cookie_name}")
 
     def claims(self, token: str, checks: Options) -> dict[str, Any]:
@@ -73,7 +73,7 @@ class TokenReader:
             checks: the claims to check.
 
         Raises:
-            Unauthorized: if its signature is not good, or one of these claims.
+            Unauthorized: if its signature or one of these claims is not valid.
         """
         try:
             for key in self._keys[:-1]:
@@ -99,7 +99,7 @@ class TokenReader:
             ) from None
         except jwt.InvalidTokenError as error:
             claim = _TIME_CLAIM.search(str(error))
-            why = f": its claim {claim[1]} is not a number" if claim else ""
+            why = not_a_number(claim[1]) if claim else ""
             raise Unauthorized(
                 UpgradeReason.NO_JWT, f"the cookie {self.cookie_name} is not a valid JWT{why}"
             ) from None
@@ -143,14 +143,14 @@ class Authenticator:
     def identify(self, cookie_header: str) -> Identity:
         """Returns the identity of the client that sent this Cookie header.
 
-        A browser that has our cookie for several paths or domains sends several of that name;
-        the first good one counts.
+        A browser with our cookie for several paths or domains sends all of them; the first valid
+        one counts.
 
         Args:
-            cookie_header: the header's value, or an empty text.
+            cookie_header: the header's value, or an empty string.
 
         Raises:
-            Unauthorized: if no cookie names a channel and is signed with a secret.
+            Unauthorized: if no cookie is a valid token with a channel.
         """
         refusal = self._reader.no_cookie()
         for name, token in cookies(cookie_header):
@@ -165,15 +165,22 @@ class Authenticator:
     def _identity(self, claims: dict[str, Any]) -> Identity:
         if names_realtime(claims.get("aud")):
             raise Unauthorized(
-                UpgradeReason.OTHER_PROTOCOL, "the token is one of Superset 7 (protocol realtime)"
+                UpgradeReason.OTHER_PROTOCOL, "the token is from Superset 7 (protocol realtime)"
             )
         channel = claims.get(self._channel_claim)
-        # JSON can spell control characters, which no log should show, and half a surrogate pair.
+        # JSON strings can contain control characters, which no log should show, and lone
+        # surrogates.
         if not isinstance(channel, str) or not channel or not channel.isprintable():
             raise Unauthorized(
-                UpgradeReason.NO_CHANNEL, f"no channel: the token has no text {self._channel_claim}"
+                UpgradeReason.NO_CHANNEL,
+                f"no channel: the claim {self._channel_claim} is missing or not a valid string",
             )
         return Identity(channel, int(claims["exp"]) if "exp" in claims else None)
+
+
+def not_a_number(claim: str) -> str:
+    """Returns the end of the text of an Unauthorized that has this reason."""
+    return f": its claim {claim} is not a number"
 
 
 def names_realtime(audience: object) -> bool:
@@ -194,7 +201,10 @@ def _keys(signed: Signed) -> Iterator[Any]:
     if len(kinds) > 1:
         # An attacker could use a public key as the secret of an HMAC (RFC 8725 section 2.1).
         raise ConfigError(
-            [f"jwtAlgorithms is {names}: leave those of one kind, the one that Superset signs with"]
+            [
+                f"jwtAlgorithms is {names}: keep only algorithms of one kind, the one that Superset"
+                " signs with"
+            ]
         )
     for setting, secret in signed.secrets:
         if not secret:
@@ -206,17 +216,17 @@ def _keys(signed: Signed) -> Iterator[Any]:
             except (ValueError, TypeError, jwt.InvalidKeyError):
                 if kinds == {"HMAC"}:
                     problem = (
-                        "holds a key of a key pair: set jwtAlgorithms to what Superset signs with,"
-                        " such as RS256"
+                        "contains a key of a key pair: set jwtAlgorithms to the algorithm that"
+                        " Superset signs with, such as RS256"
                     )
                 else:
-                    problem = f"holds no {name} key: it must be the public key as PEM"
+                    problem = f"contains no {name} key: it must be the public key in PEM format"
                 raise ConfigError([f"{setting} {problem} (jwtAlgorithms is {names})"]) from None
         yield key.public_key() if hasattr(key, "public_key") else key
 
 
 def cookies(header: str, *, unquote: bool = True) -> Iterator[tuple[str, str]]:
-    """Yields the name and value of each cookie in a Cookie header, perhaps without quotes."""
+    """Yields the name and value of each cookie in a Cookie header; `unquote` removes quotes."""
     # The standard library's parser stops at the first malformed cookie, so a cookie of another
     # application could hide ours (RFC 6265 section 5.4 only joins by "; ").
     for pair in header.split(";"):

@@ -1,4 +1,4 @@
-"""The list of settings with their properties, and which settings contradict each other."""
+"""Lists the settings with their properties, and finds those that contradict each other."""
 
 import re
 from collections.abc import Iterator
@@ -15,9 +15,9 @@ from gaq_twisted.config.settings import Settings
 from gaq_twisted.config.types import LEAST_SOCKET_BUFFER_BYTES
 
 STREAMS_COOKIE = "async-token"
-"""The cookie of Superset 1.2 to 6.1, unless it is configured otherwise."""
+"""The default cookie name of Superset 1.2 to 6.1."""
 REALTIME_COOKIE = "superset-ws-token"
-"""The cookie of Superset 7, unless it is configured otherwise."""
+"""The default cookie name of Superset 7."""
 
 
 class Setting(NamedTuple):
@@ -42,7 +42,7 @@ class Setting(NamedTuple):
 
     @property
     def is_list(self) -> bool:
-        """Whether it holds a list of texts."""
+        """Whether its value is a list of strings."""
         return get_origin(self.base_type) is tuple
 
     @property
@@ -62,7 +62,7 @@ class Setting(NamedTuple):
 
     @property
     def meaning(self) -> str:
-        """Its meaning, as Markdown."""
+        """Its description, as Markdown."""
         return str(get_args(self.type)[-1].extra_json_schema["description"])
 
     @property
@@ -105,16 +105,16 @@ def contradictions(settings: Settings) -> Iterator[str]:
         yield from _redis_contradictions("realtimeRedis", settings.realtime_redis)
     if settings.socket_response_timeout_ms <= settings.ping_sockets_interval_ms:
         yield (
-            f"socketResponseTimeoutMs is {settings.socket_response_timeout_ms}: it must be more"
-            f" than pingSocketsIntervalMs, which is {settings.ping_sockets_interval_ms},"
-            " or every socket would be ended before it can answer"
+            f"socketResponseTimeoutMs is {settings.socket_response_timeout_ms}: it must be"
+            f" greater than pingSocketsIntervalMs ({settings.ping_sockets_interval_ms}), or"
+            " every socket would be dropped before it can answer"
         )
 
 
 def _redis_contradictions(section: str, redis: Redis) -> Iterator[str]:
     if redis.unix_socket_path and (redis.sentinels or redis.ssl):
         other = f"{section}.{'sentinels' if redis.sentinels else 'ssl'}"
-        yield f"{section}.unixSocketPath and {other} are both set: leave out one of them"
+        yield f"{section}.unixSocketPath and {other} are both set: remove one of them"
     if redis.sentinel_ssl and not redis.sentinels:
         yield f"{section}.sentinelSsl is true: it needs {section}.sentinels"
     if redis.ssl_keyfile and not redis.ssl_certfile:
@@ -124,21 +124,21 @@ def _redis_contradictions(section: str, redis: Redis) -> Iterator[str]:
         (f"{section}.sslCertfile", redis.ssl_certfile),
     ):
         if file and not (redis.ssl or redis.sentinel_ssl):
-            yield f"{key} is set: it needs {section}.ssl, or nothing would be encrypted"
+            yield f"{key} is set: it needs {section}.ssl, without which nothing is encrypted"
 
 
 def doubts(settings: Settings) -> Iterator[str]:
     """Yields a line per setting that works but is probably unintended."""
     if not settings.allowed_origins:
         yield (
-            "allowedOrigins is empty: pages of any site can read the events of their visitors;"
-            " list the origins of your Superset, or * if this is meant"
+            "allowedOrigins is empty: any website can read the events of users who visit it;"
+            " list the origins of your Superset, or * to allow any website"
         )
     buffer_bytes = settings.max_socket_buffer_bytes
     if 0 < buffer_bytes < LEAST_SOCKET_BUFFER_BYTES:
         yield (
-            f"maxSocketBufferBytes is {buffer_bytes}, and counts as {LEAST_SOCKET_BUFFER_BYTES}: a"
-            " client is only noticed not to read when so much waits for it; 0 is no limit"
+            f"maxSocketBufferBytes is {buffer_bytes}, but {LEAST_SOCKET_BUFFER_BYTES} is used: a"
+            " slow client is only detected once that many bytes wait for it; set 0 for no limit"
         )
     yield from _guessable_secrets(settings)
     yield from _cookie_doubts(settings)
@@ -155,8 +155,8 @@ def _guessable_secrets(settings: Settings) -> Iterator[str]:
         is_named_already = key.startswith("realtime") and secret == settings.jwt_secret
         if reason and not is_named_already:
             yield (
-                f"{key} {reason}: anyone can sign tokens with it and read all events; set a random"
-                " one here and in Superset, such as of `openssl rand -base64 42`"
+                f"{key} {reason}: anyone who guesses it can sign tokens and read all events; set"
+                " a random one here and in Superset, for example from `openssl rand -base64 42`"
             )
 
 
@@ -164,11 +164,12 @@ def _cookie_doubts(settings: Settings) -> Iterator[str]:
     name = settings.realtime_jwt_cookie_name
     if settings.protocol == "both" and settings.jwt_cookie_name == name:
         yield (
-            f"jwtCookieName and realtimeJwtCookieName are both {name}: a browser keeps one cookie"
-            " of a name, so the two Supersets replace each other's tokens where they share a host"
+            f"jwtCookieName and realtimeJwtCookieName are both {name}: a browser keeps only one"
+            " cookie of that name, so two Supersets on the same host overwrite each other's"
+            " tokens; use different names"
         )
     elif settings.protocol == "realtime" and name == STREAMS_COOKIE:
         yield (
-            f"the protocol is realtime, and its cookie is {name}, which is that of Superset 1.2 to"
-            f" 6.1: leave out jwtCookieName, unless WEBSOCKET_JWT_COOKIE_NAME is {name}"
+            f"the protocol is realtime, but its cookie is {name}, the cookie of Superset 1.2 to"
+            f" 6.1: remove jwtCookieName, unless WEBSOCKET_JWT_COOKIE_NAME is {name}"
         )

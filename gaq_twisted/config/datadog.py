@@ -1,6 +1,6 @@
-"""What Datadog's clients take from the environment: the agent's address, and tags.
+"""Datadog's environment variables: the agent's address, and tags.
 
-These are the variables that hot-shots reads, by which Superset's Node.js servers write to StatsD.
+These are the variables that hot-shots reads, the StatsD client of Superset's Node.js servers.
 """
 
 from collections.abc import Mapping
@@ -20,13 +20,13 @@ _TAGS_KEY = "statsd.globalTags"
 
 
 def agent_address(setting: Setting, environ: Mapping[str, str]) -> Found | None:
-    """Returns what Datadog's variables say for a setting that was not set, or None."""
+    """Returns the value of a setting in Datadog's variables, or None."""
     name = _ADDRESS.get(setting.key)
     return in_variable(setting, name, environ) if name else None
 
 
 def add_tags(values: dict[str, Any], sources: dict[str, str], environ: Mapping[str, str]) -> None:
-    """Adds the tags that Datadog's variables name, unless there is one with that name.
+    """Adds the tags in Datadog's variables, except those whose names are already used.
 
     Args:
         values: the settings that were set, by key.
@@ -48,5 +48,5 @@ def add_tags(values: dict[str, Any], sources: dict[str, str], environ: Mapping[s
 
 
 def _sendable(text: str) -> str:
-    """Returns a text without what would end a tag, or cannot be encoded."""
+    """Replaces the characters that would end a tag or cannot be encoded."""
     return "".join(one if one.isprintable() and one not in ",|" else "_" for one in text)

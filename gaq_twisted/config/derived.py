@@ -1,4 +1,4 @@
-"""Defaults that follow from other settings: the protocol, and what realtime shares with streams."""
+"""Derives defaults from other settings: the protocol, and what realtime shares with streams."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -10,7 +10,7 @@ from gaq_twisted.config.settings import Settings
 DEFAULT = "default"
 """The source of a setting that was not set."""
 REALTIME_REDIS = "realtimeRedis."
-"""What the keys of the section begin with whose settings default to those of `redis`."""
+"""The prefix of the keys in the section whose settings default to those of `redis`."""
 REALTIME_KEYS = tuple(one.key for one in all_settings() if "realtime" in one.key.lower())
 """The settings that only Superset 7 needs."""
 DERIVED_KEYS = (
@@ -20,16 +20,16 @@ DERIVED_KEYS = (
 )
 """The settings whose defaults follow from other settings."""
 _TLS_FILES = ("sslCaCerts", "sslCertfile", "sslKeyfile")
-# Where Redis is: by one of these, so none is the default of another server's settings.
+# Any of these can locate Redis. If one is set, none is inherited from `redis`.
 _ADDRESS = ("url", "host", "unixSocketPath", "sentinels")
 _ONLY_WITH_SENTINELS = ("sentinelMaster", "sentinelUsername", "sentinelPassword", "sentinelSsl")
 
 
 def expand_urls(values: dict[str, Any], sources: dict[str, str]) -> Iterator[str]:
-    """Sets what the URLs of Redis hold, and yields a fault per setting that says otherwise.
+    """Sets the settings that Redis URLs contain, and yields a fault per contradicting setting.
 
-    The environment counts more than the file, for a URL as for any setting; what is set to its
-    default, as in a copy of the example file, says nothing.
+    The environment overrides the file, for a URL as for any setting. A setting with its default
+    value, as in a copy of the example file, contradicts nothing.
 
     Args:
         values: the settings that were set, by key.
@@ -50,17 +50,17 @@ def expand_urls(values: dict[str, Any], sources: dict[str, str]) -> Iterator[str
                 sources[key] = f"{url_key}, {sources[url_key]}"
             elif _is_variable(sources[key]) == _is_variable(sources[url_key]):
                 yield (
-                    f"{url_key} ({sources[url_key]}) and {key} ({sources[key]}) say different"
-                    " things: leave out one of them"
+                    f"{url_key} ({sources[url_key]}) and {key} ({sources[key]}) contradict each"
+                    " other: remove one of them"
                 )
 
 
 def derive(values: dict[str, Any], sources: dict[str, str]) -> None:
-    """Gives settings that were not set the value that follows from others.
+    """Sets the settings that were not set but follow from others.
 
-    With the protocol realtime alone, the settings of Superset 7's Node.js server, which are
-    `jwtSecret`, `jwtCookieName` and `redis`, are those of realtime; with both, they are
-    those of streams, and realtime has its own. With streams alone, nothing follows.
+    With protocol `realtime`, `jwtSecret`, `jwtCookieName` and `redis` are the settings of realtime,
+    as in Superset 7's Node.js server. With `both` they are the settings of streams, and realtime
+    has its own. With `streams` nothing is derived.
 
     Args:
         values: the settings that were set, by key.
@@ -90,8 +90,8 @@ def derive(values: dict[str, Any], sources: dict[str, str]) -> None:
 def unused(settings: Settings, sources: Mapping[str, str]) -> Iterator[str]:
     """Yields a warning per setting that was set but has no effect with the protocol.
 
-    Settings of streams with the protocol realtime are none: files of Superset's older
-    Node.js server hold them.
+    With protocol `realtime` there is no warning about settings of streams, because files of
+    Superset's older Node.js server contain them.
 
     Args:
         settings: the settings.
@@ -107,7 +107,7 @@ def unused(settings: Settings, sources: Mapping[str, str]) -> Iterator[str]:
 
 
 def protocol_reason(sources: Mapping[str, str]) -> str:
-    """Returns why the protocol is what it is, as the end of a sentence.
+    """Returns why this protocol was chosen, as the end of a sentence.
 
     Args:
         sources: where each setting comes from, by key.
@@ -148,10 +148,10 @@ def _derive_protocol(values: dict[str, Any], sources: dict[str, str]) -> None:
 
 
 def _inherited_names(values: Mapping[str, Any]) -> Iterator[str]:
-    """Yields which settings of `realtimeRedis` follow their twins.
+    """Yields the names of the settings that `realtimeRedis` inherits from `redis`.
 
-    Where it has an address of its own, those that say where the other server is do not, nor
-    does TLS where that address is a socket, or a URL that says otherwise.
+    With an address of its own, it inherits no part of the other address. If its own address is a
+    socket or a URL, it does not inherit TLS either.
     """
     has_address = any(values.get(f"{REALTIME_REDIS}{name}") for name in _ADDRESS)
     has_sentinels = bool(values.get(f"{REALTIME_REDIS}sentinels"))

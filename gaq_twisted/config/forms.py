@@ -1,4 +1,4 @@
-"""Texts of a certain form, such as addresses and secrets: what is checked when they are made."""
+"""String types that check their form when they are created, such as addresses and secrets."""
 
 import re
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
@@ -15,20 +15,20 @@ ANY_ORIGIN = "*"
 SAME_HOST = "same-host"
 NULL_ORIGIN = "null"
 HOST_NAME = r"(\[[0-9a-f:.]+\]|[a-z0-9*._-]+)"
-"""A pattern for the host part of a URL, without its port, as browsers write it: in ASCII."""
+"""A pattern for the host of a URL, without its port, in ASCII as browsers write it."""
 _ORIGIN = re.compile(rf"([a-z][a-z0-9+.-]*)://{HOST_NAME}(?::([0-9]{{1,5}}))?")
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
 class Secret(str):
-    """A text whose repr does not reveal it."""
+    """A string whose repr does not reveal it."""
 
     def __repr__(self) -> str:
         return "'***'" if self else "''"
 
 
 class SigningSecret(Secret):
-    """A secret long enough for signatures (RFC 7518 section 3.2), or a key as PEM."""
+    """A secret long enough for signatures (RFC 7518 section 3.2), or a PEM key."""
 
     def __new__(cls, text: str) -> "SigningSecret":
         """Checks the length.
@@ -42,7 +42,7 @@ class SigningSecret(Secret):
 
 
 class SpareSecret(Secret):
-    """A SigningSecret, or empty for none."""
+    """A SigningSecret, or an empty string."""
 
     def __new__(cls, text: str = "") -> "SpareSecret":
         """Checks the length.
@@ -60,9 +60,9 @@ class HostName(str):
         """Checks the form.
 
         Raises:
-            ValueError: if the text is a URL, has a port, or is otherwise none of these.
+            ValueError: if the text is anything else, such as a URL or a host with a port.
         """
-        # A byte order mark is no white space, but not printable either.
+        # A byte order mark is neither white space nor printable.
         if not _HOST_NAME.fullmatch(text) or not text.isprintable():
             ip_address(text)
         return super().__new__(cls, text)
@@ -83,7 +83,7 @@ class StatsdHost(str):
 
 
 class FilePath(str):
-    """The path of a file, or empty for none; not what the file holds."""
+    """The path of a file, or an empty string; never the contents of the file."""
 
     def __new__(cls, text: str = "") -> "FilePath":
         """Checks the form.
@@ -97,10 +97,10 @@ class FilePath(str):
 
 
 class EndpointString(str):
-    """Where to listen, as one of Twisted's endpoint strings."""
+    """A Twisted endpoint string: where to listen."""
 
     def __new__(cls, text: str) -> "EndpointString":
-        """Checks that it begins with the name of a kind of endpoint.
+        """Checks that it begins with an endpoint type.
 
         Raises:
             ValueError: if it does not.
@@ -111,13 +111,13 @@ class EndpointString(str):
 
 
 class Tag(str):
-    """A tag of metrics."""
+    """A tag for metrics."""
 
     def __new__(cls, text: str) -> "Tag":
         """Checks that it can be sent to StatsD.
 
         Raises:
-            ValueError: if it holds what ends a tag.
+            ValueError: if it contains a separator or an unprintable character.
         """
         if not text.isprintable() or set(text) & set(",|"):
             raise ValueError("holds a separator")
@@ -195,5 +195,5 @@ def origin_parts(origin: str) -> OriginParts | None:
 
 
 def host_without_root(host: str) -> str:
-    """Returns a host name without the dot that makes it absolute."""
+    """Returns a host name without its trailing dot."""
     return host.removesuffix(".")

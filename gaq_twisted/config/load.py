@@ -1,4 +1,4 @@
-"""Loading the settings: defaults, overridden by a JSON file, overridden by the environment."""
+"""Loads the settings: the environment overrides a JSON file, which overrides the defaults."""
 
 import json
 from collections.abc import Mapping
@@ -40,7 +40,7 @@ class Loaded(NamedTuple):
 
 
 def file_to_read(option: str | None) -> Path | None:
-    """Returns the file that an option names, otherwise config.json if that exists."""
+    """Returns the file that an option names, or config.json if it exists, or None."""
     if option:
         return Path(option)
     return _DEFAULT_FILE if _DEFAULT_FILE.exists() else None
@@ -49,8 +49,7 @@ def file_to_read(option: str | None) -> Path | None:
 def load(file: Path | None, environ: Mapping[str, str]) -> Loaded:
     """Returns the settings of a file and an environment.
 
-    A secret can also be in a file of its own: the variable with `_FILE` after its name
-    holds the path.
+    A secret can also be read from a file: the variable with the suffix `_FILE` contains its path.
 
     Args:
         file: the JSON file to read, or None.
@@ -92,10 +91,10 @@ def load(file: Path | None, environ: Mapping[str, str]) -> Loaded:
 def _found(
     setting: Setting, document: Document, file: Path | None, environ: Mapping[str, str]
 ) -> Found | None:
-    """Returns the value that counts; None for the default.
+    """Returns the value to use; None for the default.
 
     Raises:
-        ConfigError: if the environment's value cannot be read, or a required one is not set.
+        ConfigError: if the value in the environment cannot be read, or a required one is missing.
     """
     found = in_environment(setting, environ)
     if found is not None:
@@ -114,13 +113,13 @@ def _found(
 
 
 def _converted(setting: Setting, found: Found) -> Any:
-    """Returns a value as the setting's type.
+    """Converts a value to the setting's type.
 
     Raises:
         ConfigError: if it is not allowed.
     """
     try:
-        # Bytes that are not UTF-8, and half surrogate pairs, cannot be sent, logged or compared.
+        # Bytes that are not UTF-8, and lone surrogates, cannot be sent, logged or compared.
         json.dumps(found.value, ensure_ascii=False).encode()
         return msgspec.convert(found.value, setting.type, dec_hook=make_text)
     except (msgspec.ValidationError, UnicodeEncodeError):
@@ -133,10 +132,10 @@ def _converted(setting: Setting, found: Found) -> Any:
 
 
 def make_text(type_: type, value: object) -> object:
-    """Returns a text as one of the types that constrain its form; a msgspec `dec_hook`.
+    """Converts a string to one of the types that check its form; a msgspec `dec_hook`.
 
     Raises:
-        ValueError: if the value is no text, or not of that form.
+        ValueError: if the value is not a string of that form.
     """
     if not isinstance(value, str):
         raise ValueError("not a text")

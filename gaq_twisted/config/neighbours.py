@@ -1,4 +1,4 @@
-"""Variables of the environment that look as if they were for this server, but have other names."""
+"""Finds environment variables that look intended for this server but are not read."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -28,7 +28,7 @@ NEIGHBOURS = {
     "REDIS_TLS": "REDIS_SSL",
     "REDIS_USER": "REDIS_USERNAME",
 }
-"""The name that is read instead, by the name that is not."""
+"""The name that is read, by the name that is not."""
 _PREFIX = re.compile(r"(?:JWT|PREVIOUS_JWT|REDIS|REALTIME|STATSD)_")
 _LEAST_LIKENESS = 0.88
 _SETTINGS = {one.environment_name: one for one in all_settings()}
@@ -36,15 +36,15 @@ _READ = {*_SETTINGS, *(f"{name}_FILE" for name, one in _SETTINGS.items() if one.
 
 
 def ignored_variables(environ: Mapping[str, str]) -> Iterator[str]:
-    """Yields a warning per variable that is set but not read, with the name that is.
+    """Yields a warning per variable that is set but not read, with the name that is read.
 
-    None is yielded where both have the same value.
+    There is no warning if both variables have the same value.
     """
     for name, text in environ.items():
         near = _meant(name)
         if near and text.strip() and text.strip() != environ.get(near, "").strip():
             yield (
-                f"{name} in the environment is not read: {near} is the name here, for"
+                f"{name} in the environment is not read: use {near} instead, which sets"
                 f" {_SETTINGS[near].key}"
             )
 

@@ -1,4 +1,4 @@
-"""Redis URLs, as providers hand them out: the settings that one stands for."""
+"""Parses Redis URLs into settings."""
 
 import re
 from typing import Any
@@ -12,16 +12,16 @@ _DATABASE = re.compile(r"[0-9]{1,9}")
 
 
 class RedisUrl(Secret):
-    """The URL of a Redis server, or empty for none."""
+    """The URL of a Redis server, or an empty string."""
 
     parts: dict[str, Any]
-    """The settings of the section `redis` that it holds, by key."""
+    """The settings of the section `redis` that it contains, by key."""
 
     def __new__(cls, text: str = "") -> "RedisUrl":
         """Parses the URL.
 
         Raises:
-            ValueError: if the text is no such URL, or has parameters that have no meaning here.
+            ValueError: if the text is not such a URL, or has unknown parameters.
         """
         url = super().__new__(cls, text)
         url.parts = _parts(text) if text else {}

@@ -1,11 +1,11 @@
-"""What must not be shown of values, wherever a secret was put by mistake."""
+"""Hides secrets in values, even where an operator put one by mistake."""
 
 import re
 
 HIDDEN = "***"
-# Of a URL, or of `user:password@host`. A password may hold any character.
+# Of a URL, or of `user:password@host`. A password may contain any character.
 _CREDENTIALS = re.compile(r"(?<=//).*@|(?<!\w)(?!unix:)[^\s\"/:]*:(?!//)[^\"]*@", re.DOTALL)
-# In the JSON of an object.
+# In a JSON object.
 _NAMED = re.compile(
     r"(\"[^\"]*(?:pass|secret|token|key)[^\"]*\"\s*:\s*)\"(?:[^\"\\]|\\.)*\"", re.IGNORECASE
 )
@@ -19,15 +19,15 @@ _LEAST_DISTINCT_CHARACTERS = 5
 
 
 def without_secrets(text: str) -> str:
-    """Returns a value as it may be shown: without the credentials of a URL, or a key as PEM."""
+    """Returns a text without URL credentials, secrets in JSON objects, and PEM keys."""
     text = _NAMED.sub(rf'\1"{HIDDEN}"', text)
     return _PEM.sub(HIDDEN, _CREDENTIALS.sub(f"{HIDDEN}@", text))
 
 
 def guessable(secret: str) -> str:
-    """Returns why a signing secret can be guessed, as the end of a sentence; empty if not."""
+    """Returns why a signing secret can be guessed, as the end of a sentence; empty if it cannot."""
     if _PLACEHOLDER.search(secret):
-        return "holds words of a published example"
+        return "contains words from a published example"
     if 0 < len(set(secret)) < _LEAST_DISTINCT_CHARACTERS:
-        return "repeats few characters"
+        return "consists of only a few different characters"
     return ""

@@ -1,4 +1,4 @@
-"""The settings of the servers that are spoken to: StatsD and Redis."""
+"""The settings for the connections to StatsD and Redis."""
 
 from typing import Annotated
 
@@ -30,19 +30,19 @@ class Statsd(Struct, frozen=True, kw_only=True, rename="camel"):
     host: Annotated[
         MetricsHost,
         about(
-            "where metrics go, by UDP or to a unix datagram socket; if not set, `DD_AGENT_HOST` of"
-            " the environment"
+            "the StatsD host, for metrics over UDP, or a unix datagram socket; if not set,"
+            " `DD_AGENT_HOST` in the environment is used"
         ),
     ] = StatsdHost("127.0.0.1")
     port: Annotated[
         Port,
-        about("where metrics go, by UDP; if not set, `DD_DOGSTATSD_PORT` of the environment"),
+        about("the StatsD port; if not set, `DD_DOGSTATSD_PORT` in the environment is used"),
     ] = 8125
     global_tags: Annotated[
         Tags,
         about(
-            "tags of every metric, such as `env:prod`; `DD_ENV`, `DD_SERVICE`, `DD_VERSION` and"
-            " `DD_ENTITY_ID` of the environment are added"
+            "tags for every metric, such as `env:prod`; `DD_ENV`, `DD_SERVICE`, `DD_VERSION` and"
+            " `DD_ENTITY_ID` in the environment add more"
         ),
     ] = ()
 
@@ -53,12 +53,14 @@ class Redis(Struct, frozen=True, kw_only=True, rename="camel"):
     url: Annotated[
         Url,
         about(
-            "a URL, as providers hand it out, for the host, port, user, password, database and TLS"
-            " in one, or `unix:///path`; the parts that it has are not to be set beside it"
+            "a URL that sets host, port, user, password, database and TLS at once, or"
+            " `unix:///path`; do not also set its parts separately"
         ),
     ] = RedisUrl()
-    host: Annotated[Host, about("where Redis (5.0 or newer) or Valkey is")] = HostName("127.0.0.1")
-    port: Annotated[Port, about("where Redis (5.0 or newer) or Valkey is")] = 6379
+    host: Annotated[Host, about("the host of Redis (5.0 or newer) or Valkey")] = HostName(
+        "127.0.0.1"
+    )
+    port: Annotated[Port, about("the port of Redis or Valkey")] = 6379
     username: Annotated[AnyText, about("the user to log in to Redis as")] = "default"
     password: Annotated[Password, about("that user's password; empty for none")] = Secret()
     db: Annotated[Number, about("the database number")] = 0
@@ -69,28 +71,28 @@ class Redis(Struct, frozen=True, kw_only=True, rename="camel"):
     validate_hostname: Annotated[
         Flag,
         about(
-            "with TLS, the certificate must be for the host name or IP address that was asked"
-            " for; if false, it must still be of a trusted CA"
+            "with TLS, require a certificate for the host name or IP address that is connected"
+            " to; if false, any certificate from a trusted CA is accepted"
         ),
     ] = True
     ssl_ca_certs: Annotated[
         File,
         about(
             "a PEM file with the CAs to trust; if empty, the system's CAs (or those in the file"
-            " that `SSL_CERT_FILE` names)"
+            " named by `SSL_CERT_FILE`)"
         ),
     ] = FilePath()
     ssl_certfile: Annotated[
-        File, about("a PEM file with the client's certificate, with its chain")
+        File, about("a PEM file with the client's certificate and its chain")
     ] = FilePath()
     ssl_keyfile: Annotated[
-        File, about("a PEM file with the client's key, if that is in another file")
+        File, about("a PEM file with the client's key, if it is in a separate file")
     ] = FilePath()
     sentinels: Annotated[
         Sentinels,
         about(
-            "ask these Sentinels, `host:port` each, where the master is, instead of `redis.host`"
-            " and `redis.port`"
+            "the Sentinels to ask for the master's address, each as `host:port`; used instead of"
+            " `redis.host` and `redis.port`"
         ),
     ] = ()
     sentinel_master: Annotated[Text, about("the master's name")] = "mymaster"
@@ -99,5 +101,5 @@ class Redis(Struct, frozen=True, kw_only=True, rename="camel"):
     ] = "default"
     sentinel_password: Annotated[Password, about("the Sentinels' password")] = Secret()
     sentinel_ssl: Annotated[
-        Flag, about("use TLS to the Sentinels, with the files of `redis.ssl…`")
+        Flag, about("use TLS for connections to the Sentinels, with the files of `redis.ssl…`")
     ] = False

@@ -1,6 +1,6 @@
 """All settings: names, defaults, allowed values and meanings.
 
-Keys and defaults are those of Superset's Node.js servers where they have them.
+Keys and defaults match those of Superset's Node.js servers, where these have them.
 """
 
 from typing import Annotated
@@ -39,35 +39,35 @@ from gaq_twisted.config.types import (
 class Settings(Struct, frozen=True, kw_only=True, rename="camel"):
     """All settings."""
 
-    port: Annotated[Port, about("the one port for everything, unless `listen` is set")] = 8080
+    port: Annotated[Port, about("the port to listen on, unless `listen` is set")] = 8080
     listen: Annotated[
         Endpoints,
         about(
-            "where to listen, as Twisted's endpoint strings, such as"
+            "the endpoints to listen on, as Twisted endpoint strings, such as"
             " `ssl:8443:privateKey=key.pem:certKey=chain.pem`, `unix:/run/gaq.sock`,"
-            " `systemd:domain=INET:index=0` or `haproxy:tcp:8080`; if empty, `tcp:` and the port."
-            " Certificates are read again when settings are"
+            " `systemd:domain=INET:index=0` or `haproxy:tcp:8080`; if empty, `tcp:` with the"
+            " port. Certificates are read again on reload"
         ),
     ] = ()
     internal_listen: Annotated[
         Endpoints,
         about(
-            "where `/ready`, `/metrics` and `/status` are served, such as"
-            " `tcp:9090:interface=127.0.0.1`; if empty, `/ready` and `/metrics` are served with"
-            " all else, and `/status` is not"
+            "the endpoints for `/ready`, `/metrics` and `/status`, such as"
+            " `tcp:9090:interface=127.0.0.1`; if empty, `/ready` and `/metrics` are served on"
+            " the public port, and `/status` is not served"
         ),
     ] = ()
     reuse_port: Annotated[
         Flag,
-        about("let several processes of this machine listen on the same TCP ports, and share"),
+        about("let several processes on this machine share the same TCP ports"),
     ] = False
     base_path: Annotated[
         BasePath,
-        about("what the paths of all HTTP resources begin with; an upgrade is taken on any path"),
+        about("the prefix of all HTTP paths; WebSocket upgrades are accepted on any path"),
     ] = ""
-    log_level: Annotated[LogLevelName, live("the least level that is logged")] = "info"
+    log_level: Annotated[LogLevelName, live("the lowest level that is logged")] = "info"
     log_format: Annotated[
-        LogFormat, about("lines of text, or a JSON object a line (not with syslog)")
+        LogFormat, about("lines of text, or one JSON object per line (not with syslog)")
     ] = "text"
     log_to_file: Annotated[
         Flag,
@@ -78,11 +78,11 @@ class Settings(Struct, frozen=True, kw_only=True, rename="camel"):
     protocol: Annotated[
         ProtocolName,
         about(
-            "which Supersets are served: `streams` is 1.2 to 6.1, `realtime` is 7, `both` is all"
-            " of them, at once. If not set, it is `realtime` where `realtimeChannelPrefix` is"
-            " set, even to an empty text in the file, or where `jwtCookieName` is"
+            "the Superset versions to serve: `streams` for 1.2 to 6.1, `realtime` for 7, `both`"
+            " for all of them at once. The default is `realtime` if `realtimeChannelPrefix` is"
+            " set, even to an empty string in the file, or if `jwtCookieName` is"
             " `superset-ws-token`, as in a file of Superset 7's Node.js server; otherwise"
-            " `streams`. The start is logged with the protocol and the reason"
+            " `streams`. The log shows the protocol and the reason at start"
         ),
     ] = "streams"
     redis: Redis = Redis()
@@ -93,93 +93,96 @@ class Settings(Struct, frozen=True, kw_only=True, rename="camel"):
         Count,
         about(
             "how many entries a read that waits for new ones returns at most; a backlog is read"
-            " 1,000 at a time, or so many if that is more"
+            " 1,000 entries at a time, or this many if that is more"
         ),
     ] = 100
     redis_stream_read_block_ms: Annotated[
-        Milliseconds, about("how long a read waits for an entry")
+        Milliseconds, about("how long a read waits for new entries")
     ] = 5000
     jwt_secret: Annotated[
         JwtSecret,
         live(
-            "Superset's `GLOBAL_ASYNC_QUERIES_JWT_SECRET`, or with `protocol` realtime Superset"
-            " 7's `WEBSOCKET_JWT_SECRET`; 32 bytes or more, required; a PEM key (the public one"
-            " will do) where `jwtAlgorithms` are not HS…"
+            "Superset's `GLOBAL_ASYNC_QUERIES_JWT_SECRET`, or with `protocol` realtime"
+            " Superset 7's `WEBSOCKET_JWT_SECRET`; at least 32 bytes; for `jwtAlgorithms` other"
+            " than HS…, a PEM key (the public key is enough)"
         ),
     ]
     previous_jwt_secret: Annotated[
         PreviousJwtSecret,
-        live("tokens signed with this are accepted too, while the secret is being changed"),
+        live(
+            "the former secret: tokens signed with it are still accepted while the secret is"
+            " being changed"
+        ),
     ] = SpareSecret()
     jwt_algorithms: Annotated[
         Algorithms,
-        live(
-            "which algorithms are accepted, all of one kind: HS…, or RS… and PS…, or ES…, or EdDSA"
-        ),
+        live("accepted algorithms, all of one kind: HS…, or RS… and PS…, or ES…, or EdDSA"),
     ] = ("HS256",)
     jwt_cookie_name: Annotated[
         Text,
         live(
-            "the cookie that holds the token: Superset's `GLOBAL_ASYNC_QUERIES_JWT_COOKIE_NAME`,"
+            "the cookie that contains the token: Superset's `GLOBAL_ASYNC_QUERIES_JWT_COOKIE_NAME`,"
             " or with `protocol` realtime Superset 7's `WEBSOCKET_JWT_COOKIE_NAME`"
         ),
     ] = "async-token"
     jwt_channel_id_key: Annotated[
-        Text, live("the claim that names the channel, of Superset 1.2 to 6.1")
+        Text, live("the claim that contains the channel (Superset 1.2 to 6.1)")
     ] = "channel"
     realtime_channel_prefix: Annotated[
         AnyText,
         about(
-            "Superset 7's `REALTIME_CHANNEL_PREFIX`, with its separator, such as `tenant-a:`; the"
-            " channel is this and `realtime`"
+            "Superset 7's `REALTIME_CHANNEL_PREFIX`, including its separator, such as"
+            " `tenant-a:`; the channel's name is this prefix and `realtime`"
         ),
     ] = ""
     realtime_jwt_secret: Annotated[
         RealtimeJwtSecret,
-        live("Superset 7's `WEBSOCKET_JWT_SECRET`; if empty, it is `jwtSecret`"),
+        live("Superset 7's `WEBSOCKET_JWT_SECRET`; if empty, `jwtSecret` is used"),
     ] = SpareSecret()
     previous_realtime_jwt_secret: Annotated[
         PreviousJwtSecret,
         live(
-            "tokens of Superset 7 signed with this are accepted too, while the secret is being"
-            " changed; if neither this nor `realtimeJwtSecret` is set, it is `previousJwtSecret`"
+            "the former secret of Superset 7: tokens signed with it are still accepted while the"
+            " secret is being changed; if neither this nor `realtimeJwtSecret` is set,"
+            " `previousJwtSecret` is used"
         ),
     ] = SpareSecret()
     realtime_jwt_cookie_name: Annotated[
         Text,
         live(
-            "Superset 7's `WEBSOCKET_JWT_COOKIE_NAME`; with `protocol` realtime it is"
-            " `jwtCookieName`, if not set"
+            "Superset 7's `WEBSOCKET_JWT_COOKIE_NAME`; with `protocol` realtime the default is"
+            " `jwtCookieName`"
         ),
     ] = "superset-ws-token"
     realtime_redis: Redis = Redis()
     allowed_origins: Annotated[
         Origins,
         live(
-            "the pages that may connect: origins, `https://*.example.com` for all below a domain,"
-            " `same-host` for pages of the host that is connected to, `*` for any; if empty, any,"
-            " with a warning"
+            "the origins of the pages that may connect; `https://*.example.com` allows all"
+            " subdomains, `same-host` the host in the WebSocket's URL, `*` any page; if empty,"
+            " any page may connect, with a warning"
         ),
     ] = ()
     trusted_proxies: Annotated[
         Networks,
         live(
-            "the proxies whose `Forwarded` and `X-Forwarded-For` headers tell the log where a"
-            " client is"
+            "the proxies whose `Forwarded` and `X-Forwarded-For` headers give the client's"
+            " address for the log"
         ),
     ] = ()
     max_total_connections: Annotated[
-        Number, live("how many sockets may be open; more are closed with 1013; 0 for any number")
+        Number,
+        live("how many sockets may be open; further ones are closed with 1013; 0 for no limit"),
     ] = 0
     max_connections_per_channel: Annotated[
-        Number, live("how many of them may be of one channel; 0 for any number")
+        Number, live("how many of them may be open per channel; 0 for no limit")
     ] = 0
     max_socket_buffer_bytes: Annotated[
         int,
         whole_number(0, 2**40),
         live(
-            "a client that does not read is dropped when more than this waits for it; 0 for no"
-            " limit; less than 65,536 counts as 65,536"
+            "a slow client is dropped once more than this many bytes wait for it; 0 for no"
+            " limit; values below 65,536 count as 65,536"
         ),
     ] = 2**20
     max_inbound_message_bytes: Annotated[
@@ -189,16 +192,16 @@ class Settings(Struct, frozen=True, kw_only=True, rename="camel"):
         Bytes, live("a client that sends more is closed with 1008")
     ] = 16_384
     max_request_header_bytes: Annotated[
-        Bytes, live("a request with longer headers is refused with 431")
+        Bytes, live("a request with longer headers is rejected with 431")
     ] = 16_384
     request_timeout_ms: Annotated[
-        Milliseconds, live("a connection on which no whole request comes within this is closed")
+        Milliseconds, live("a connection without a complete request within this time is closed")
     ] = 10_000
     socket_response_timeout_ms: Annotated[
         Milliseconds,
         live(
-            "a socket that answers no ping for so long, rounded up to whole intervals, is ended;"
-            " more than the interval"
+            "a socket that answers no ping for this long, rounded up to whole ping intervals, is"
+            " dropped; must be greater than the interval"
         ),
     ] = 60_000
     ping_sockets_interval_ms: Annotated[Milliseconds, live("how often each socket is pinged")] = (
@@ -206,27 +209,28 @@ class Settings(Struct, frozen=True, kw_only=True, rename="camel"):
     )
     gc_channels_interval_ms: Annotated[
         Milliseconds,
-        live("how often the server looks for sockets and channels that should not be there"),
+        live("how often the server removes sockets and channels that are left over"),
     ] = 120_000
     drain_delay_ms: Annotated[
         MillisecondsOrZero,
         live(
-            "after SIGTERM, how long to go on as before, but not ready, so that load balancers"
-            " notice"
+            "after SIGTERM, how long to keep serving but report not ready, so that load"
+            " balancers notice"
         ),
     ] = 0
     drain_ms: Annotated[
-        MillisecondsOrZero, live("over how long sockets are then closed, evenly, with 1001")
+        MillisecondsOrZero,
+        live("the time over which sockets are then closed, at an even rate, with 1001"),
     ] = 5000
     initial_replay_ms: Annotated[
         MillisecondsOrZero,
         live(
-            "a browser without `last_id` gets its channel's events of this last time; 0 for none."
-            " It compares Redis's clock with this machine's."
+            "a browser that connects without `last_id` gets its channel's events from this"
+            " recent period; 0 for none. Redis's clock is compared with this machine's"
         ),
     ] = 10_000
     tail_max_events: Annotated[Count, about("how many events are kept in memory")] = 20_000
     tail_max_bytes: Annotated[
         Bytes,
-        about("how much memory these may take; an event takes its data and 223 to 380 bytes more"),
+        about("how much memory these may take; an event takes 223 to 380 bytes more than its data"),
     ] = 32 * 2**20

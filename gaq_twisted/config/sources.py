@@ -1,4 +1,4 @@
-"""Where settings stand: the JSON file, the environment, and files that hold a secret."""
+"""Reads settings from the JSON file, the environment, and files with a secret."""
 
 import json
 import re
@@ -21,8 +21,8 @@ _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,20}")
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
 # Kubernetes sets <SERVICE>_PORT for a service of that name.
 _SERVICE_LINK = re.compile(r"(?:tcp|udp)://")
-# Keys that are no settings: editors look at one for the schema of the file; the other one tunes
-# how Superset's Node.js server shares its time between events.
+# Known keys that are not settings. Editors read the first to find the schema of the file. The
+# second tunes how Superset's Node.js server shares its time between events.
 _OTHER_KEYS = ("$schema", "eventYieldBatchSize")
 
 
@@ -85,12 +85,12 @@ def _json_object(file: Path) -> dict[str, Any]:
 
 
 def unknown_keys(document: Document, file: Path) -> Iterator[str]:
-    """Yields a warning per key of the file that is no setting, with the nearest that is one."""
+    """Yields a warning per unknown key in the file, with the most similar setting."""
     known = [setting.key for setting in all_settings()]
     for key in document.values:
         if key not in known and key not in _OTHER_KEYS:
             near = [one for one in get_close_matches(key, known) if _is_alike(one, key)]
-            hint = f"; did you mean {near[0]}?" if near else ""
+            hint = f"; perhaps {near[0]} is meant" if near else ""
             shown = shortened(printable(key), SHOWN_CHARACTERS)
             yield f"ignored the unknown setting {shown} (in {file}){hint}"
 
@@ -106,7 +106,7 @@ def in_environment(setting: Setting, environ: Mapping[str, str]) -> Found | None
     """Returns the value that the environment sets, or None.
 
     Raises:
-        ConfigError: if it names a file with a secret that cannot be used, or sets the secret too.
+        ConfigError: if it names an unusable secret file, or sets both the file and the secret.
     """
     if setting.is_secret:
         return _secret_in_environment(setting.environment_name, environ)
@@ -114,7 +114,7 @@ def in_environment(setting: Setting, environ: Mapping[str, str]) -> Found | None
 
 
 def in_variable(setting: Setting, name: str, environ: Mapping[str, str]) -> Found | None:
-    """Returns the value that a variable of that name holds for a setting, or None."""
+    """Returns a setting's value in a variable of that name, or None."""
     text = environ.get(name, "").strip()
     if not text or _is_service_link(setting, text):
         return None
@@ -140,23 +140,23 @@ def _secret_in_environment(name: str, environ: Mapping[str, str]) -> Found | Non
     text = environ.get(name, "")
     file = environ.get(f"{name}_FILE", "").strip()
     if text.strip() and file:
-        raise ConfigError([f"{name} and {name}_FILE are both set: leave out one of them"])
+        raise ConfigError([f"{name} and {name}_FILE are both set: remove one of them"])
     if file:
         return Found(_secret_in(Path(file), f"{name}_FILE"), f"{name}_FILE in the environment")
     return Found(text, f"{name} in the environment") if text.strip() else None
 
 
 def _secret_in(file: Path, name: str) -> str:
-    """Returns a file's text without the newline at its end that editors add."""
+    """Returns a file's text without the trailing newline that editors add."""
     shown = printable(str(file))
     try:
         text = file.read_text(encoding="utf-8-sig").removesuffix("\n").removesuffix("\r")
     except OSError as error:
-        raise ConfigError([f"cannot read {shown}, which {name} names: {error.strerror}"]) from None
+        raise ConfigError([f"cannot read {shown} (set in {name}): {error.strerror}"]) from None
     except UnicodeDecodeError:
-        raise ConfigError([f"cannot read {shown}, which {name} names: it is not UTF-8"]) from None
+        raise ConfigError([f"cannot read {shown} (set in {name}): it is not UTF-8"]) from None
     if not text.strip():
-        raise ConfigError([f"{shown}, which {name} names, is empty"])
+        raise ConfigError([f"{shown} (set in {name}) is empty"])
     return text
 
 

@@ -21,35 +21,35 @@ from gaq_twisted.config.forms import (
 from gaq_twisted.config.redis_url import RedisUrl
 
 LEAST_SOCKET_BUFFER_BYTES = 64 * 1024
-"""Twisted reports a client that does not read once this much waits for it."""
+"""Twisted reports a slow client once this many bytes wait for it."""
 
 
 def whole_number(low: int, high: int) -> Meta:
-    """Returns the constraint to whole numbers between two bounds, inclusively."""
+    """Returns the constraint to whole numbers between two bounds, inclusive."""
     return Meta(ge=low, le=high, description=f"a whole number from {low} to {high}")
 
 
 def about(meaning: str) -> Meta:
-    """Returns the meaning of a setting that changes only with a restart."""
+    """Describes a setting that changes only with a restart."""
     return Meta(extra_json_schema={"description": meaning})
 
 
 def live(meaning: str) -> Meta:
-    """Returns the meaning of a setting that can change without a restart."""
+    """Describes a setting that can change without a restart."""
     return Meta(extra_json_schema={"description": meaning, "x-live": True})
 
 
 Flag = Annotated[bool, Meta(description="true or false")]
-Text = Annotated[str, Meta(min_length=1, description="a text that is not empty")]
-AnyText = Annotated[str, Meta(description="a text")]
+Text = Annotated[str, Meta(min_length=1, description="a non-empty string")]
+AnyText = Annotated[str, Meta(description="a string")]
 # The limit of Linux's sockaddr_un.
-SocketPath = Annotated[str, Meta(max_length=107, description="a path of 107 characters at most")]
+SocketPath = Annotated[str, Meta(max_length=107, description="a path of at most 107 characters")]
 File = Annotated[FilePath, Meta(description="the path of a file")]
 Host = Annotated[
     HostName,
     Meta(
         description="a host name or IP address such as redis.example.com or 2001:db8::1, without"
-        " a scheme, port or brackets; a URL goes into redis.url"
+        " a scheme, port or brackets; put a URL into redis.url"
     ),
 ]
 Endpoints = Annotated[
@@ -87,24 +87,24 @@ Url = Annotated[
         " without other parameters"
     ),
 ]
-Password = Annotated[Secret, Meta(description="a text")]
+Password = Annotated[Secret, Meta(description="a string")]
 JwtSecret = Annotated[
     SigningSecret,
     Meta(
-        description=f"the text of {MIN_JWT_SECRET_BYTES} bytes or more that Superset has as"
-        " GLOBAL_ASYNC_QUERIES_JWT_SECRET, or Superset 7 as WEBSOCKET_JWT_SECRET"
+        description=f"at least {MIN_JWT_SECRET_BYTES} bytes long, and the same as Superset's"
+        " GLOBAL_ASYNC_QUERIES_JWT_SECRET, or Superset 7's WEBSOCKET_JWT_SECRET"
     ),
 ]
 RealtimeJwtSecret = Annotated[
     SpareSecret,
     Meta(
-        description=f"empty, or the text of {MIN_JWT_SECRET_BYTES} bytes or more that Superset 7"
-        " has as WEBSOCKET_JWT_SECRET"
+        description=f"empty, or at least {MIN_JWT_SECRET_BYTES} bytes long and the same as"
+        " Superset 7's WEBSOCKET_JWT_SECRET"
     ),
 ]
 PreviousJwtSecret = Annotated[
     SpareSecret,
-    Meta(description=f"empty, or a text of {MIN_JWT_SECRET_BYTES} bytes or more"),
+    Meta(description=f"empty, or at least {MIN_JWT_SECRET_BYTES} bytes long"),
 ]
 Port = Annotated[int, whole_number(1, 65535)]
 Count = Annotated[int, whole_number(1, 1_000_000)]
@@ -116,7 +116,7 @@ BasePath = Annotated[
     str,
     Meta(
         pattern=r"^(?:/[A-Za-z0-9._~-]+)*$(?!\n)",
-        description="empty, or a path such as /ws, without a slash behind it",
+        description="empty, or a path such as /ws, without a trailing slash",
     ),
 ]
 ProtocolName = Annotated[

@@ -1,1 +1,1 @@
-"""Who listens, what is counted, who is rejected; knows no protocol."""
+"""Sockets, metrics and rejections, independent of any protocol."""

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 
 class CloseCode(IntEnum):
-    """The close codes that this server chooses itself; Autobahn chooses those of violations."""
+    """The close codes that this server chooses itself; Autobahn chooses those for violations."""
 
     GOING_AWAY = 1001
     POLICY_VIOLATION = 1008
@@ -23,23 +23,23 @@ class Close(NamedTuple):
     """At most 123 bytes, because control frames hold no more than 125."""
 
 
-GOING_AWAY = Close(CloseCode.GOING_AWAY, "the server stops")
+GOING_AWAY = Close(CloseCode.GOING_AWAY, "the server is stopping")
 REALTIME_GAP = Close(CloseCode.SERVICE_RESTART, "messages may have been missed")
 TOKEN_EXPIRED = Close(CloseCode.POLICY_VIOLATION, "token expired")
-TOO_MANY_BYTES = Close(CloseCode.POLICY_VIOLATION, "too many bytes a second")
+TOO_MANY_BYTES = Close(CloseCode.POLICY_VIOLATION, "too many bytes per second")
 INTERNAL_ERROR = Close(CloseCode.INTERNAL_ERROR, "internal error")
 
 
 def message_too_big(max_bytes: int) -> Close:
-    """Returns how a client that sends a message of more bytes is closed."""
-    return Close(CloseCode.MESSAGE_TOO_BIG, f"a message of more than {max_bytes} bytes")
+    """Returns the close for a client that sends a larger message."""
+    return Close(CloseCode.MESSAGE_TOO_BIG, f"message larger than {max_bytes} bytes")
 
 
 def try_again_later(why: str) -> Close:
-    """Returns how a socket is closed for which there is no room; browsers then keep trying."""
+    """Returns the close for a socket beyond a limit; browsers then keep trying."""
     return Close(CloseCode.TRY_AGAIN_LATER, why)
 
 
 def close_label(code: int | None) -> str:
-    """Returns what a close is counted by: its code if the standard defines it, else `other`."""
+    """Returns the metric label of a close: its code if the standard defines it, or `other`."""
     return str(code) if code is not None and 1000 <= code <= 1015 else "other"

@@ -7,11 +7,11 @@ T = TypeVar("T")
 
 
 class Deadlines(Generic[T]):
-    """Many items, each with the whole second of its deadline."""
+    """Items, each with a deadline in whole seconds."""
 
     def __init__(self) -> None:
         self._by_second: dict[int, dict[T, None]] = {}
-        # The seconds of the above, the next one first.
+        # The keys of the above, as a heap.
         self._seconds: list[int] = []
 
     def add(self, item: T, second: int) -> None:

@@ -1,9 +1,9 @@
-"""The seam between the server and the protocols that it serves.
+"""The interface between the server and the protocols that it serves.
 
-Superset has changed how it hands events to browsers.  Each way is an *edition*: it
-decides what an upgrade is worth, what a socket gets when it joins, and who reads
-Redis.  Everything else (sockets, limits, pings, expiry, shutdown, listeners, HTTP,
-logs) is the same for all and knows none of them.
+Superset has changed how it sends events to browsers. Each protocol is an *edition*: it
+authenticates upgrades, decides what a socket gets when it joins, and reads Redis. Everything else
+(sockets, limits, pings, expiry, shutdown, listeners, HTTP, logs) is common to all editions and
+depends on none of them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,23 +21,23 @@ from gaq_twisted.core.socket import Socket
 
 
 class Upgrade(NamedTuple):
-    """What a client says when it asks for a WebSocket."""
+    """A client's request for a WebSocket."""
 
     cookies: str
-    """Its Cookie header, or an empty text."""
+    """Its Cookie header, or an empty string."""
     query: Mapping[str, str]
     """The first value of each parameter of the query."""
 
 
 class Ticket(NamedTuple):
-    """What a good upgrade is worth."""
+    """What an accepted upgrade grants to its socket."""
 
     routes: tuple[str, ...]
-    """The routes of the socket; the first one is its principal, by which limits count."""
+    """The routes of the socket; the first one is its principal, to which limits apply."""
     expires_at: float | None
     """When the socket must be closed, in seconds since 1970; None for never."""
     resume_from: str | None = None
-    """Where the client wants to go on, as it said it; None if it said nothing."""
+    """Where the client wants to resume, as it sent it; None if it sent nothing."""
 
 
 class Unauthorized(Exception):
@@ -81,56 +81,56 @@ class Edition(Protocol):
     """One protocol between Superset, Redis and the browser."""
 
     name: str
-    """What settings, logs and messages call it."""
+    """Its name in settings, logs and messages."""
     query_key: str
-    """The parameter of the query that only its browsers send."""
+    """The query parameter that only its browsers send."""
     services: Sequence[IService]
-    """What follows Redis."""
+    """The services that follow Redis."""
     certificates: Sequence[Renewable]
-    """What has certificates for connections to Redis."""
+    """The holders of certificates for connections to Redis."""
     dashboard: Dashboard
-    """What the status page shows of it."""
+    """What the status page shows about it."""
 
     @property
     def channel_count(self) -> int:
         """The number of channels, or principals, that have sockets."""
 
     def ticket(self, upgrade: Upgrade) -> Ticket:
-        """Returns what an upgrade is worth.
+        """Authenticates an upgrade, and returns its ticket.
 
         Raises:
             Unauthorized: if the client may not connect.
         """
 
     def when_ready(self) -> "Deferred[None] | None":
-        """Lets an upgrade wait, if the edition cannot take in a socket now.
+        """Makes an upgrade wait if the edition cannot accept a socket now.
 
         Returns:
             None if it can; otherwise a Deferred that fires when it can, or fails with
-            Unavailable. It is to be cancelled if the client leaves.
+            Unavailable. Cancel it if the client leaves.
 
         Raises:
-            Unavailable: if it cannot, and waiting is of no use.
+            Unavailable: if it cannot, and waiting does not help.
         """
 
     def fail_waiting(self) -> None:
-        """Fails the upgrades that wait, and those that would, with Unavailable."""
+        """Fails the upgrades that wait, now and later, with Unavailable."""
 
     def join(self, socket: Socket, ticket: Ticket) -> None:
-        """Takes in a socket that has just opened, and sends what it missed, now or later.
+        """Adds a socket that has just opened, and sends what it missed, now or later.
 
         Raises:
-            NoRoom: if there are as many sockets as allowed.
+            NoRoom: if a limit on sockets is reached.
         """
 
     def progress(self) -> Progress:
         """Returns whether Redis is being followed, and how far."""
 
     def gauges(self) -> Mapping[Metric, Callable[[], float]]:
-        """Returns where the values of its metrics are read that nobody counts."""
+        """Returns a function for each gauge that reads its value."""
 
     def sweep(self) -> None:
-        """Forgets what is no longer needed; called now and then."""
+        """Removes what is no longer needed; called periodically."""
 
     def validate(self, settings: Settings) -> None:
         """Checks settings that may change while the server runs.
@@ -144,15 +144,16 @@ class Edition(Protocol):
 
 
 def choose(editions: Sequence[Edition], upgrade: Upgrade) -> tuple[Edition, Ticket]:
-    """Returns the edition that a client speaks, and what its upgrade is worth there.
+    """Returns the edition for a client, and its ticket.
 
-    A parameter that only one edition's browsers send decides.  Without one, the first
-    edition that accepts the cookies does: after Superset was upgraded a browser may hold
-    the cookies of both.
+    A parameter that only one edition's browsers send decides. Without one, the first edition that
+    accepts the cookies is used, because after an upgrade of Superset a browser may have the cookies
+    of both.
 
     Args:
-        editions: the editions that are served, those whose parameter decides last first.
-        upgrade: what the client says.
+        editions: the editions that are served; if several parameters are sent, the last edition
+            wins.
+        upgrade: the client's request.
 
     Raises:
         Unauthorized: if no edition accepts the client; with the reason of the first.

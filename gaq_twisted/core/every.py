@@ -1,4 +1,4 @@
-"""Tasks that are repeated, and survive their own faults."""
+"""Periodic tasks that continue after an exception."""
 
 from collections.abc import Callable
 
@@ -17,15 +17,15 @@ def every(
 ) -> LoopingCall:
     """Starts to call a task at an interval.
 
-    By itself a LoopingCall ends for good when its task raises an exception; here the exception is
-    logged, and the task is called again when it is due.
+    A plain LoopingCall ends when its task raises an exception. Here the exception is logged, and
+    the task is called again when it is due.
 
     Args:
         seconds: the interval.
         task: what is called.
         clock: calls it.
         log: the logger of the task's owner.
-        now: whether to call it at once, too.
+        now: whether to also call it at once.
 
     Returns:
         The loop, whose `stop` ends it.

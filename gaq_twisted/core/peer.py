@@ -1,4 +1,4 @@
-"""Where a client is: one spelling for log lines, metrics and pages."""
+"""The address of a client, in one form for log lines, metrics and pages."""
 
 import os
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -26,7 +26,7 @@ class Peer(msgspec.Struct, frozen=True, gc=False):
         """Returns the peer at a transport's address.
 
         Args:
-            address: an IAddress; one with a host, or of a unix socket, whose name is often empty.
+            address: an IAddress with a host, or of a unix socket, whose name is often empty.
         """
         host = getattr(address, "host", None) or getattr(address, "name", None) or b""
         text = os.fsdecode(host)
@@ -35,18 +35,17 @@ class Peer(msgspec.Struct, frozen=True, gc=False):
         ip = ip_of(text)
         if ip is not None:
             return cls(str(ip))
-        # A PROXY header, or a client's own socket file, can name anything.
+        # A PROXY header, or a client's own socket file, can contain anything.
         return cls(text if text and text.isprintable() else _LOCAL)
 
     def __str__(self) -> str:
-        return self.address if self.proxy is None else f"{self.address} by way of {self.proxy}"
+        return self.address if self.proxy is None else f"{self.address} via {self.proxy}"
 
     @property
     def log_fields(self) -> dict[str, Any]:
         """The fields of a log event about this client.
 
-        `client` is for the event's text, where it names the proxy too; `peer` and `proxy` are the
-        facts by themselves.
+        `client` is for the event's text, and includes the proxy; `peer` and `proxy` are separate.
         """
         fields: dict[str, Any] = {"client": self, "peer": self.address}
         if self.proxy is not None:
@@ -68,7 +67,7 @@ class Peer(msgspec.Struct, frozen=True, gc=False):
 
 
 def _is_plain_ipv4(text: str) -> bool:
-    # For most connections this saves the slower way.
+    # This is faster, and enough for most connections.
     try:
         inet_pton(AF_INET, text)
     except (OSError, ValueError):
@@ -77,12 +76,12 @@ def _is_plain_ipv4(text: str) -> bool:
 
 
 def ip_of(text: str) -> IPv4Address | IPv6Address | None:
-    """Returns the IP address that a text spells, an IPv4-mapped one as IPv4; None if it is none.
+    """Returns the IP address in a text, an IPv4-mapped one as IPv4; None if it is not an address.
 
     Args:
-        text: an address, perhaps in brackets, perhaps with a zone, which is left out.
+        text: an address, perhaps in brackets, perhaps with a zone, which is ignored.
     """
-    # A zone may be any text, and means something on one machine only (RFC 4007 section 6).
+    # A zone may be any text, and is meaningful on one machine only (RFC 4007 section 6).
     bare, _, _ = text.strip("[]").partition("%")
     try:
         ip = ip_address(bare)

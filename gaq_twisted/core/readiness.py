@@ -8,13 +8,13 @@ class Progress(NamedTuple):
     """Whether an edition follows Redis, and how far."""
 
     reasons: Sequence[str]
-    """Why it cannot serve browsers now; none if it can."""
+    """Why it cannot serve browsers now; empty if it can."""
     facts: Mapping[str, object]
-    """How far it is, under the names that `/ready` has for it."""
+    """How far it is, by the names in `/ready`."""
 
 
 class Readiness:
-    """What load balancers, metrics and the status page show of the state of the server.
+    """The state of the server for load balancers, metrics and the status page.
 
     Args:
         progress: returns the progress of each edition.
@@ -23,7 +23,7 @@ class Readiness:
     def __init__(self, progress: Sequence[Callable[[], Progress]]) -> None:
         self._progress = progress
         self.is_draining = False
-        """Whether the server is about to stop."""
+        """Whether the server is stopping."""
 
     def now(self) -> Progress:
         """Returns why the server is not ready, and the facts of all editions together."""

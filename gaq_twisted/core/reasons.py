@@ -5,7 +5,7 @@ from typing import Literal
 
 
 class RequestReason(StrEnum):
-    """Why a request is refused before it is known what it asks for."""
+    """Why a request is rejected before its purpose is known."""
 
     LONG_HEADERS = "long_headers"
     NOT_HTTP = "not_http"
@@ -21,7 +21,7 @@ class RequestReason(StrEnum):
 
 
 class UpgradeReason(StrEnum):
-    """Why an upgrade is refused."""
+    """Why an upgrade is rejected."""
 
     NO_COOKIE = "no_cookie"
     NO_JWT = "no_jwt"
@@ -56,11 +56,11 @@ TokenReason = Literal[
     UpgradeReason.NO_EXPIRY,
     UpgradeReason.PRINCIPAL,
 ]
-"""Those that are about the cookie; mypy reports a `match` with `assert_never` that lacks one."""
+"""The reasons about the cookie; mypy reports a `match` with `assert_never` that lacks one."""
 
 
 class ConnectionReason(StrEnum):
-    """Why an open WebSocket is closed: for want of room, or for what its client sends."""
+    """Why an open WebSocket is closed: a limit on connections, or what its client sends."""
 
     TOTAL = "total"
     CHANNEL = "channel"

@@ -25,17 +25,17 @@ class Rejection:
     """Clients of one network that were rejected for one reason."""
 
     at: float
-    """When that was last, in seconds since 1970."""
+    """When the last one was rejected, in seconds since 1970."""
     count: int
-    """How often, as far as it is remembered."""
+    """How many rejections are remembered."""
     kind: str
     """What was rejected: `request`, `upgrade`, `socket`, or `slow client`."""
     code: int | None
     """The status or the close code; None if the connection was dropped without one."""
     reason: str
-    """A word of this server; nothing that the client wrote."""
+    """One of this server's words; never anything that the client wrote."""
     peer: str
-    """The network, which does not identify the client."""
+    """The network; it does not identify the client."""
 
 
 class Rejections:
@@ -52,7 +52,7 @@ class Rejections:
         self._metrics = metrics
         self._seconds = seconds
         self._throttle = Throttle(seconds)
-        # A health checker that is set up wrongly comes every few seconds.
+        # A misconfigured health check connects every few seconds.
         self._mismatches = Throttle(seconds, most=3, window_seconds=60.0)
         # The last ones of all kinds, newest last.
         self._recent: dict[tuple[str, int | None, str, str], Rejection] = {}
@@ -60,19 +60,19 @@ class Rejections:
         """Changes with each rejection."""
 
     def request(self, peer: Peer, status: HTTPStatus, reason: RequestReason, text: str) -> None:
-        """Notes a request that was answered with an error before it was known what it asks for.
+        """Records a request that was answered with an error before its purpose was known.
 
         Args:
             peer: the client.
             status: the answer's status.
-            reason: what to count it by.
+            reason: the label it is counted under.
             text: one line that says why.
         """
         self._metrics.increment(REQUEST_REJECTED, label=reason)
         self._remember("request", status.value, reason, peer)
         if self._throttle.admits():
             self._log.info(
-                "refused a request of {client} with {code}: {reason}",
+                "rejected a request from {client} with {code}: {reason}",
                 event="request_refused",
                 code=status.value,
                 reason=text,
@@ -80,30 +80,30 @@ class Rejections:
             )
 
     def mismatch(self, peer: Peer, reason: RequestReason, text: str) -> None:
-        """Notes a client with which there is no common protocol, which a setting can change.
+        """Records a client that speaks another protocol than the port, which a setting can change.
 
         Args:
             peer: the client.
-            reason: what to count it by.
+            reason: the label it is counted under.
             text: one line that says what it did, and which setting to change.
         """
         self._metrics.increment(REQUEST_REJECTED, label=reason)
         self._remember("request", None, reason, peer)
         if self._mismatches.admits():
             self._log.warn(
-                "cannot talk to {client}: {reason}",
+                "protocol mismatch with {client}: {reason}",
                 event="protocol_mismatch",
                 reason=text,
                 **peer.log_fields,
             )
 
     def upgrade(self, peer: Peer, status: HTTPStatus, reason: UpgradeReason, text: str) -> None:
-        """Notes an upgrade that was answered with an error; arguments as of `request`."""
+        """Records an upgrade that was answered with an error; for the arguments see `request`."""
         self._metrics.increment(UPGRADE_REJECTED, label=reason)
         self._remember("upgrade", status.value, reason, peer)
         if self._throttle.admits():
             self._log.info(
-                "refused the upgrade of {client} with {code}: {reason}",
+                "rejected the upgrade from {client} with {code}: {reason}",
                 event="upgrade_refused",
                 code=status.value,
                 reason=text,
@@ -111,12 +111,12 @@ class Rejections:
             )
 
     def connection(self, peer: Peer, code: int, reason: ConnectionReason, text: str) -> None:
-        """Notes a WebSocket that was closed for what its client sent, or for want of room.
+        """Records a WebSocket that was closed for a limit or for what its client sent.
 
         Args:
             peer: the client.
             code: the close code.
-            reason: what to count it by.
+            reason: the label it is counted under.
             text: one line that says why.
         """
         self._metrics.increment(CONNECTION_REJECTED, label=reason)
@@ -131,17 +131,18 @@ class Rejections:
             )
 
     def slow_client(self, peer: Peer, max_bytes: float) -> None:
-        """Notes a client that was dropped because it does not read.
+        """Records a client that was dropped because it does not read.
 
         Args:
             peer: the client.
-            max_bytes: how much may wait for it.
+            max_bytes: how many bytes may wait for it.
         """
         self._metrics.increment(CLIENT_BACKPRESSURE_DISCONNECT)
         self._remember("slow client", None, "does_not_read", peer)
         if self._throttle.admits():
             self._log.info(
-                "dropped {client}, which does not read: more than {max_bytes} bytes wait for it",
+                "dropped {client}, which does not read: more than {max_bytes} bytes were waiting"
+                " for it",
                 event="slow_client_dropped",
                 max_bytes=max_bytes,
                 **peer.log_fields,
@@ -152,19 +153,19 @@ class Rejections:
         count = self._throttle.suppressed() + self._mismatches.suppressed()
         if count:
             self._log.info(
-                "{count} more clients were refused or dropped",
+                "{count} more clients were rejected or dropped",
                 event="refusals_not_logged",
                 count=count,
             )
 
     def newest_first(self) -> Sequence[Rejection]:
-        """Returns the last rejections, those that are alike as one."""
+        """Returns the last rejections; equal ones are combined."""
         return list(reversed(self._recent.values()))
 
     def _remember(self, kind: str, code: int | None, reason: str, peer: Peer) -> None:
         key = kind, code, str(reason), peer.network
         last = self._recent.pop(key, None)
-        # A flood of one kind takes the place of one.
+        # A flood of one kind takes up one entry only.
         self._recent[key] = Rejection(self._seconds(), last.count + 1 if last else 1, *key)
         if len(self._recent) > _MOST_RECENT:
             del self._recent[next(iter(self._recent))]

@@ -1,4 +1,4 @@
-"""An open WebSocket, as everything that knows no network sees it."""
+"""The interface of an open WebSocket, for code that does not depend on the network."""
 
 from typing import Protocol
 
@@ -10,9 +10,9 @@ class Socket(Protocol):
     """An open WebSocket; each is equal only to itself."""
 
     routes: tuple[str, ...]
-    """What messages for it are addressed to; the first one is its principal."""
+    """The addresses of its messages; the first one is its principal."""
     peer: Peer
-    """Where its client is."""
+    """Its client."""
     expires_at: float | None
     """When it must be closed, in seconds since 1970; None for never."""
 
@@ -20,10 +20,10 @@ class Socket(Protocol):
         """Returns whether frames can still be sent."""
 
     def send(self, frames: bytes) -> None:
-        """Sends one or more whole frames, or drops a client for which too much is waiting."""
+        """Sends one or more whole frames, or drops the client if too many bytes wait for it."""
 
     def send_missed(self, frames: bytes) -> None:
-        """Sends what the client missed, of any size; with a limit it could never catch up."""
+        """Sends frames that the client missed, without a limit, so that it can catch up."""
 
     def ping(self) -> None:
         """Sends a ping."""

@@ -1,4 +1,4 @@
-"""A limit on how often something may happen, such as a line in the log."""
+"""Limits how often something may happen, such as a line in the log."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ class Throttle:
     Args:
         seconds: returns the time in seconds.
         most: how many are admitted in a window.
-        window_seconds: how long a window lasts; it begins with the first one that is admitted.
+        window_seconds: how long a window lasts; it begins with the first admitted occurrence.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Throttle:
         return False
 
     def suppressed(self) -> int:
-        """Returns how many were not admitted, once, after the window is over; otherwise 0."""
+        """Returns how many were not admitted, once, after the window has ended; until then 0."""
         if self._seconds() < self._ends_at:
             return 0
         count, self._suppressed = self._suppressed, 0

@@ -1,1 +1,1 @@
-"""From ports to sockets."""
+"""Listeners, HTTP requests and WebSockets."""

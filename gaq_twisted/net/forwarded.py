@@ -17,7 +17,7 @@ _WITH_PORT = re.compile(r"([0-9.]+|\[[0-9A-Fa-f:.%]+\]):[0-9]+")
 
 
 class TrustedProxies:
-    """Reads the headers of proxies that are in some networks, and of no others.
+    """Reads the headers of trusted proxies, and of no others.
 
     Args:
         networks: where the trusted proxies are.
@@ -27,18 +27,18 @@ class TrustedProxies:
         self._networks = [one.network for one in networks]
 
     def client(self, peer: str, head: Head) -> str | None:
-        """Returns the address of the client whose request trusted proxies have forwarded.
+        """Returns the address of a client whose request was forwarded by trusted proxies.
 
-        The nearest proxy wrote the last address. From there back to the first address that is
-        not a trusted proxy's, the addresses are true.
+        The nearest proxy wrote the last address. Reading backwards, addresses are reliable up to
+        the first one that is not a trusted proxy's.
 
         Args:
             peer: the address of the other end of the connection.
-            head: the request, of whose headers `X-Forwarded-For` counts, or without that
-                `Forwarded` (RFC 7239).
+            head: the request; `X-Forwarded-For` is used, or `Forwarded` (RFC 7239) if that is
+                missing.
 
         Returns:
-            The address, or None if the peer is not a trusted proxy or names no address.
+            The address, or None if the peer is not a trusted proxy or gives no address.
         """
         if not self._networks:
             return None
@@ -59,7 +59,7 @@ class TrustedProxies:
 
 
 def _forwarded(head: Head) -> Iterator[_Address | None]:
-    """Yields the addresses, the nearest first; nearly always one is enough."""
+    """Yields the addresses, the nearest first; usually one is enough."""
     by_proxies = b",".join(head.values(b"x-forwarded-for")).decode("ascii", "replace")
     if by_proxies:
         for text in reversed(by_proxies.split(",")):

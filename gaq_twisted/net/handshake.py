@@ -27,18 +27,18 @@ from gaq_twisted.net.slim import SlimSocket
 from gaq_twisted.text import printable, shortened
 
 _SHOWN_CHARACTERS = 200
-# Autobahn takes an upgrade that names no version for one of before RFC 6455.
+# Autobahn takes an upgrade without a version for one from before RFC 6455.
 _WORDS = {
     "WebSocket connection denied - Hixie76 protocol not supported.": (
         "HTTP Sec-WebSocket-Version header missing"
     )
 }
-# A client that has not been answered has nothing to say.
+# A client sends nothing before its upgrade is answered.
 _MOST_EARLY_BYTES = 16_384
 
 
 class HandshakeFactory(Protocol):
-    """What a handshake needs of the factory."""
+    """What a handshake needs from the factory."""
 
     editions: Sequence[Edition]
     """The protocols that are served."""
@@ -60,13 +60,13 @@ class HandshakeSocket(SlimSocket):
     expires_at: float | None = None
     _edition: Edition
     _ticket: Ticket
-    # Why an upgrade is refused; by default because of what is wrong with its HTTP.
+    # Why an upgrade is rejected; by default because its HTTP is malformed.
     _refusal: UpgradeReason = UpgradeReason.BAD_HANDSHAKE
     # While the upgrade waits for its edition.
     _waiting: "Deferred[None] | None" = None
 
     def dataReceived(self, data: bytes) -> None:
-        """Passes data to Autobahn, but keeps what comes while the upgrade waits."""
+        """Passes data to Autobahn, but keeps what arrives while the upgrade waits."""
         if self._waiting is None:
             super().dataReceived(data)
         elif len(self.data) + len(data) > _MOST_EARLY_BYTES:
@@ -77,7 +77,7 @@ class HandshakeSocket(SlimSocket):
             self.data += data
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Waits no longer."""
+        """Cancels a waiting upgrade."""
         super().connectionLost(reason)
         if self._waiting is not None:
             self._waiting.cancel()
@@ -141,7 +141,7 @@ class HandshakeSocket(SlimSocket):
         code: int = HTTPStatus.BAD_REQUEST,
         responseHeaders: list[tuple[str, str]] | None = None,
     ) -> None:
-        """Refuses the upgrade with the reason as the answer's one line of text."""
+        """Rejects the upgrade, with the reason as the answer's one line of text."""
         if self.state == self.STATE_CLOSED:
             # The client left while it waited.
             return
@@ -149,9 +149,9 @@ class HandshakeSocket(SlimSocket):
         status = HTTPStatus(code)
         headers = responseHeaders or []
         if headers:
-            # Autobahn adds headers only where they name the versions of the protocol that it
-            # knows, and then there is a better status (RFC 6455 section 4.2.2), which must name
-            # the protocol to upgrade to (RFC 9110 section 15.5.22).
+            # Autobahn adds headers only to list the versions of the protocol that it knows. Then
+            # another status is better (RFC 6455 section 4.2.2), which must name the protocol to
+            # upgrade to (RFC 9110 section 15.5.22).
             status = HTTPStatus.UPGRADE_REQUIRED
             headers = [*headers, ("Upgrade", "websocket"), ("Connection", "Upgrade")]
         self.factory.rejections.upgrade(self.peer, status, self._refusal, reason)
@@ -160,7 +160,7 @@ class HandshakeSocket(SlimSocket):
         self.dropConnection(abort=False)
 
     def take_ticket(self) -> tuple[Edition, Ticket]:
-        """Returns where to join, once, and forgets all of the handshake."""
+        """Returns the edition and the ticket, once, and removes the data of the handshake."""
         edition, ticket = self._edition, self._ticket
         del self._edition, self._ticket
         self.routes = ticket.routes

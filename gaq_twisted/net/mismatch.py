@@ -1,4 +1,4 @@
-"""Connections on which the two sides speak different protocols, as a setting causes it."""
+"""Connections whose two sides speak different protocols because of a setting."""
 
 from typing import Any, NamedTuple
 
@@ -20,35 +20,35 @@ class Mismatch(NamedTuple):
 
 WITHOUT_PROXY_HEADER = Mismatch(
     RequestReason.NO_PROXY_HEADER,
-    "it sent no PROXY header, which this port expects: let the load balancer send one, or leave"
-    " haproxy: out of listen",
+    "it sent no PROXY header, but this port requires one: enable the PROXY protocol in the load"
+    " balancer, or remove haproxy: from listen",
 )
 
 
 def mismatch_of_bytes(received: bytes) -> Mismatch | None:
-    """Returns what the first bytes of a connection show, if they are not HTTP.
+    """Returns the mismatch that the first bytes of a connection show; None if there is none.
 
     Args:
-        received: all that was received; TLS records (RFC 8446 section 5.1) and PROXY headers
-            of both versions are known by their beginning.
+        received: the bytes so far. TLS records (RFC 8446 section 5.1) and PROXY headers of both
+            versions are recognised by their first bytes.
     """
     if received.startswith(_TLS_HANDSHAKE_RECORD):
         return Mismatch(
             RequestReason.TLS,
-            "it speaks TLS, and this port does not: use ws: or http:, or let listen have an ssl:"
-            " endpoint",
+            "it speaks TLS, but this port does not: use ws: or http:, or add an ssl: endpoint to"
+            " listen",
         )
     if received.startswith((_PROXY_V1, _PROXY_V2)):
         return Mismatch(
             RequestReason.PROXY_HEADER,
-            "it sent a PROXY header, which this port does not expect: let listen begin with"
-            " haproxy:, or turn the PROXY protocol off in the load balancer",
+            "it sent a PROXY header, but this port expects none: put haproxy: before the"
+            " endpoint in listen, or disable the PROXY protocol in the load balancer",
         )
     return None
 
 
 def mismatch_of_tls(failure: Failure) -> Mismatch | None:
-    """Returns why a TLS handshake failed; None if it was not that which ended a connection.
+    """Returns why a TLS handshake failed; None if the connection ended for another reason.
 
     Args:
         failure: the reason with which the connection was lost; OpenSSL's errors are lists of
@@ -73,25 +73,25 @@ _TLS_FAULTS = (
     (
         "http request",
         RequestReason.NO_TLS,
-        "it speaks plain HTTP, and this port TLS: use wss: or https:, or let listen have a tcp:"
-        " endpoint",
+        "it speaks plain HTTP, but this port requires TLS: use wss: or https:, or add a tcp:"
+        " endpoint to listen",
     ),
     (
         "unknown ca",
         RequestReason.TLS_HANDSHAKE,
-        "it does not trust the CA of this server's certificate: certKey in listen must name the"
-        " whole chain, and clients must trust its root",
+        "it does not trust the CA of this server's certificate: certKey in listen must name a"
+        " file with the whole chain, and clients must trust its root",
     ),
     (
         "certificate",
         RequestReason.TLS_HANDSHAKE,
-        "it does not accept this server's certificate: see that it has not expired, and is for the"
-        " host name that clients use",
+        "it does not accept this server's certificate: check that it has not expired, and is for"
+        " the host name that clients use",
     ),
     (
         "unsupported protocol",
         RequestReason.TLS_HANDSHAKE,
-        "it only knows versions of TLS that are too old for this server",
+        "it only supports versions of TLS that are too old for this server",
     ),
     (
         "no shared cipher",
@@ -101,6 +101,6 @@ _TLS_FAULTS = (
     (
         "wrong version number",
         RequestReason.NO_TLS,
-        "it does not speak TLS, which this port expects",
+        "it does not speak TLS, but this port requires it",
     ),
 )

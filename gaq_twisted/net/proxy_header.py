@@ -1,4 +1,4 @@
-"""The PROXY protocol, by which a load balancer says where a client is (versions 1 and 2)."""
+"""The PROXY protocol (versions 1 and 2), with which load balancers send a client's address."""
 
 from typing import Any
 
@@ -6,16 +6,16 @@ from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper, HAProxyWr
 
 _V1 = b"PROXY "
 _V2 = b"\r\n\r\n\x00\r\nQUIT\n"
-# So much Twisted must have to tell the two versions apart.
+# Twisted needs this many bytes to distinguish the two versions.
 _LEAST_BYTES = 16
 _UNKNOWN = b"PROXY UNKNOWN\r\n"
 
 
 class ProxyHeaderProtocol(HAProxyProtocolWrapper):
-    """Reads a PROXY header, and then passes on what follows.
+    """Reads a PROXY header, and then passes on the data after it.
 
-    Twisted's own refuses headers that arrive in small pieces, and an UNKNOWN without
-    addresses, which load balancers send for their own health checks.
+    Twisted's own class rejects headers that arrive in small pieces, and UNKNOWN without addresses,
+    which load balancers send for their health checks.
     """
 
     _early = b""
@@ -32,7 +32,7 @@ class ProxyHeaderProtocol(HAProxyProtocolWrapper):
 
     @property
     def has_no_header(self) -> bool:
-        """Whether this ended the connection because what came is not a PROXY header."""
+        """Whether this closed the connection because it did not start with a PROXY header."""
         return bool(self.disconnecting) and self._proxyInfo is None
 
 

@@ -18,4 +18,4 @@ class Reactor(
     IReactorTCP,
     IReactorTime,
 ):
-    """All that this server uses of a reactor; for annotations only."""
+    """The interfaces of a reactor that this server uses; for annotations only."""

@@ -1,7 +1,7 @@
 """HTTP request heads, read strictly, and answers of one line.
 
-A request that two readers could understand in two ways is refused here, so that no code behind
-this module has to handle one (RFC 9112 sections 3, 5, 6 and 11.2).
+A request that two parsers could read differently is rejected here, so that later code does not have
+to handle one (RFC 9112 sections 3, 5, 6 and 11.2).
 """
 
 import re
@@ -18,22 +18,22 @@ _HEAD = re.compile(
 _ABSOLUTE = re.compile(rb"(?:https?|wss?)://([^/?#@]+)(.*)", re.IGNORECASE)
 _END = b"\r\n\r\n"
 _END_WITHOUT_RETURNS = re.compile(rb"\n\r?\n")
-# A name or address as in a URI (RFC 3986 section 3.2.2), but without a comma, by which two values
-# could have been joined.
+# A name or address as in a URI (RFC 3986 section 3.2.2), but without a comma, which could have
+# joined two values.
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[-A-Za-z0-9._~!$&'()*+;=%]*)(?::([0-9]{0,5}))?")
 _MAX_PORT = 65535
-# Some readers treat this character of ISO 8859-1 as the end of a line.
+# Some parsers treat this character of ISO 8859-1 as the end of a line.
 _NEXT_LINE = b"\x85"
 
 Header = tuple[bytes, bytes]
 
 
 class BadRequest(Exception):
-    """A request is refused; the text is one line, without anything of the request.
+    """A request is rejected; the text is one line that quotes nothing from the request.
 
     Args:
         status: the status to answer with.
-        reason: what to count it by.
+        reason: the label it is counted under.
         text: why.
     """
 
@@ -44,7 +44,7 @@ class BadRequest(Exception):
 
 
 class Head(NamedTuple):
-    """A whole request, which has no body."""
+    """A complete request; it has no body."""
 
     method: bytes
     target: bytes
@@ -72,7 +72,7 @@ class Head(NamedTuple):
         )
 
     def without_offers(self) -> "Head":
-        """Returns it without the headers of which a WebSocket's handshake has no need."""
+        """Returns it without the headers that a WebSocket's handshake does not need."""
         kept = [header for header in self.headers if header[0] not in _NOT_FOR_AUTOBAHN]
         return self._replace(headers=kept)
 
@@ -83,11 +83,11 @@ class Head(NamedTuple):
 
 
 def read_head(received: bytes, max_bytes: int) -> tuple[Head, bytes] | None:
-    """Returns the first request in what was received, and what follows it; None if it is not whole.
+    """Returns the first request, and the data after it; None if it is not complete.
 
     Args:
         received: all bytes of a connection so far.
-        max_bytes: how long a head may be.
+        max_bytes: the maximum length of a head.
 
     Raises:
         BadRequest: if it is not HTTP/1.1, or not allowed here.
@@ -126,7 +126,7 @@ def read_head(received: bytes, max_bytes: int) -> tuple[Head, bytes] | None:
     return head, received[start + size :]
 
 
-# Autobahn refuses some forms of these that RFC 6455 and this server allow: origins without a host,
+# Autobahn rejects some forms of these that RFC 6455 and this server allow: origins without a host,
 # offers of extensions that it does not know. The server uses none of them in the handshake.
 _NOT_FOR_AUTOBAHN = (b"origin", b"sec-websocket-extensions", b"sec-websocket-protocol")
 
@@ -171,28 +171,30 @@ def _headers(fields: bytes) -> Iterable[Header]:
         name, _, value = line.partition(b":")
         name, value = name.lower(), value.strip(b" \t")
         if name == b"cookie":
-            # An empty one would leave white space at the end of them all.
+            # An empty one would leave trailing white space.
             cookies.extend([value] if value else [])
         else:
             yield name, value
     if cookies:
-        # Not by a comma, as other headers are joined (RFC 6265 section 5.4).
+        # Cookies are not joined by commas, unlike other headers (RFC 6265 section 5.4).
         yield b"cookie", b"; ".join(cookies)
 
 
 def _check(head: Head) -> None:
     hosts = head.values(b"host")
     if len(hosts) > 1 or (not hosts and head.minor_version == b"1"):
-        raise _bad(RequestReason.HOST, "there must be one Host header")
+        raise _bad(RequestReason.HOST, "there must be exactly one Host header")
     for host in hosts:
         match = _HOST.fullmatch(host)
         if match is None or int(match[1] or 0) > _MAX_PORT:
             # RFC 9112 section 3.2.
-            raise _bad(RequestReason.HOST, "the Host header is not a host, perhaps with a port")
+            raise _bad(RequestReason.HOST, "the Host header must be a host with an optional port")
     lengths = head.values(b"content-length")
     if head.values(b"transfer-encoding") or any(length != b"0" for length in lengths):
         raise BadRequest(
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE, RequestReason.BODY, "no request here has a body"
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            RequestReason.BODY,
+            "request bodies are not accepted",
         )
 
 

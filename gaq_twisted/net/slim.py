@@ -1,6 +1,6 @@
-"""WebSockets of Autobahn that are small in memory; the only module that knows Autobahn's insides.
+"""Autobahn's WebSockets, small in memory; the only module that uses Autobahn's internals.
 
-`tests/net/test_internals.py` names each of them, and says what breaks without it.
+`tests/net/test_internals.py` lists each of them, and says what breaks without it.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
-# What Autobahn keeps of a handshake, and its queue for frames that are sent in pieces.
+# Autobahn's data from a handshake, and its queue for frames that are sent in pieces.
 HANDSHAKE_ATTRIBUTES = frozenset(
     (
         "http_request_data",
@@ -35,14 +35,14 @@ HANDSHAKE_ATTRIBUTES = frozenset(
 _MISSING = object()
 # How long a closing connection may take to send what was written and to be closed by the client.
 _LINGER_SECONDS = 5.0
-# Autobahn waits for the rest of headers and control frames only (RFC 6455 section 5.5).
+# Autobahn only waits for the rest of headers and control frames (RFC 6455 section 5.5).
 _MOST_BYTES_BETWEEN_FRAMES = 1024
 
 
 class SlimSocket(WebSocketServerProtocol):  # type: ignore[misc]
-    """A WebSocket that is small, closes in a bounded time, and leaves no cycles behind."""
+    """A WebSocket that is small, closes within a bounded time, and leaves no reference cycles."""
 
-    # Autobahn logs each refused or dropped client twice, and without fields.
+    # Autobahn logs each rejected or dropped client twice, and without fields.
     log = txaio.make_logger(level="error")
 
     factory: "SlimFactory"
@@ -51,7 +51,7 @@ class SlimSocket(WebSocketServerProtocol):  # type: ignore[misc]
     _end_call: IDelayedCall | None = None
 
     def dataReceived(self, data: bytes) -> None:
-        """Passes data to Autobahn, whose own method makes coloured text of it first."""
+        """Passes data to Autobahn, without the log text that its own method formats first."""
         self._dataReceived(data)
         is_out_of_sync = (
             self.state == self.STATE_CLOSING and len(self.data) > _MOST_BYTES_BETWEEN_FRAMES
@@ -61,7 +61,7 @@ class SlimSocket(WebSocketServerProtocol):  # type: ignore[misc]
             self.data = b""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Passes the end to Autobahn, and removes what only the garbage collector could."""
+        """Passes the loss to Autobahn, and breaks the reference cycles."""
         self._connectionLost(reason)
         self.transport.unregisterProducer()
         # Its result is this socket.
@@ -76,16 +76,16 @@ class SlimSocket(WebSocketServerProtocol):  # type: ignore[misc]
         """Does nothing, because there is nothing to join."""
 
     def sendCloseFrame(self, *args: Any, **kwargs: Any) -> None:
-        """Sends a close frame, and allows a bounded time for the end of the connection."""
+        """Sends a close frame, and limits the time until the connection ends."""
         super().sendCloseFrame(*args, **kwargs)
         self._end_soon()
 
     def dropConnection(self, abort: bool = False) -> None:
-        """Ends the connection at once, or when what was written is sent, within a bounded time."""
+        """Ends the connection at once, or within a bounded time after what was written is sent."""
         # After a client's violation the close frame that names it must still be sent; and browsers
         # report a close as unclean, even after both close frames, if the connection is reset.
         abort = abort and not self.failedByMe and not self.wasClean
-        # A transport that waits for its producer would not end.
+        # A transport that waits for its producer would not close.
         self.transport.unregisterProducer()
         super().dropConnection(abort)
         if abort:
@@ -94,7 +94,7 @@ class SlimSocket(WebSocketServerProtocol):  # type: ignore[misc]
             self._end_soon()
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
-        """Stops the timer of the end; Autobahn calls this once, when the connection is lost."""
+        """Stops the timer that ends the connection; Autobahn calls this once, on its loss."""
         self._cancel_end()
 
     def forget_handshake(self) -> None:
@@ -157,7 +157,7 @@ class SlimFactory(WebSocketServerFactory):  # type: ignore[misc]
                 closed.callback(None)
 
     def kept(self, attributes: dict[str, Any]) -> dict[str, Any]:
-        """Returns those of a socket's attributes that it needs once it is open."""
+        """Returns the attributes that a socket needs once it is open."""
         return {
             name: value
             for name, value in attributes.items()
@@ -168,7 +168,7 @@ class SlimFactory(WebSocketServerFactory):  # type: ignore[misc]
     def _with_defaults(self, protocol: type[SlimSocket]) -> type[SlimSocket]:
         """Returns a class of sockets that has all common values as class attributes.
 
-        Autobahn gives each socket a copy of every option and of every initial value, some 80
+        Autobahn gives each socket a copy of every option and of every initial value, about 80
         attributes, and formats the options for its log.
         """
         options: dict[str, Any] = {}

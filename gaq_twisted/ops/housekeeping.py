@@ -1,4 +1,4 @@
-"""Periodic work: pings, expiry, sweeps, and what is done every second."""
+"""Periodic work: pings, expiry, sweeps, and tasks that run every second."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
@@ -22,14 +22,14 @@ _SECOND = 1.0
 
 
 class Housekeeping(Service):
-    """Pings and sweeps sockets, and closes those whose token has expired; takes changed settings.
+    """Pings and sweeps sockets, and closes those whose token has expired.
 
     Args:
         hub: has the sockets.
         sweeps: called whenever the hub is swept.
         each_second: called every second, one after the other.
-        metrics: where it is noted how late timers are.
-        settings: name the intervals.
+        metrics: record how late timers are.
+        settings: contain the intervals.
         clock: calls everything.
     """
 
@@ -98,9 +98,9 @@ class Housekeeping(Service):
             self._loops[task] = every(seconds, task, self._clock, self._log)
 
     def _ping(self) -> None:
-        # All at once, the pings and then the pongs would hold up every event.
+        # Sent all at once, the pings and then the pongs would delay every event.
         if self._next_ping_slice == 0:
-            # A round ends as it began, even if the settings change meanwhile.
+            # A round keeps its settings, even if they change meanwhile.
             self._slices, self._silent_rounds = self._ping_slices, self._most_silent_rounds
             self._round = self._hub.ping(self._silent_rounds)
             self._per_slice = ceil(self._hub.socket_count / self._slices)
@@ -108,7 +108,7 @@ class Housekeeping(Service):
         self._ended += sum(islice(self._round, self._per_slice))
         if self._next_ping_slice == 0 and self._ended:
             self._log.info(
-                "ended {count} sockets that did not answer {rounds} pings",
+                "dropped {count} sockets that did not answer {rounds} pings",
                 event="silent_sockets_ended",
                 count=self._ended,
                 rounds=self._silent_rounds,
@@ -117,7 +117,7 @@ class Housekeeping(Service):
 
     def _expire(self) -> None:
         if self._hub.expire(_EXPIRIES_AT_A_TIME) and self.running:
-            # Other work has its turn in between.
+            # Other work runs in between.
             self._clock.callLater(0, guarded, self._expire, self._log)
 
     def _measure_stall(self) -> None:
@@ -135,4 +135,4 @@ class Housekeeping(Service):
             sweep()
         count = self._hub.sweep()
         level = self._log.warn if count else self._log.debug
-        level("the sweep dropped {sockets} closed sockets", event="swept", sockets=count)
+        level("the sweep removed {sockets} closed sockets", event="swept", sockets=count)

@@ -1,4 +1,4 @@
-"""Settings that change while the server runs."""
+"""Reloads the settings while the server runs."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -13,20 +13,20 @@ from gaq_twisted.core.edition import Renewable
 
 
 class Live(Protocol):
-    """A part of the server that takes changed settings while it runs."""
+    """A part of the server that accepts changed settings while it runs."""
 
     def apply(self, settings: Settings) -> None:
-        """Uses these settings, which were validated, from now on."""
+        """Uses these validated settings from now on."""
 
 
 class Reloader:
     """Reads the settings again, and applies them.
 
     Args:
-        settings: those at the start.
+        settings: the settings at the start.
         read: reads the settings; raises ConfigError.
         validate: raises ConfigError for settings that some part could not use.
-        renewables: have certificates.
+        renewables: the holders of certificates.
         parts: the settings are applied to these.
     """
 
@@ -55,16 +55,18 @@ class Reloader:
         except ConfigError as error:
             for fault in error.faults:
                 self._log.error(
-                    "the settings stay as they were: {fault}", event="reload_failed", fault=fault
+                    "reload failed, the settings have not changed: {fault}",
+                    event="reload_failed",
+                    fault=fault,
                 )
             return
         for one, current in zip(self._renewables, certificates, strict=True):
             one.renew(current)
         if loaded.settings.protocol != self._running["protocol"]:
-            # Other settings may follow from it, such as the names of cookies.
+            # Other settings may depend on it, such as the names of cookies.
             self._log.warn(
-                "the protocol changes with a restart only, and until then no other setting: it is"
-                " {running}, and was read as {read}",
+                "changing the protocol from {running} to {read} needs a restart; no setting has"
+                " changed",
                 event="protocol_changed",
                 running=self._running["protocol"],
                 read=loaded.settings.protocol,
@@ -82,14 +84,14 @@ class Reloader:
         live = [one.key for one in changed if one.is_live]
         self._running.update((key, values[key]) for key in live)
         self._log.info(
-            "settings were read again; changed: {keys}",
+            "settings reloaded; changed: {keys}",
             event="reloaded",
             keys=", ".join(live) or "none",
         )
         rest = [one.key for one in changed if not one.is_live]
         if rest:
             self._log.warn(
-                "these settings change with a restart only: {keys}",
+                "changes to these settings need a restart: {keys}",
                 event="restart_needed",
                 keys=", ".join(rest),
             )

@@ -1,4 +1,4 @@
-"""Notifications of systemd: ready, reloading, stopping, alive (sd_notify(3))."""
+"""Notifications to systemd: ready, reloading, stopping, alive (sd_notify(3))."""
 
 import os
 import socket
@@ -15,15 +15,13 @@ _TIMEOUT_SECONDS = 1.0
 
 
 class Notifier:
-    """Notifies the service manager that the environment names; without one, does nothing.
+    """Notifies the service manager named in the environment; does nothing without one.
 
-    A message is a datagram. Each is sent from a socket of its own, so that nothing needs to be
-    kept open or closed.
+    A message is a datagram. Each is sent from a socket of its own, so none has to be kept open.
 
     Args:
-        environ: the environment variables, of which NOTIFY_SOCKET, WATCHDOG_USEC and
-            WATCHDOG_PID count.
-        pid: the id of this process; found out if None.
+        environ: the environment variables; NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID are used.
+        pid: the id of this process; determined if None.
         monotonic_seconds: the system's monotonic clock, which systemd compares with.
     """
 
@@ -52,7 +50,7 @@ class Notifier:
 
     def reloading(self) -> None:
         """Reports that settings are being read again; `ready` must follow."""
-        # By this systemd distinguishes this reload from one that it asked for earlier.
+        # With this, systemd distinguishes this reload from one that it requested earlier.
         monotonic_usec = int(self._monotonic_seconds() * 1_000_000)
         self._send("RELOADING=1", f"MONOTONIC_USEC={monotonic_usec}", "STATUS=reloading")
 
@@ -68,7 +66,7 @@ class Notifier:
     def timers(self, clock: IReactorTime) -> Iterator[TimerService]:
         """Yields the service that calls `alive` in time, if systemd expects it.
 
-        It is called from the reactor's loop, so a stuck reactor fails to.
+        The reactor calls it, so a stuck reactor does not.
 
         Args:
             clock: provides the time.

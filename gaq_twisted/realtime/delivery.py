@@ -1,4 +1,4 @@
-"""Messages from the subscription to the sockets, in order and in slices."""
+"""Sends messages from the subscription to the sockets, in order and in slices."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -18,14 +18,14 @@ from gaq_twisted.realtime.metrics import (
     MESSAGES_WITHOUT_RECEIVER,
 )
 
-# How long messages may be sent before others get a turn of the reactor. Some answers, such
-# as pongs, take two turns: one to be read for, and one to be written.
+# How long messages are sent before the reactor does other work. Some answers, such as pongs, take
+# two turns of the reactor: one to read the ping, and one to write the pong.
 _SLICE_SECONDS = 0.003
 _STEPS_PER_LOOK = 16
 _MESSAGES_PER_BATCH = 32
-# Messages that come closer together than this came in one turn of the reactor.
+# Messages closer together than this arrived in one turn of the reactor.
 _BURST_SECONDS = 0.0005
-# Redis has a limit of its own for what it keeps for a subscriber that does not read.
+# Redis has its own limit for what it buffers for a subscriber that does not read.
 _MOST_QUEUED_BYTES = 16 * 2**20
 
 
@@ -33,23 +33,23 @@ class Source(Protocol):
     """Where messages come from."""
 
     def pause(self) -> None:
-        """Stops messages for a while."""
+        """Pauses messages."""
 
     def resume(self) -> None:
-        """Lets messages come again."""
+        """Resumes messages."""
 
 
 class Delivery:
     """Parses messages, and sends each to the sockets of its routes.
 
-    A message for many sockets is sent in slices of 3 ms. Messages that arrive meanwhile
-    wait their turn, so that each socket gets them in the order of their publication.
+    A message for many sockets is sent in slices of 3 ms. Messages that arrive meanwhile wait, so
+    that each socket gets them in the order of their publication.
 
     Args:
         audience: the sockets.
-        source: is paused while too much waits.
+        source: paused while too many bytes wait.
         metrics: where messages are counted.
-        clock: for slices.
+        clock: times the slices.
     """
 
     _log = Logger()
@@ -68,14 +68,14 @@ class Delivery:
         self._call: IDelayedCall | None = None
         self._step_count = 0
         self._pause_at = 0.0
-        # When all that had come was sent.
+        # When the queue was last empty.
         self._idle_at = 0.0
         self._invalid = Throttle(clock.seconds, most=1)
         self.last_at = clock.seconds()
-        """When the last message came, in seconds since 1970; at first, when this was made."""
+        """When the last message arrived, in seconds since 1970; at first, when this was created."""
 
     def receive(self, *published: bytes) -> None:
-        """Takes messages that came together, as they were published."""
+        """Queues and sends published messages that arrived together."""
         now = self.last_at = self._clock.seconds()
         if now > self._idle_at + _BURST_SECONDS:
             self._pause_at = now + _SLICE_SECONDS
@@ -102,7 +102,7 @@ class Delivery:
         self._send()
 
     def _send(self) -> None:
-        """Sends what there is, until the slice is over."""
+        """Sends queued messages until the slice is over."""
         while self._queue or self._sending is not None:
             if self._sending is None:
                 self._sending = self._next()
@@ -119,7 +119,7 @@ class Delivery:
             self._source.resume()
 
     def _is_slice_over(self) -> bool:
-        """Returns whether others must have a turn first, after which sending goes on."""
+        """Returns whether the slice is over; if so, schedules the next one."""
         if self._clock.seconds() < self._pause_at:
             return False
         self._call = self._clock.callLater(0, self._send_slice)
@@ -150,11 +150,11 @@ class Delivery:
 
     def _note_dropped(self, error: InvalidMessage) -> None:
         self._metrics.increment(MESSAGES_DROPPED, label=error.reason)
-        # To be asked first: the next window begins with `admits`.
+        # This must come first, because `admits` starts the next window.
         count = 1 + self._invalid.suppressed()
         if self._invalid.admits():
             self._log.warn(
-                "dropped {count} messages of the realtime channel, the last because {reason}",
+                "dropped {count} messages from the realtime channel, the last one because {reason}",
                 event="messages_dropped",
                 count=count,
                 reason=str(error),

@@ -25,7 +25,7 @@ from gaq_twisted.redis.remedies import Usage
 from gaq_twisted.redis.server import IClientReactor, RedisServer
 from gaq_twisted.redis.subscription import Subscription
 
-# As the browser makes them, and as Superset's Node.js server takes them.
+# As browsers generate them, and Superset's Node.js server accepts them.
 _TAB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _CHANNEL = "realtime"
 _QUIET_SECONDS = 900.0
@@ -79,7 +79,7 @@ class RealtimeEdition:
         self.services: Sequence[IService] = (self._subscriber,)
 
     def ticket(self, upgrade: Upgrade) -> Ticket:
-        """Returns the routes of the principal that the cookie names, and of the browser's tab."""
+        """Returns the routes of the principal in the cookie, and of the browser's tab."""
         principal = self._authenticator.identify(upgrade.cookies)
         tab_id = upgrade.query.get(self.query_key, "")
         routes: tuple[str, ...] = (principal.route,)
@@ -88,15 +88,15 @@ class RealtimeEdition:
         return Ticket(routes, principal.expires_at)
 
     def when_ready(self) -> "Deferred[None] | None":
-        """Lets upgrades wait for up to 10 s while there is no subscription."""
+        """Makes upgrades wait for up to 10 s while there is no subscription."""
         return None if self._subscriber.is_subscribed else self._waiting.wait()
 
     def fail_waiting(self) -> None:
-        """Fails the upgrades that wait."""
+        """Fails the waiting upgrades."""
         self._waiting.stop()
 
     def join(self, socket: Socket, ticket: Ticket) -> None:
-        """Admits a socket at once: nothing is stored that it could have missed."""
+        """Admits a socket at once; there are no stored messages to send first."""
         if not self._audience.enter(socket):
             return
         self._audience.admit(socket)
@@ -107,7 +107,7 @@ class RealtimeEdition:
     # The sink of the subscriber
 
     def subscribed(self) -> None:
-        """Closes the sockets that lived through the gap, and lets upgrades pass that wait."""
+        """Closes the sockets that were open during the gap, and accepts the waiting upgrades."""
         if self._lost_at is not None:
             self._metrics.observe(
                 names.SUBSCRIPTION_OUTAGE_SECONDS, self._reactor.seconds() - self._lost_at
@@ -117,7 +117,7 @@ class RealtimeEdition:
         self._waiting.release(lambda: self._subscriber.is_subscribed)
 
     def lost(self) -> None:
-        """Notes which sockets may miss messages from now on, or have for some seconds already."""
+        """Records the sockets that may miss messages, or may have missed some already."""
         self._lost_at = self._reactor.seconds()
         self._metrics.increment(names.SUBSCRIPTION_LOSSES)
         for socket in self._audience.sockets():
@@ -126,7 +126,7 @@ class RealtimeEdition:
         self._stale.close_after_grace()
 
     def stopped(self) -> None:
-        """Fails the upgrades that wait; closes and sends nothing more."""
+        """Fails the waiting upgrades, and stops closing and sending."""
         self.fail_waiting()
         self._stale.stop()
         self._delivery.stop()
@@ -140,7 +140,7 @@ class RealtimeEdition:
     # What is reported
 
     def progress(self) -> Progress:
-        """Returns whether the subscription holds, and when the last message came."""
+        """Returns whether the subscription holds, and when the last message arrived."""
         age_seconds = round(self._reactor.seconds() - self._delivery.last_at, 3)
         facts = {
             "channel": self._channel,
@@ -152,7 +152,7 @@ class RealtimeEdition:
         return Progress(["SUBSCRIBER_UNAVAILABLE: no subscription to the realtime channel"], facts)
 
     def gauges(self) -> Mapping[Metric, Callable[[], float]]:
-        """Returns where the state of the subscription is read."""
+        """Returns the functions that read the state of the subscription."""
         return {
             names.SUBSCRIBED: lambda: self._subscriber.is_subscribed,
             names.WAITING_UPGRADES: lambda: len(self._waiting),
@@ -166,7 +166,7 @@ class RealtimeEdition:
         return self._audience.principal_count
 
     def sweep(self) -> None:
-        """Logs that no message has come for a long time, while sockets are open."""
+        """Logs a warning if no message has arrived for a long time while sockets are open."""
         now = self._reactor.seconds()
         has_sockets = next(self._audience.sockets(), None) is not None
         if not has_sockets or not self._subscriber.is_subscribed:
@@ -175,8 +175,8 @@ class RealtimeEdition:
         if now - since >= _QUIET_SECONDS:
             self._quiet_since = now
             self._log.warn(
-                "no message came on the channel {channel} for {minutes} min, though sockets are"
-                " open: compare realtimeChannelPrefix with Superset's REALTIME_CHANNEL_PREFIX",
+                "no message arrived on the channel {channel} for {minutes} min while sockets are"
+                " open: check that realtimeChannelPrefix equals Superset's REALTIME_CHANNEL_PREFIX",
                 event="realtime_quiet",
                 channel=self._channel,
                 minutes=round((now - since) / 60),
@@ -192,12 +192,12 @@ class RealtimeEdition:
 
 
 def channel_of(settings: Settings) -> str:
-    """Returns the name of the Pub/Sub channel, as Superset makes it."""
+    """Returns the name of the Pub/Sub channel, as Superset builds it."""
     return f"{settings.realtime_channel_prefix}{_CHANNEL}"
 
 
 def subscriber_usage(channel: str) -> Usage:
-    """Returns what a subscriber of a channel does on a Redis server."""
+    """Returns the rights that a subscriber of a channel needs."""
     return Usage(
         commands=("+subscribe", "+ping"),
         patterns=(f"&{channel}",),

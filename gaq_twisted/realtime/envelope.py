@@ -1,8 +1,8 @@
 """Messages as Superset 7 publishes them, turned into frames for browsers.
 
-A message is a JSON object with a topic, a scope, a payload and perhaps routes.  A
-browser gets the topic and the payload: the payload byte for byte as it was published,
-so that no number changes its spelling.
+A message is a JSON object with a topic, a scope, a payload and perhaps routes. A browser gets the
+topic and the payload. The payload is sent byte for byte as it was published, so that numbers keep
+their form.
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import msgspec
 
 BROADCAST = "authenticated_global"
-"""The one scope that means every socket; all others are for the routes."""
+"""The scope of messages for every socket; with all others the routes decide."""
 
 
 _Json = bytes | msgspec.Raw
@@ -30,7 +30,7 @@ class InvalidReason(StrEnum):
 
 
 class InvalidMessage(Exception):
-    """A message is dropped; the text says why, without any of it.
+    """A message is dropped; the text says why, without quoting it.
 
     Args:
         reason: the metric's label.
@@ -44,25 +44,25 @@ class InvalidMessage(Exception):
 _TEXTS = {
     InvalidReason.NOT_JSON: "it is not JSON",
     InvalidReason.NOT_AN_OBJECT: "it is not a JSON object",
-    InvalidReason.TOPIC: "its topic is not a text, or an empty one",
-    InvalidReason.SCOPE: "its scope is not a text, or an empty one",
-    InvalidReason.ROUTES: "its routes are not a list of texts that are not empty",
+    InvalidReason.TOPIC: "its topic is not a non-empty string",
+    InvalidReason.SCOPE: "its scope is not a non-empty string",
+    InvalidReason.ROUTES: "its routes are not a list of non-empty strings",
     InvalidReason.NESTED_TOO_DEEPLY: "it is nested too deeply",
 }
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
-    """What a message means for the server."""
+    """A parsed message."""
 
     routes: tuple[str, ...] | None
-    """The routes that it is for; None for every socket."""
+    """The routes it is addressed to; None for every socket."""
     topic: str
     payload: _Json | None
     """The payload as it was written; None if there is none."""
 
     @property
     def frame(self) -> bytes:
-        """The whole WebSocket text frame, built anew each time."""
+        """The whole WebSocket text frame, built on each access."""
         text = b'{"topic":%b' % _encode(self.topic)
         if self.payload is None:
             return text_frame(text + b"}")
@@ -70,7 +70,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
 
 
 class _Envelope(msgspec.Struct, gc=False):
-    """A message with good fields; the last of equal keys counts, as in JavaScript."""
+    """A message with valid fields; the last of duplicate keys counts, as in JavaScript."""
 
     topic: str
     scope: str
@@ -83,10 +83,10 @@ _encode = msgspec.json.encode
 
 
 def parse(published: bytes) -> Message:
-    """Returns what a published message means.
+    """Parses a published message.
 
-    Bytes that are not UTF-8 are replaced (U+FFFD), as Superset's Node.js server does, since
-    a text frame must be UTF-8 (RFC 6455 section 5.6).
+    Bytes that are not UTF-8 are replaced (U+FFFD), as in Superset's Node.js server, because a text
+    frame must be UTF-8 (RFC 6455 section 5.6).
 
     Args:
         published: the message.
@@ -138,8 +138,8 @@ def _fields(published: bytes) -> _Fields:
 
 
 def _by_slow_parser(published: bytes) -> _Fields:
-    # msgspec refuses escaped lone surrogates, which Python's json writes and browsers read.
-    # Here the payload has to be written again; of these two, the last key counts as well.
+    # msgspec rejects escaped lone surrogates, which Python's json writes and browsers accept. Here
+    # the payload has to be encoded again. The last of duplicate keys counts here too.
     document = _document(published)
     reason = _fault(document)
     if reason is not None:
@@ -147,7 +147,7 @@ def _by_slow_parser(published: bytes) -> _Fields:
     payload = None
     if "payload" in document:
         try:
-            # A number that is too large for Python would become a word that browsers do not read.
+            # A number too large for Python would become `Infinity`, which is not JSON.
             payload = json.dumps(document["payload"], allow_nan=False).encode()
         except ValueError:
             raise InvalidMessage(InvalidReason.NOT_JSON) from None

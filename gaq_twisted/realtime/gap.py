@@ -1,8 +1,8 @@
 """Sockets that were open while messages may have been missed.
 
-Nothing is stored, so a missed message is lost.  A browser of Superset 7 asks Superset
-for the state of its tasks once, whenever its socket opens.  To close the socket is
-therefore the one way to have it ask.
+Messages are not stored, so a missed one is lost. A browser of Superset 7 asks Superset for the
+state of its tasks whenever its socket opens. Closing the socket is therefore the only way to make
+it ask.
 """
 
 from collections.abc import Callable
@@ -18,21 +18,21 @@ from gaq_twisted.core.socket import Socket
 _GRACE_SECONDS = 2.0
 _SPREAD_SECONDS = 1.9
 _BATCH_SECONDS = 0.05
-# Slower is of no use: so many clients that come back at once are no trouble.
+# A slower rate has no benefit, because this many reconnects are harmless.
 _LEAST_SOCKETS_PER_SECOND = 1000
 
 
 class GapSockets:
-    """Closes the sockets that lived through a gap, each once.
+    """Closes the sockets that were open during a gap, each once.
 
-    They are closed when new sockets are accepted again, as browsers come back at once; or
-    after 2 s, if there is no subscription by then.  The closes are spread, so that neither
-    they nor the reconnects hold up messages.
+    They are closed when new sockets are accepted again, because browsers reconnect at once, or
+    after 2 s without a subscription. The closes are spread, so that neither they nor the reconnects
+    delay messages.
 
     Args:
         hub: the hub.
         closed: called with the number of sockets that were closed.
-        clock: for grace and spread.
+        clock: times the closes.
     """
 
     def __init__(self, hub: Hub, closed: Callable[[int], None], clock: IReactorTime) -> None:
@@ -41,7 +41,7 @@ class GapSockets:
         self._clock = clock
         # In the order in which they opened.
         self._sockets: dict[Socket, None] = {}
-        # When the last of them is to be closed; None before the first.
+        # When the last of them will be closed; None before the first.
         self._ends_at: float | None = None
         self._call: IDelayedCall | None = None
 
@@ -49,11 +49,11 @@ class GapSockets:
         return len(self._sockets)
 
     def add(self, socket: Socket) -> None:
-        """Notes a socket that may miss messages."""
+        """Adds a socket that may miss messages."""
         self._sockets[socket] = None
 
     def discard(self, socket: Socket) -> None:
-        """Forgets a socket, if it is there, because it has left."""
+        """Removes a socket that has left, if it is there."""
         self._sockets.pop(socket, None)
 
     def close_after_grace(self) -> None:
@@ -62,7 +62,7 @@ class GapSockets:
             self._call = self._clock.callLater(_GRACE_SECONDS, self._close_batch)
 
     def close_now(self) -> None:
-        """Begins to close them."""
+        """Starts to close them."""
         self.stop()
         self._close_batch()
 
@@ -80,7 +80,7 @@ class GapSockets:
             self._ends_at = now + min(
                 _SPREAD_SECONDS, len(self._sockets) / _LEAST_SOCKETS_PER_SECOND
             )
-        # Counted anew each time, as the reactor may be late and sockets may be added.
+        # Recalculated each time, because the reactor may be late and sockets may be added.
         batches = max(1, ceil((self._ends_at - now) / _BATCH_SECONDS))
         batch = list(islice(self._sockets, ceil(len(self._sockets) / batches)))
         for socket in batch:

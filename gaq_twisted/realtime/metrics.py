@@ -9,10 +9,14 @@ MESSAGES_RECEIVED = Metric(
     "ws_realtime_messages_received", Kind.COUNTER, "Messages received from the realtime channel."
 )
 MESSAGES_DELIVERED = Metric(
-    "ws_realtime_messages_delivered", Kind.COUNTER, "Messages for at least one socket here."
+    "ws_realtime_messages_delivered",
+    Kind.COUNTER,
+    "Messages with at least one receiver on this server.",
 )
 MESSAGES_WITHOUT_RECEIVER = Metric(
-    "ws_realtime_messages_without_receiver", Kind.COUNTER, "Messages for no socket here."
+    "ws_realtime_messages_without_receiver",
+    Kind.COUNTER,
+    "Messages without a receiver on this server.",
 )
 MESSAGES_DROPPED = Metric(
     "ws_realtime_messages_dropped",
@@ -22,12 +26,12 @@ MESSAGES_DROPPED = Metric(
     values=InvalidReason,
 )
 SUBSCRIPTION_LOSSES = Metric(
-    "ws_realtime_subscription_losses", Kind.COUNTER, "Times that the subscription was lost."
+    "ws_realtime_subscription_losses", Kind.COUNTER, "Losses of the subscription."
 )
 SUBSCRIPTION_OUTAGE_SECONDS = Metric(
     "ws_realtime_subscription_outage_seconds",
     Kind.HISTOGRAM,
-    "From the loss of the subscription until it was back.",
+    "How long the subscription was lost.",
     buckets=_OUTAGE_BUCKETS,
 )
 GAP_DISCONNECTS = Metric(
@@ -39,13 +43,13 @@ SUBSCRIBED = Metric(
     "ws_realtime_subscribed", Kind.GAUGE, "1 while the subscription holds, 0 otherwise."
 )
 WAITING_UPGRADES = Metric(
-    "ws_realtime_waiting_upgrades", Kind.GAUGE, "Upgrades that wait for the subscription."
+    "ws_realtime_waiting_upgrades", Kind.GAUGE, "Upgrades waiting for the subscription."
 )
-ROUTES = Metric("ws_realtime_routes", Kind.GAUGE, "Routes that have a socket.")
+ROUTES = Metric("ws_realtime_routes", Kind.GAUGE, "Routes with at least one socket.")
 MESSAGE_AGE_SECONDS = Metric(
     "ws_realtime_message_age_seconds",
     Kind.GAUGE,
-    "How long ago the last message came, or this server started.",
+    "Time since the last message, or since the start of this server.",
 )
 
 REALTIME = (
@@ -61,4 +65,4 @@ REALTIME = (
     ROUTES,
     MESSAGE_AGE_SECONDS,
 )
-"""All of them."""
+"""The metrics of this edition."""

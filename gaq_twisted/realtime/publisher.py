@@ -9,7 +9,7 @@ from gaq_twisted.redis.remedies import Usage
 
 
 def publisher_usage(channel: str) -> Usage:
-    """Returns what a publisher of a channel does on a Redis server."""
+    """Returns the rights that a publisher of a channel needs."""
     return Usage(
         commands=("+publish",),
         patterns=(f"&{channel}",),
@@ -34,12 +34,12 @@ class Publisher:
 
         Args:
             topic: what it is about.
-            scope: `tab` or `principal`, as the routes are.
-            payload: what is to be encoded as JSON.
+            scope: `tab` or `principal`, matching the routes.
+            payload: the value to encode as JSON.
             routes: the routes.
 
         Returns:
-            How many servers it has reached.
+            The number of servers that received it.
 
         Raises:
             RedisError: if Redis does not accept it.
@@ -49,9 +49,9 @@ class Publisher:
         )
 
     async def broadcast(self, topic: str, payload: object) -> int:
-        """Publishes a message for every socket; otherwise as `publish`."""
+        """Publishes a message for every socket; see `publish`."""
         return await self._publish({"topic": topic, "scope": BROADCAST, "payload": payload})
 
     async def _publish(self, envelope: dict[str, object]) -> int:
-        # Superset's json.dumps has spaces, and escapes all that is not ASCII, just so.
+        # Like Superset's, this JSON has spaces, and all non-ASCII characters are escaped.
         return int(await self._redis.ask("PUBLISH", self._channel, json.dumps(envelope)))

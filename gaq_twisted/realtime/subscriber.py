@@ -1,4 +1,4 @@
-"""Keeps a subscription to the realtime channel, and notices when it is gone."""
+"""Keeps a subscription to the realtime channel, and detects when it is lost."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from gaq_twisted.redis.errors import RedisError
 
 _PROBE_SECONDS = 3.0
-# The first try comes at once; a page whose upgrades wait has 10 s.
+# The first retry is immediate, because waiting upgrades have only 10 s.
 _RETRY_SECONDS = (0.0, 0.25, 0.5)
 _MOST_RETRY_SECONDS = 1.0
 
@@ -35,29 +35,28 @@ class Subscription(Protocol):
 
 
 class SubscriptionSink(Protocol):
-    """Hears of the life of the subscription."""
+    """Is notified of changes of the subscription."""
 
     def subscribed(self) -> None:
-        """A subscription has begun to hold; messages arrive from now on."""
+        """There is a subscription; messages arrive from now on."""
 
     def lost(self) -> None:
-        """The subscription is gone; messages may have been missed for some seconds already."""
+        """The subscription is lost; messages may have been missed for some seconds already."""
 
     def stopped(self) -> None:
-        """There will be no subscription any more."""
+        """There will be no further subscription."""
 
 
 class Subscriber(Service):
     """Subscribes, probes the subscription every 3 s, and subscribes again after each loss.
 
-    A connection that is swallowed by a firewall, or whose server stands still, looks like
-    one on which nothing happens.  So Redis is asked, and a reply that is missing for 3 s is
-    a loss.
+    A connection that a firewall drops silently, or whose server hangs, looks like an idle one. So
+    Redis is probed, and a reply that takes more than 3 s counts as a loss.
 
     Args:
         subscription: the subscription, not yet open.
-        sink: hears of losses.
-        clock: for probes and the time between tries.
+        sink: notified of changes.
+        clock: times probes and retries.
     """
 
     _log = Logger()
@@ -118,7 +117,7 @@ class Subscriber(Service):
                     await deferLater(self._clock, self._next_delay())
 
     async def _hold(self) -> RedisError:
-        """Subscribes and probes; returns why there is no subscription any more."""
+        """Subscribes, and probes until the subscription is lost; returns why it was."""
         try:
             self._is_suspect = False
             await self._subscription.open()
@@ -129,7 +128,7 @@ class Subscriber(Service):
         except Exception:
             if self.running:
                 self._log_internal_error()
-        return RedisError("an internal error, which was logged")
+        return RedisError("internal error, logged separately")
 
     async def _watch(self) -> None:
         while True:
@@ -153,7 +152,7 @@ class Subscriber(Service):
         self._subscribed_at = self._clock.seconds()
         self._logged.clear()
         self._log.info(
-            "subscribed to the realtime channel, after {seconds} s without",
+            "subscribed to the realtime channel after {seconds} s without a subscription",
             event="subscribed",
             seconds=round(seconds, 3),
         )
@@ -171,7 +170,8 @@ class Subscriber(Service):
                 error=str(error),
             )
         if is_new:
-            # What accepts a subscription and closes at once would be asked without end.
+            # Otherwise a server that accepts a subscription and closes at once would be retried
+            # without delay.
             if self._clock.seconds() >= self._subscribed_at + _MOST_RETRY_SECONDS:
                 self._failures = 0
             try:

@@ -1,8 +1,8 @@
 """Upgrades that wait while there is no subscription.
 
-A page of Superset 7 fails all its waiting charts at the third refused connection in a
-row, which comes about four seconds after the first one.  An upgrade that is not answered
-yet is no refusal, so that short outages of Redis fail no chart.
+A page of Superset 7 fails all its waiting charts at the third rejected connection in a row, about
+four seconds after the first one. An unanswered upgrade is not a rejection, so short outages of
+Redis fail no chart.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from gaq_twisted.core.edition import Unavailable
 
 _PATIENCE_SECONDS = 10.0
 _MOST_WAITING = 20_000
-# How long upgrades may be answered before others get a turn of the reactor.
+# How long upgrades are accepted before the reactor does other work.
 _SLICE_SECONDS = 0.005
 _TEXT = "no connection to Redis"
 
@@ -23,7 +23,7 @@ class WaitingUpgrades:
     """Upgrades that are accepted once there is a subscription.
 
     Args:
-        clock: for their patience.
+        clock: times the waits.
         patience_seconds: how long each may wait.
         most: how many may wait.
     """
@@ -38,7 +38,7 @@ class WaitingUpgrades:
         self._clock = clock
         self._patience_seconds = patience_seconds
         self._most = most
-        # By when each must be answered; those that came first come first.
+        # The time by which each must be answered, oldest first.
         self._until: dict[Deferred[None], float] = {}
         self._is_open: Callable[[], bool] = lambda: False
         self._releasing: IDelayedCall | None = None
@@ -51,14 +51,14 @@ class WaitingUpgrades:
         """Waits for `release`.
 
         Returns:
-            A Deferred that fires then, or fails with Unavailable when the patience is over;
-            to be cancelled if the client leaves.
+            A Deferred that fires then, or fails with Unavailable after the longest wait. Cancel it
+            if the client leaves.
 
         Raises:
             Unavailable: if too many wait already.
         """
         if len(self._until) >= self._most:
-            raise Unavailable(f"{_TEXT}, and too many wait for it")
+            raise Unavailable(f"{_TEXT}, and too many clients are waiting")
         waiting: Deferred[None] = Deferred(self._forget)
         self._until[waiting] = self._clock.seconds() + self._patience_seconds
         if self._expiring is None:
@@ -66,23 +66,23 @@ class WaitingUpgrades:
         return waiting
 
     def release(self, is_open: Callable[[], bool]) -> None:
-        """Lets those that wait pass, in slices between which the reactor does other things.
+        """Accepts the waiting upgrades, in slices between which the reactor does other work.
 
         Args:
-            is_open: returns whether they may still pass; the others go on waiting if not.
+            is_open: returns whether they may still be accepted; if not, the rest keep waiting.
         """
         self._is_open = is_open
         if self._releasing is None:
             self._release_slice()
 
     def stop(self) -> None:
-        """Fails all that wait, and those that come."""
+        """Fails the waiting upgrades, and all later ones."""
         self._most = 0
         if self._releasing is not None:
             self._releasing.cancel()
             self._releasing = None
         for waiting in list(self._until):
-            self._fail(waiting, "the server is about to stop")
+            self._fail(waiting, "the server is stopping")
 
     def _release_slice(self) -> None:
         self._releasing = None

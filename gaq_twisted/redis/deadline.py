@@ -1,4 +1,4 @@
-"""Deadlines that can be extended, as those of Twisted's Deferreds cannot."""
+"""Deadlines that can be extended, unlike those of Twisted's Deferreds."""
 
 from collections.abc import Callable
 from typing import Any
@@ -26,7 +26,7 @@ def in_time(
         answer: the answer.
         seconds: how long it may take.
         clock: the source of time.
-        may_extend: asked when that is over; whether it may take as long again.
+        may_extend: called when the time is over; returns whether to wait as long again.
 
     Returns:
         The same Deferred.
@@ -36,7 +36,7 @@ def in_time(
 
 
 class _Deadline:
-    """The deadline of one answer; arguments as of `in_time`."""
+    """The deadline of one answer; for the arguments see `in_time`."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class _Deadline:
             self._answer.cancel()
 
     def note(self, result: Any) -> Any:
-        """Passes the result on; a cancellation by the deadline as DeadlineError."""
+        """Passes the result on; raises DeadlineError for a cancellation by the deadline."""
         if self._call.active():
             self._call.cancel()
         if self._is_over and isinstance(result, Failure) and result.check(CancelledError):

@@ -1,13 +1,13 @@
-"""The errors of asking Redis; apart, so that what catches them loads no Redis client."""
+"""Errors of commands to Redis; separate, so that catching them does not load the client."""
 
 
 class RedisError(Exception):
-    """Redis could not be asked or did not reply; the text says what happened.
+    """A command to Redis failed; the text says what happened.
 
     Args:
         fact: what happened.
-        state: the state of Redis, if other errors may have the same one.
-        remedy: what to do about it, if that is known.
+        state: the state of Redis, if several errors can have the same one.
+        remedy: what to do about it, if known.
     """
 
     def __init__(self, fact: str, state: str = "", remedy: str = "") -> None:
@@ -27,7 +27,7 @@ class RedisReplied(RedisError):
 
 
 class RedisRefused(RedisReplied):
-    """Redis replies, but refuses this command for this key, and waiting does not change that."""
+    """Redis refuses this command for this key; waiting does not change that."""
 
 
 class RedisTooOld(RedisError):

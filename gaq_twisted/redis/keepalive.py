@@ -1,4 +1,4 @@
-"""TCP options by which the operating system notices a peer that is gone without a word."""
+"""TCP options with which the operating system detects a peer that has silently disappeared."""
 
 import socket
 from contextlib import suppress
@@ -12,15 +12,15 @@ _USER_TIMEOUT_MS = 10_000
 
 
 def detect_dead_peers(transport: ITransport) -> None:
-    """Turns on keepalive, and a limit for data that are not acknowledged (RFC 5482).
+    """Turns on keepalive, and a timeout for unacknowledged data (RFC 5482).
 
     By default Linux takes two hours to notice that an idle connection was dropped by a
     firewall.
 
     Args:
-        transport: a transport; one without a TCP socket is left as it is.
+        transport: a transport; one without a TCP socket is not changed.
     """
-    # TLS lies over another transport.
+    # TLS wraps another transport.
     handle = getattr(getattr(transport, "transport", transport), "getHandle", lambda: None)()
     if not isinstance(handle, socket.socket) or handle.family == socket.AF_UNIX:
         return
@@ -33,6 +33,6 @@ def detect_dead_peers(transport: ITransport) -> None:
     )
     for level, option, value in options:
         if option is not None:
-            # Not every system has all of them.
+            # Not every system supports all of them.
             with suppress(OSError):
                 handle.setsockopt(level, option, value)

@@ -1,4 +1,4 @@
-"""Errors of Redis, explained to the operator with the settings to change."""
+"""Explains errors of Redis to operators, with the settings to change."""
 
 from typing import NamedTuple
 
@@ -8,10 +8,10 @@ from twisted.python.failure import Failure
 from gaq_twisted.redis.errors import RedisError, RedisRefused, RedisReplied, RedisTooOld
 from gaq_twisted.redis.tls import WrongHostName
 
-# The commands of a login; an error reply to one concerns every command that would follow.
 _USERNAME_KEYS = {"password": "username", "sentinelPassword": "sentinelUsername"}
+# The commands of a login; an error reply to one concerns every command that would follow.
 _LOGIN = ("AUTH", "SELECT", "ROLE")
-# How error replies begin that say nothing about the key of the command.
+# The beginnings of error replies that are not about the key of the command.
 _ABOUT_SERVER = (
     "LOADING",
     "BUSY",
@@ -24,12 +24,12 @@ _ABOUT_SERVER = (
 
 
 class Usage(NamedTuple):
-    """What a client does on a server: the rights that it needs, and the remedies of its errors."""
+    """The rights that a client needs on a server, and the remedies for its errors."""
 
     commands: tuple[str, ...]
-    """The commands that its user needs, each as ACL SETUSER takes it."""
+    """The commands that its user needs, in the syntax of ACL SETUSER."""
     patterns: tuple[str, ...]
-    """The keys and channels that its user needs, each as ACL SETUSER takes it."""
+    """The keys and channels that its user needs, in the syntax of ACL SETUSER."""
     unknown_command: str
     """What is wrong if the server does not know a command."""
     wrong_type: str = ""
@@ -39,7 +39,7 @@ class Usage(NamedTuple):
 
     @property
     def acl_rule(self) -> str:
-        """What the user needs, as ACL SETUSER takes it."""
+        """What the user needs, in the syntax of ACL SETUSER."""
         return " ".join(self.commands + self.patterns)
 
 
@@ -47,7 +47,7 @@ class Remedies(NamedTuple):
     """Explains the errors of one server."""
 
     section: str
-    """The name of the settings section that leads to the server."""
+    """The name of the settings section for the server."""
     username: str
     password_key: str
     """The key of the password in that section."""
@@ -90,7 +90,7 @@ class Remedies(NamedTuple):
                 f"correct {password} or {self.section}.{_USERNAME_KEYS[self.password_key]}",
             ),
             (no_password, RedisReplied, f"leave {password} empty: this Redis has no password"),
-            (no_database, RedisReplied, f"set {self.section}.db to a database that it has"),
+            (no_database, RedisReplied, f"set {self.section}.db to a database that exists"),
             (("MOVED", "CROSSSLOT"), RedisReplied, usage.cluster),
             (("ERR unknown command",), RedisTooOld, usage.unknown_command),
         )
@@ -102,18 +102,18 @@ class Remedies(NamedTuple):
 
         Args:
             reason: what Twisted gave as the reason; None if there was no connection.
-            speaks_tls: whether the connection was to use TLS.
+            speaks_tls: whether the connection uses TLS.
             has_answered: whether the server had sent anything.
         """
         if reason is None:
             return "it was not connected"
         if isinstance(reason.value, WrongHostName):
             return (
-                f"{reason.value} (connect by a name that it has,"
-                f" or set {self.section}.validateHostname to false)"
+                f"{reason.value} (connect by a name in the certificate, or set"
+                f" {self.section}.validateHostname to false)"
             )
         if isinstance(reason.value, ConnectionAborted):
-            return "it was given up, because a reply did not come in time"
+            return "it was closed here, because a reply did not arrive in time"
         text = str(reason.value)
         for known, explanation in self._tls_faults():
             if known in text:
@@ -127,7 +127,8 @@ class Remedies(NamedTuple):
         """Returns what OpenSSL's errors contain, and what they mean."""
         section = self.section
         own_certificate = (
-            f"it wants a certificate of this client, or another one (set {section}.sslCertfile)"
+            "it requires a client certificate, or does not accept this one (set"
+            f" {section}.sslCertfile)"
         )
         return (
             (
@@ -142,10 +143,10 @@ class Remedies(NamedTuple):
             ("handshake failure", own_certificate),
             ("protocol version", "it has no version of TLS in common with this client"),
             ("unsupported protocol", "it has no version of TLS in common with this client"),
-            ("wrong version number", f"what came is not TLS{self.no_tls_hint}"),
+            ("wrong version number", f"its answer is not TLS{self.no_tls_hint}"),
         )
 
     @property
     def no_tls_hint(self) -> str:
         """What to add to an error of a server that may not use TLS."""
-        return f"; perhaps it speaks no TLS ({self.section}.ssl)"
+        return f"; perhaps it does not speak TLS ({self.section}.ssl)"

@@ -1,4 +1,4 @@
-"""Where Redis is: at a host and port, behind a unix socket, or where the Sentinels say."""
+"""Locates Redis: at a host and port, at a unix socket, or through Sentinels."""
 
 from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint
 from twisted.internet.interfaces import (
@@ -19,21 +19,21 @@ _SENTINEL_SECONDS = 1.0
 _SENTINEL_USAGE = Usage(
     commands=("+sentinel|get-master-addr-by-name",),
     patterns=(),
-    unknown_command="this is no Sentinel",
+    unknown_command="this is not a Sentinel",
 )
 
 
 class IClientReactor(IReactorPluggableNameResolver, IReactorTCP, IReactorTime, IReactorUNIX):
-    """A reactor that can connect to any of these places."""
+    """A reactor that can connect to all of these."""
 
 
 class RedisServer:
-    """The Redis server that a section of the settings leads to; makes connections to it.
+    """The Redis server of a section of the settings; makes connections to it.
 
     Args:
         redis: the section.
         reactor: connects, and is the source of time.
-        usage: what the connections are for, without what every login needs.
+        usage: the rights that the connections need, besides those for the login.
         section: the name of the section, for messages.
 
     Raises:
@@ -93,7 +93,7 @@ class RedisServer:
         return ServerAddress(name, endpoint)
 
     async def _locate_master(self) -> ServerAddress:
-        """Asks one Sentinel after the other, as Redis's guide for Sentinel clients requires."""
+        """Asks one Sentinel after another, as Redis's guide for Sentinel clients requires."""
         redis, master = self._settings, self._settings.sentinel_master
         faults: list[str] = []
         for sentinel in list(self._sentinels):
@@ -104,7 +104,7 @@ class RedisServer:
                 faults.append(str(error))
                 continue
             if found is None:
-                faults.append(f"{address.name} knows no master {master}")
+                faults.append(f"{address.name} does not know the master {master}")
                 continue
             self._sentinels.remove(sentinel)
             self._sentinels.insert(0, sentinel)

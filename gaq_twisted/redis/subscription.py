@@ -1,4 +1,4 @@
-"""A SUBSCRIBE on a connection of its own."""
+"""A subscription on a connection of its own."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -13,9 +13,9 @@ class Subscription:
     """A subscription to one Pub/Sub channel.
 
     Args:
-        connection: a connection that nobody else uses, not yet open.
+        connection: a connection that nothing else uses, not yet open.
         channel: the channel.
-        on_messages: called with messages that came together.
+        on_messages: called with messages that arrived together.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class Subscription:
         self._channel = channel
         self._connection.on_messages = on_messages
         self._is_paused = False
-        # Since the last probe.
+        # Whether it was paused since the last probe.
         self._was_paused = False
 
     @property
@@ -41,7 +41,7 @@ class Subscription:
         self._connection.on_loss = on_loss
 
     async def open(self) -> None:
-        """Subscribes on a new connection; a former subscription ends.
+        """Subscribes on a new connection; ends an earlier subscription.
 
         Raises:
             RedisError: if there is no connection, or Redis refuses.
@@ -49,21 +49,21 @@ class Subscription:
         self._connection.close()
         await self._connection.ask("SUBSCRIBE", self._channel, within_seconds=_ANSWER_SECONDS)
         if self._is_paused:
-            # Messages of the former connection still wait to be sent.
+            # Messages of the earlier connection still wait to be sent.
             self._connection.pause()
 
     async def probe(self) -> None:
-        """Asks whether the subscription still holds.
+        """Checks that the subscription still holds.
 
-        PING is one of the commands that Redis accepts while subscribed. An error is a reply,
-        too: while Redis loads its data, say, it delivers messages but refuses PING. With
-        Sentinels they are asked, too, whether the server is still the master.
+        PING is one of the commands that Redis accepts while subscribed. An error is also a reply:
+        for example, Redis delivers messages but refuses PING while it loads its data. With
+        Sentinels, this also checks that the server is still the master.
 
         Raises:
             RedisError: if it does not hold.
         """
         if self._is_paused:
-            # Its reply is behind messages that this server has not taken yet.
+            # Its reply would come after messages that this server has not read yet.
             return
         self._was_paused = False
         with suppress(RedisReplied, RedisTooOld):
@@ -74,12 +74,12 @@ class Subscription:
             raise RedisError("another server has become the master")
 
     def pause(self) -> None:
-        """Stops taking messages for a while; Redis keeps them up to a limit of its own."""
+        """Stops reading messages for a while; Redis buffers them up to its own limit."""
         self._is_paused = self._was_paused = True
         self._connection.pause()
 
     def resume(self) -> None:
-        """Takes messages again."""
+        """Reads messages again."""
         self._is_paused = False
         self._connection.resume()
 

@@ -1,4 +1,4 @@
-"""TLS to Redis: trusted CAs, the client's certificate, and the check of the server's one."""
+"""TLS to Redis: trusted CAs, the client's certificate, and verification of the server's."""
 
 import re
 from pathlib import Path
@@ -61,23 +61,23 @@ class ClientTls:
                 CertificateOptions(**self._options).getContext()
             except SSL.Error:
                 raise ConfigError(
-                    [f"{key}: {key_file} has not the key of {settings.ssl_certfile}"]
+                    [f"{key}: {key_file} does not contain the key for {settings.ssl_certfile}"]
                 ) from None
 
     def wrap(self, endpoint: IStreamClientEndpoint, host: str) -> IStreamClientEndpoint:
-        """Returns an endpoint that uses TLS over another one.
+        """Returns an endpoint that uses TLS on top of another one.
 
         Args:
-            endpoint: the other one.
-            host: the name or IP address that the certificate must be for, unless
-                the settings say not to check it (RFC 6125, by service-identity).
+            endpoint: the endpoint to wrap.
+            host: the name or IP address that the certificate must be for, unless the settings
+                disable that check (RFC 6125, by service-identity).
         """
         context = CertificateOptions(trustRoot=self._trust_root, **self._options).getContext()
         return wrapClientTLS(_Creator(context, host, self._validate_hostname), endpoint)
 
 
 class WrongHostName(Exception):
-    """A certificate is not for the host that was connected to."""
+    """The server's certificate is not for its host name."""
 
     def __init__(self) -> None:
         super().__init__("its certificate is not for this host name")
@@ -91,10 +91,10 @@ class _KeepsReason(Protocol):
 
 @implementer(IOpenSSLClientConnectionCreator)
 class _Creator:
-    """Makes TLS connections to a host, and asks for its certificate by name (RFC 6066).
+    """Makes TLS connections to a host, and requests its certificate by name (RFC 6066).
 
-    Twisted's optionsForClientTLS accepts a certificate without any name for
-    every host, and cannot ask for a name without comparing it.
+    Twisted's optionsForClientTLS accepts a certificate without any name for every host, and cannot
+    request a name without verifying it.
     """
 
     def __init__(self, context: SSL.Context, host: str, validate: bool) -> None:
@@ -126,7 +126,8 @@ class _Creator:
         try:
             verify_service_identity(extract_patterns(certificate), [wanted], [])
         except Exception:
-            # This includes what service-identity cannot read, such as a certificate without names.
+            # This includes certificates that service-identity cannot read, such as those without
+            # names.
             return False
         return True
 
@@ -134,11 +135,11 @@ class _Creator:
 def _certificates(key: str, file: str) -> list[crypto.X509]:
     blocks = _CERTIFICATE.findall(_content(key, file))
     if not blocks:
-        raise ConfigError([f"{key}: {file} holds no certificate in PEM form"])
+        raise ConfigError([f"{key}: {file} contains no certificate in PEM format"])
     try:
         return [crypto.load_certificate(crypto.FILETYPE_PEM, block) for block in blocks]
     except crypto.Error:
-        raise ConfigError([f"{key}: {file} holds a broken certificate"]) from None
+        raise ConfigError([f"{key}: {file} contains an invalid certificate"]) from None
 
 
 def _private_key(key: str, file: str) -> crypto.PKey:
@@ -148,7 +149,7 @@ def _private_key(key: str, file: str) -> crypto.PKey:
         return crypto.load_privatekey(crypto.FILETYPE_PEM, content, b"")
     except (crypto.Error, ValueError):
         raise ConfigError(
-            [f"{key}: {file} holds no private key in PEM form without a passphrase"]
+            [f"{key}: {file} contains no private key in PEM format without a passphrase"]
         ) from None
 
 

@@ -19,22 +19,22 @@ class ReplaySource(StrEnum):
 
 EVENTS_READ = Metric("ws_events_read", Kind.COUNTER, "Events read from the global stream.")
 EVENTS_DELIVERED = Metric(
-    "ws_events_delivered", Kind.COUNTER, "Events of which this server had a listener."
+    "ws_events_delivered", Kind.COUNTER, "Events with at least one listener on this server."
 )
 EVENTS_WITHOUT_LISTENER = Metric(
-    "ws_events_without_listener", Kind.COUNTER, "Events of which this server had none."
+    "ws_events_without_listener", Kind.COUNTER, "Events without a listener on this server."
 )
 INVALID_EVENT = Metric(
     "ws_invalid_event",
     Kind.COUNTER,
-    "Stream entries skipped because they are no good events, by reason.",
+    "Stream entries skipped because they are not valid events, by reason.",
     "reason",
     values=InvalidReason,
 )
 STREAM_GAP = Metric(
     "ws_stream_gap",
     Kind.COUNTER,
-    "Times that events were found to be lost in Redis, trimmed, or not readable.",
+    "Times that events were lost in Redis, were trimmed, or could not be read.",
 )
 REDIS_CONNECTIONS = Metric(
     "ws_redis_connections", Kind.COUNTER, "Connections to Redis opened to follow the global stream."
@@ -42,24 +42,23 @@ REDIS_CONNECTIONS = Metric(
 REPLAY_EVENTS = Metric(
     "ws_replay_events",
     Kind.HISTOGRAM,
-    "Missed events sent to a client that has connected, by where they were found.",
+    "Missed events sent to a client when it connects, by source.",
     "source",
     _EVENT_COUNT_BUCKETS,
     ReplaySource,
 )
 TAIL_EVENTS = Metric("ws_tail_events", Kind.GAUGE, "Events kept in memory.")
-TAIL_BYTES = Metric("ws_tail_bytes", Kind.GAUGE, "About how much memory these take.")
+TAIL_BYTES = Metric("ws_tail_bytes", Kind.GAUGE, "Approximate memory that these events take.")
 REDIS_UP = Metric(
     "ws_redis_up", Kind.GAUGE, "1 while the global stream is being followed, 0 otherwise."
 )
 CURSOR_LAG_SECONDS = Metric(
     "ws_cursor_lag_seconds",
     Kind.GAUGE,
-    "How old the event read last is, by the clock of Redis, if there are more to read at once;"
-    " otherwise 0.",
+    "Age of the last event read, by Redis's clock, while there are more to read; otherwise 0.",
 )
 READ_AGE_SECONDS = Metric(
-    "ws_read_age_seconds", Kind.GAUGE, "How long ago Redis answered last; infinite if never."
+    "ws_read_age_seconds", Kind.GAUGE, "Time since Redis's last answer; infinite if there was none."
 )
 
 STREAMS = (
@@ -77,4 +76,4 @@ STREAMS = (
     CURSOR_LAG_SECONDS,
     READ_AGE_SECONDS,
 )
-"""The metrics that a server has because of this edition."""
+"""The metrics of this edition."""

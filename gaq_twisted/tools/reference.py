@@ -31,7 +31,7 @@ _GROUPS = {
     "drainDelayMs": "Stopping",
     "initialReplayMs": "What returning browsers get",
 }
-# What the defaults of settings are that follow from others.
+# The defaults of settings that depend on other settings.
 _DEFAULTS = {
     "protocol": '`"streams"`, or `"realtime"` as described',
     "jwtCookieName": '`"async-token"`; with `protocol` realtime `"superset-ws-token"`',
@@ -41,20 +41,19 @@ _DEFAULTS = {
 }
 _REALTIME_REDIS_ROW = (
     "| `realtimeRedis.*`<br>`REALTIME_REDIS_*` | those of `redis.*` | every key of `redis`, for"
-    " Superset 7: where its `DISTRIBUTED_COORDINATION_CONFIG` publishes. Each one that is not set"
-    " is as its twin in `redis`; only where `url`, `host`, `unixSocketPath` or `sentinels` is set,"
-    " the others, and what belongs to Sentinels, are not taken from there. Allowed: as for the"
-    " twin. |"
+    " Superset 7: the server in its `DISTRIBUTED_COORDINATION_CONFIG`. Each defaults to its twin in"
+    " `redis`. If `url`, `host`, `unixSocketPath` or `sentinels` is set, the other three and the"
+    " settings of Sentinels have no twin. Allowed: as for the twin. |"
 )
 _CONFIGURATION = """\
 # Configuration
 
-Each setting has a key in a JSON file and a name in the environment, which wins. The file is
-the one that `--config` names, else `config.json` in the working directory if there is one;
-neither is needed. [config.example.json](../config.example.json) holds every key with its
-default, except those that depend on other settings, such as `protocol`, and those for Superset
-7 only. [config.schema.json](config.schema.json) is a JSON Schema of all keys for editors, which
-mark wrong types, ranges and names with it. In VS Code:
+Each setting has a key in a JSON file and a name in the environment. The environment overrides the
+file. The file is the one that `--config` names, or `config.json` in the working directory if it
+exists. Neither is required. [config.example.json](../config.example.json) contains every key with
+its default, except those that depend on other settings, such as `protocol`, and those that only
+Superset 7 needs. [config.schema.json](config.schema.json) is a JSON Schema of all keys, with which
+editors mark wrong types, ranges and names. In VS Code:
 
 ```json
 {"json.schemas": [{"fileMatch": ["ws.json"], "url": "./docs/config.schema.json"}]}
@@ -62,44 +61,47 @@ mark wrong types, ranges and names with it. In VS Code:
 
 - **In the environment** lists are separated by commas, flags are `true`, `1`, `false` or `0`,
   and a blank variable counts as not set.
-- **A secret** can also be in a file of its own, such as a mounted Kubernetes or Docker secret,
-  which the variable with `_FILE` after its name names: `JWT_SECRET_FILE=/run/secrets/jwt`. A
-  line's end behind it is not part of it. Both variables at once are refused.
-- **Settings that cannot be used** stop the start with status 1 and a line for each fault,
-  which names the key, where its value comes from, and what is allowed.
-- **Unknown keys** in the file are ignored with a warning that names the nearest known one.
-- **Kubernetes** sets `REDIS_PORT=tcp://10.0.0.1:6379` and the like for a service named redis;
-  such a value is ignored with a warning.
+- **A secret** can also be read from a file, such as a mounted Kubernetes or Docker secret. The
+  variable with the suffix `_FILE` contains its path: `JWT_SECRET_FILE=/run/secrets/jwt`. A trailing
+  line end is ignored. Setting both variables is an error.
+- **Settings that cannot be used** stop the start with status 1. A line for each fault names the
+  key, the source of its value, and what is allowed.
+- **Unknown keys** in the file are ignored, with a warning that names the most similar setting.
+- **Kubernetes** sets variables such as `REDIS_PORT=tcp://10.0.0.1:6379` for a service named redis.
+  Such a value is ignored, with a warning.
 - **Variables with another server's name**, such as `REDIS_USER` or Superset's own
-  `GLOBAL_ASYNC_QUERIES_JWT_SECRET`, and misspelt ones, are not read; a warning names the right one.
-- **Those marked *live*** change without a restart: SIGHUP reads the file and the secrets' files
-  again ([operations](operations.md#reload)). What a process has in its environment cannot change.
+  `GLOBAL_ASYNC_QUERIES_JWT_SECRET`, and misspelt ones, are not read. A warning names the
+  right one.
+- **Settings marked *live*** change without a restart: SIGHUP reads the file and the secrets' files
+  again ([operations](operations.md#reload)). A running process's environment cannot change.
 
-The defaults are those of Superset's Node.js servers where they have the setting;
+The defaults match those of Superset's Node.js servers, where these have the setting;
 [migrating](migrating.md#settings) lists the differences. A file or an environment of either
-server works as it is, and is served with the protocol of that server:
+server works unchanged, with the protocol of that server:
 
 - **`streams`**, Superset 1.2 to 6.1, is the default.
-- **`realtime`**, Superset 7, uses the settings that its Node.js server has: `jwtSecret`,
+- **`realtime`**, Superset 7, uses the settings of its Node.js server: `jwtSecret`,
   `previousJwtSecret`, `jwtCookieName`, `redis` and `realtimeChannelPrefix`. Redis streams and
   their settings are not used.
-- **`both`** serves pages of old and new Supersets side by side: those settings are for
-  Superset 1.2 to 6.1, and Superset 7 has [its own](#superset-7), which default to them.
+- **`both`** serves old and new versions of Superset at the same time. Those settings are then for
+  Superset 1.2 to 6.1, and Superset 7 has [its own](#superset-7), most of which default to them.
 """
 _CONFIGURATION_END = """
-## What does not go together
+## Contradictions
 
-- `redis.url` with a setting that says something else than it, both in the file or both in the
-  environment, which wins here too.
+These combinations stop the start:
+
+- `redis.url` with a setting that contradicts it, if both are in the file or both in the
+  environment. Otherwise the environment wins.
 - `redis.unixSocketPath` with `redis.sentinels` or `redis.ssl`.
 - `redis.sentinelSsl` without `redis.sentinels`; `redis.sslKeyfile` without
   `redis.sslCertfile`; `redis.sslCaCerts` or `redis.sslCertfile` without `redis.ssl` or
-  `redis.sentinelSsl`. The same holds for `realtimeRedis`.
-- `socketResponseTimeoutMs` that is not more than `pingSocketsIntervalMs`.
-- `jwtAlgorithms` of more than one kind, or a `jwtSecret` that is no key for them.
+  `redis.sentinelSsl`. The same applies to `realtimeRedis`.
+- `socketResponseTimeoutMs` that is not greater than `pingSocketsIntervalMs`.
+- `jwtAlgorithms` of more than one kind, or a `jwtSecret` that is not a key for them.
 
-A warning is logged for settings of Superset 7 that are set with the protocol streams, and for
-one cookie name for both protocols.
+A warning is logged if settings of Superset 7 are set with the protocol `streams`, and if both
+protocols have the same cookie name.
 
 `python -m gaq_twisted.tools.reference configuration` prints this page, `… schema` the schema and
 `… example` the example, for the version that is installed.
@@ -156,8 +158,8 @@ def configuration() -> str:
 def example() -> str:
     """Returns config.example.json: keys with their defaults.
 
-    Those whose defaults follow from other settings are left out, as a copy of the file would
-    fix them, and those of Superset 7, whose presence means that protocol.
+    Settings whose defaults depend on others are omitted, because a copy of the file would fix
+    them. So are those of Superset 7, whose presence selects that protocol.
     """
     document: dict[str, Any] = {}
     for setting in all_settings():
@@ -196,7 +198,7 @@ def metrics() -> str:
 
 
 def prometheus_name(metric: Metric) -> str:
-    """Returns the name of a metric at /metrics; of a histogram, what the names begin with."""
+    """Returns the name of a metric at /metrics; for a histogram, the prefix of its names."""
     return f"{metric.name}_total" if metric.kind is Kind.COUNTER else metric.name
 
 

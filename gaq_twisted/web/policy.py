@@ -1,4 +1,4 @@
-"""The headers of pages that need nothing from elsewhere."""
+"""Security headers for pages that load nothing from other sites."""
 
 import re
 from base64 import b64encode
@@ -16,10 +16,10 @@ _HEADERS = (
 
 
 def set_headers(request: Request, content_type: bytes) -> None:
-    """Sets the headers that keep an answer with its own page.
+    """Sets the headers that keep other sites from using an answer.
 
     Args:
-        request: what is answered.
+        request: the request that is answered.
         content_type: the type of the answer.
     """
     request.setHeader(b"content-type", content_type)
@@ -28,9 +28,9 @@ def set_headers(request: Request, content_type: bytes) -> None:
 
 
 def content_security_policy(page: bytes) -> bytes:
-    """Returns the policy by which browsers use a page's own scripts and styles only.
+    """Returns the policy that allows a page only its own scripts and styles.
 
-    They may also connect to the page's server.
+    It also allows connections to the page's server.
 
     Args:
         page: the HTML, whose script and style elements have no attributes.
@@ -42,6 +42,6 @@ def content_security_policy(page: bytes) -> bytes:
 
 
 def _sources(page: bytes, element: bytes) -> bytes:
-    """Returns what lets a browser use the elements of that name (CSP 3, section 2.3.1)."""
+    """Returns the hashes that allow the page's elements of that name (CSP 3, section 2.3.1)."""
     texts = re.findall(b"<%b>(.*?)</%b>" % (element, element), page, re.DOTALL)
     return b" ".join(b"'sha256-%b'" % b64encode(sha256(text).digest()) for text in texts)

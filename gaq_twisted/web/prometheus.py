@@ -21,7 +21,7 @@ _NumberFamily = CounterMetricFamily | GaugeMetricFamily
 
 
 class OurCollector(Collector):
-    """Shows a server's metrics to prometheus-client.
+    """Provides a server's metrics to prometheus-client.
 
     Args:
         metrics: the metrics.
@@ -50,7 +50,7 @@ class OurCollector(Collector):
 
 
 class Exposition(Branch):
-    """Answers with a server's metrics, and with what prometheus-client measures of any process.
+    """Answers with a server's metrics, and with prometheus-client's metrics of the process.
 
     Args:
         metrics: the metrics.
@@ -69,7 +69,7 @@ class Exposition(Branch):
         try:
             encode, content_type = choose_encoder(request.getHeader("accept") or "")
         except (TypeError, ValueError):
-            # The library fails on some of the versions that can be asked for.
+            # The library fails on some of the versions that a client can ask for.
             encode, content_type = choose_encoder("")
         request.setHeader(b"content-type", content_type.encode())
         text: bytes = encode(self._registry)

@@ -15,14 +15,14 @@ LIFETIME_SECONDS = 900
 
 
 def realtime_settings(**values: Any) -> Settings:
-    """Returns settings of the protocol realtime with the tests' secret and those values."""
+    """Returns settings for the protocol realtime with the tests' secret and those values."""
     return settings(
         **{"protocol": "realtime", "realtime_jwt_secret": SpareSecret(SECRET), **values}
     )
 
 
 def realtime_claims(**claims: object) -> dict[str, object]:
-    """Returns the claims that Superset 7 writes for user 5, with those instead or besides."""
+    """Returns the claims that Superset 7 writes for user 5, changed or extended by those."""
     now = int(time.time())
     return {
         "channel": "user:5",
@@ -42,7 +42,7 @@ def realtime_token(*, secret: str = SECRET, **claims: object) -> str:
 
 
 def signed(claims: object, secret: str = SECRET, algorithm: str = "HS256") -> str:
-    """Returns a token with exactly these claims, among them those that no library would write."""
+    """Returns a token with exactly these claims, even those that no library would write."""
     # PyJWT's encode refuses some of them.
     payload = json.dumps(claims).encode()
     return jwt.PyJWS().encode(payload, secret, algorithm, headers={"typ": "JWT"})

@@ -25,7 +25,7 @@ class OriginTests(SynchronousTestCase):
             self.assert_rules(allowed, good=("https://b.test", "null", "junk", ""), bad=())
 
     def test_exact(self) -> None:
-        """Scheme, host and port must be equal, where they may be spelt differently."""
+        """Scheme, host and port must be equal, but may be spelt differently."""
         self.assert_rules(
             "https://BI.example.com http://other.test:8088 https://[::1]:8443",
             good=(
@@ -59,7 +59,7 @@ class OriginTests(SynchronousTestCase):
         )
 
     def test_below_a_domain(self) -> None:
-        """A star stands for one or more whole parts of the name, and not for none."""
+        """A star matches one or more whole labels of the name, but not none."""
         self.assert_rules(
             "https://*.example.com",
             good=("https://a.example.com", "https://b.a.example.com", "https://A.Example.Com:443"),
@@ -76,7 +76,7 @@ class OriginTests(SynchronousTestCase):
         )
 
     def test_same_host(self) -> None:
-        """The page's host must be that which is connected to, whatever their ports."""
+        """The page's host must be the one that is connected to; the ports do not matter."""
         good = ("http://gaq.test:8088", "https://gaq.test", "https://GAQ.TEST:1")
         bad = ("http://gaq.test.evil.test", "http://evil.test", "null", "gaq.test")
         for host in ("gaq.test", "gaq.test:8080", "GAQ.test.", "gaq.test.:1"):
@@ -86,9 +86,9 @@ class OriginTests(SynchronousTestCase):
             self.assert_rules("same-host", good=(), bad=good, host=host)
 
     def test_null(self) -> None:
-        """Pages without an origin of their own are allowed only where that is said."""
+        """Pages without an origin of their own are allowed only by an explicit rule."""
         self.assert_rules("null", good=("null",), bad=("https://a.test",))
 
     def test_no_origin(self) -> None:
-        """A client that sends no Origin is no browser, and none of a page's doing."""
+        """A client that sends no Origin is allowed, because it is not a browser."""
         self.assertTrue(OriginRules([OriginPattern("https://a.test")]).allow(None, "gaq.test"))

@@ -58,7 +58,7 @@ class PrincipalTestCase(SynchronousTestCase):
         return self.identify(f"{REALTIME_COOKIE}={signed(claims)}")
 
     def refusal(self, header: str, settings: Settings | None = None) -> Unauthorized:
-        """Returns why that header is refused: one line, without anything of a token."""
+        """Returns why that header is refused: one line, without any part of a token."""
         error: Unauthorized = self.assertRaises(Unauthorized, self.identify, header, settings)
         self.assertEqual(len(str(error).splitlines()), 1)
         self.assertNotIn("eyJ", str(error))
@@ -75,7 +75,7 @@ class SampleTests(PrincipalTestCase):
     """The tokens that were tried with Superset's Node.js server."""
 
     def test_each(self) -> None:
-        """Each is accepted or refused as there, and names the principal that it is of."""
+        """Each is accepted or refused as in the sample, and names its principal."""
         secrets = SAMPLES["secrets"]
         settings = realtime_settings(
             realtime_jwt_secret=SpareSecret(secrets["current"]),
@@ -106,17 +106,17 @@ class SampleTests(PrincipalTestCase):
 
 
 class TimeTests(PrincipalTestCase):
-    """From when and until when a token is good."""
+    """When a token is valid."""
 
     def test_expiry(self) -> None:
-        """A token is good until the very moment that it names, which may be a fraction."""
+        """A token is valid until the exact time in it, which may be a fraction."""
         for good in (EXP, EXP + 0.25, NOW + 0.001, int(NOW) + 1, 1e11):
             self.assertEqual(self.principal(_claims(exp=good)).expires_at, good)
         for value in (NOW, int(NOW), NOW - 1, 0, -1, -1e11):
             self.assert_refused(_claims(exp=value), UpgradeReason.TOKEN_EXPIRED)
 
     def test_no_expiry(self) -> None:
-        """An expiry that is none, or no time that could be waited for, is refused."""
+        """An expiry that is missing, or is not a time that can be waited for, is refused."""
         self.assert_refused(_without("exp"), UpgradeReason.NO_EXPIRY)
         wrong: tuple[object, ...] = (
             None,
@@ -138,7 +138,7 @@ class TimeTests(PrincipalTestCase):
             self.assert_refused(_claims(exp=value), UpgradeReason.NO_EXPIRY)
 
     def test_not_before(self) -> None:
-        """A token may say from when it is good; that must be a number, and not to come."""
+        """A token may say when it becomes valid; that must be a number in the past."""
         for good in (0, NOW, NOW - 1, int(NOW), -1.5):
             self.principal(_claims(nbf=good))
         wrong: tuple[object, ...] = (
@@ -158,7 +158,7 @@ class TimeTests(PrincipalTestCase):
             self.assert_refused(_claims(nbf=value), UpgradeReason.TOKEN_NOT_YET_VALID)
 
     def test_issued_at(self) -> None:
-        """When it was issued does not count."""
+        """The time of issue is ignored."""
         values: tuple[object, ...] = (NOW + 3600, 0, "yesterday", None, [], 10**400)
         for value in values:
             self.principal(_claims(iat=value))
@@ -208,7 +208,7 @@ class ClaimsTests(PrincipalTestCase):
         self.assertEqual(self.principal(_claims(**GUEST_CLAIMS)), Principal(GUEST, EXP))
 
     def test_no_principal(self) -> None:
-        """Kind, id and channel must be there, be text, and agree."""
+        """Kind, id and channel must be present, be strings, and agree."""
         wrong: tuple[dict[str, object], ...] = (
             {"principal_type": None},
             {"principal_type": "robot"},
@@ -236,7 +236,7 @@ class ClaimsTests(PrincipalTestCase):
             self.assert_refused(_without(name), UpgradeReason.PRINCIPAL)
 
     def test_route_of_a_tab(self) -> None:
-        """No principal can have the route of a tab of another one."""
+        """No principal can have the route of another one's tab."""
         self.assert_refused(_claims(sub="5:1", channel="user:5:1"), UpgradeReason.PRINCIPAL)
         tab = f"{GUEST}:1"
         self.assert_refused(
@@ -244,7 +244,7 @@ class ClaimsTests(PrincipalTestCase):
         )
 
     def test_not_printable(self) -> None:
-        """Control characters and half surrogate pairs, which no log should show, are refused."""
+        """Control characters and lone surrogates, which no log should show, are refused."""
         for odd in ("a\nb", "\x1b[2J", "\x00", "\ud800", "a\u2028b", "\u202e"):
             for claims in (
                 {"sub": odd, "channel": f"user:{odd}"},
@@ -305,7 +305,7 @@ class SignatureTests(PrincipalTestCase):
     """What a token is signed with."""
 
     def test_rotation(self) -> None:
-        """The current and the previous secret are good, and no other."""
+        """Only the current and the previous secret are accepted."""
         settings = realtime_settings(previous_realtime_jwt_secret=SpareSecret(OLD))
         for secret in (SECRET, OLD):
             header = f"{REALTIME_COOKIE}={signed(_claims(), secret)}"
@@ -319,7 +319,7 @@ class SignatureTests(PrincipalTestCase):
         self.assertEqual(self.refusal(header).reason, UpgradeReason.SIGNATURE)
 
     def test_algorithms(self) -> None:
-        """Only the algorithms of the settings are good, and never none."""
+        """Only the algorithms in the settings are accepted, and never `none`."""
         header = base64.urlsafe_b64encode(b'{"alg":"none"}').rstrip(b"=").decode()
         for bad in (
             signed(_claims(), SECRET * 2, "HS512"),
@@ -341,7 +341,7 @@ class SignatureTests(PrincipalTestCase):
             self.assertTrue(str(self.refusal(header, settings)).endswith(f"signed with {name}"))
 
     def test_settings_for_streams(self) -> None:
-        """Settings for streams alone, as a reload may find them, have the secrets of streams."""
+        """After a reload with settings for streams only, the secrets of streams are used."""
         environ = {"JWT_SECRET": SECRET, "PREVIOUS_JWT_SECRET": OLD}
         settings = load(None, environ).settings
         for secret in (SECRET, OLD):
@@ -350,7 +350,7 @@ class SignatureTests(PrincipalTestCase):
         self.refusal(f"{REALTIME_COOKIE}={signed(_claims(), OTHER)}", settings)
 
     def test_key_that_does_not_fit(self) -> None:
-        """A secret that is no key for the algorithm stops the start, with its setting's name."""
+        """A secret that is not a key for the algorithm is a fault that names its setting."""
         rs256 = {"JWT_ALGORITHMS": "RS256", "PROTOCOL": "realtime", "JWT_SECRET": SECRET}
         for environ, name in (
             ({}, "jwtSecret"),
@@ -358,14 +358,14 @@ class SignatureTests(PrincipalTestCase):
         ):
             settings = load(None, {**rs256, **environ}).settings
             error = self.assertRaises(ConfigError, PrincipalAuthenticator, settings, lambda: NOW)
-            self.assertTrue(error.faults[0].startswith(f"{name} holds no RS256 key"))
+            self.assertTrue(error.faults[0].startswith(f"{name} contains no RS256 key"))
 
 
 class CookieTests(PrincipalTestCase):
     """The cookie among others."""
 
     def test_none(self) -> None:
-        """Without the cookie a browser is refused, also with that of the older protocol."""
+        """Without the cookie a browser is refused, even with the cookie of the older protocol."""
         good = signed(_claims())
         for header in ("", f"async-token={token()}", f"async-token={good}", f"x={good}"):
             error = self.refusal(header)
@@ -386,7 +386,7 @@ class CookieTests(PrincipalTestCase):
         self.assertEqual(error.reason, UpgradeReason.OTHER_PROTOCOL)
 
     def test_first_counts(self) -> None:
-        """Of several cookies of the name the first one counts, good or bad."""
+        """Of several cookies of that name the first one counts, good or bad."""
         good = f"{REALTIME_COOKIE}={signed(_claims())}"
         other = signed(_claims(sub="6", channel="user:6"))
         for bad in ("x", "", signed(_claims(exp=1)), signed(_claims(), OTHER)):
@@ -395,12 +395,12 @@ class CookieTests(PrincipalTestCase):
         self.assertEqual(self.identify(f"{good}; {REALTIME_COOKIE}={other}").route, "user:5")
 
     def test_quotes(self) -> None:
-        """A value in quotes is no token, as the Node.js server has it."""
+        """A value in quotes is not a token, as in the Node.js server."""
         error = self.refusal(f'{REALTIME_COOKIE}="{signed(_claims())}"')
         self.assertEqual(error.reason, UpgradeReason.NO_JWT)
 
     def test_neighbours(self) -> None:
-        """Other cookies, however odd, do not hide it, nor does white space around it."""
+        """Other cookies, however odd, and white space do not hide it."""
         good = f"  {REALTIME_COOKIE} = {signed(_claims())} "
         for odd in (
             "a",
@@ -415,14 +415,14 @@ class CookieTests(PrincipalTestCase):
                 self.assertEqual(self.identify(header).route, "user:5")
 
     def test_name(self) -> None:
-        """The cookie's name is that of the settings."""
+        """The cookie's name comes from the settings."""
         settings = realtime_settings(realtime_jwt_cookie_name="x")
         self.assertEqual(self.identify(f"x={signed(_claims())}", settings).route, "user:5")
         error = self.refusal(f"{REALTIME_COOKIE}={signed(_claims())}", settings)
         self.assertEqual(str(error), "no cookie named x")
 
     def test_garbage(self) -> None:
-        """What is no token at all is refused as such."""
+        """Anything that is not a token is refused as such."""
         for garbage in ("", ".", "a.b.c", "null", "é", "\x00", "x" * 100_000):
             error = self.refusal(f"{REALTIME_COOKIE}={garbage}")
             self.assertEqual(error.reason, UpgradeReason.NO_JWT)

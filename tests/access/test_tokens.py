@@ -51,7 +51,7 @@ class AuthTestCase(SynchronousTestCase):
         return self.identity(header, **values).channel
 
     def refusal(self, header: str, **values: Any) -> str:
-        """Returns why that header is refused: one line, without anything of a token."""
+        """Returns why that header is refused: one line, without any part of a token."""
         text = str(self.assertRaises(Unauthorized, self.channel, header, **values))
         self.assertEqual(len(text.splitlines()), 1, text)
         for part in header.replace("=", ".").replace(";", ".").split("."):
@@ -62,7 +62,7 @@ class AuthTestCase(SynchronousTestCase):
         return text
 
     def assert_refused(self, refused: str, reason: str, **values: Any) -> None:
-        """Checks that a token is refused with a text that holds that reason."""
+        """Checks that a token is refused with a text that contains that reason."""
         self.assertIn(reason, self.refusal(f"async-token={refused}", **values), refused)
 
 
@@ -76,7 +76,7 @@ class ClaimsTests(AuthTestCase):
             self.assertEqual(self.channel(f"async-token={signed}"), claims["channel"])
 
     def test_claims_without_meaning(self) -> None:
-        """Whatever the claims hold that Superset gives no meaning, the token is good."""
+        """Claims to which Superset gives no meaning are ignored, whatever they contain."""
         now = int(time.time())
         for claims in (
             {"sub": 1},
@@ -109,7 +109,7 @@ class ClaimsTests(AuthTestCase):
         self.assert_refused(token(nbf=now + HOUR), "not valid yet")
 
     def test_times_that_are_none(self) -> None:
-        """An expiry that is not a number never counts as one far away."""
+        """An expiry that is not a number never counts as one in the far future."""
         wrong: tuple[object, ...] = (None, "never", [], {}, float("inf"), float("nan"))
         for value in wrong:
             self.assert_refused(token(exp=value), "not a valid JWT")
@@ -133,7 +133,7 @@ class ClaimsTests(AuthTestCase):
             self.assert_refused(realtime_token(aud=audience), "Superset 7")
 
     def test_no_channel(self) -> None:
-        """A token without a text as channel is refused."""
+        """A token whose channel is not a string is refused."""
         for channel in ("", 1, None, True, [CHANNEL], {"id": CHANNEL}):
             self.assert_refused(token(channel), "no channel")
         self.assert_refused(_signed(b'{"sub": "1"}'), "no channel")
@@ -148,7 +148,7 @@ class ClaimsTests(AuthTestCase):
             self.assert_refused(_signed(payload), "not a valid JWT")
 
     def test_names_by_settings(self) -> None:
-        """The cookie's and the claim's names are those of the settings, and only those."""
+        """The names of the cookie and the claim come only from the settings."""
         names = {"jwt_cookie_name": "my.cookie", "jwt_channel_id_key": "sid"}
         header = f"async-token={token('other')}; my.cookie={token('other', sid=CHANNEL)}"
         self.assertEqual(self.channel(header, **names), CHANNEL)
@@ -157,7 +157,7 @@ class ClaimsTests(AuthTestCase):
 
 
 class SignatureTests(AuthTestCase):
-    """Tokens that somebody else made."""
+    """Tokens that were signed by others."""
 
     def test_bad_signature(self) -> None:
         """A token that is signed with another secret, or changed, or cut, is refused."""
@@ -189,7 +189,7 @@ class SignatureTests(AuthTestCase):
         self.assert_refused(f"{_base64(b'{}')}.{payload}.", "jwtAlgorithms")
 
     def test_garbage(self) -> None:
-        """What is no token at all is refused as such."""
+        """Anything that is not a token is refused as such."""
         deep = _base64(b"[" * 100_000)
         for garbage in (
             "",
@@ -234,7 +234,7 @@ def _private_pem(key: Any) -> SigningSecret:
 
 
 class ReasonTests(AuthTestCase):
-    """What refused cookies are counted by."""
+    """The labels under which refused cookies are counted."""
 
     def test_each(self) -> None:
         """Each reason that is about a token has a cookie that is refused for it."""
@@ -308,25 +308,25 @@ class KeyPairTests(AuthTestCase):
         return str(fault)
 
     def test_does_not_fit(self) -> None:
-        """A secret that is no key for an algorithm stops the start, with what to do."""
+        """A secret that is not a key for an algorithm is a fault that says what to do."""
         rsa_key, ec_key = (_public_pem(_private_key(name)) for name in ("RS256", "ES256"))
         for secret, algorithms, named in (
-            (rsa_key, ["HS256"], "set jwtAlgorithms to what Superset signs with"),
+            (rsa_key, ["HS256"], "set jwtAlgorithms to the algorithm that Superset signs with"),
             (_private_pem(_private_key("ES256")), ["HS256"], "set jwtAlgorithms"),
-            (SECRET, ["RS256"], "jwtSecret holds no RS256 key"),
-            (ec_key, ["RS256"], "jwtSecret holds no RS256 key"),
-            (rsa_key, ["ES256"], "jwtSecret holds no ES256 key"),
-            (rsa_key, ["EdDSA"], "jwtSecret holds no EdDSA key"),
-            (ec_key, ["ES256", "ES384"], "jwtSecret holds no ES384 key"),
-            (rsa_key[:100] + "x" + rsa_key[101:-40], ["RS256"], "jwtSecret holds no RS256 key"),
+            (SECRET, ["RS256"], "jwtSecret contains no RS256 key"),
+            (ec_key, ["RS256"], "jwtSecret contains no RS256 key"),
+            (rsa_key, ["ES256"], "jwtSecret contains no ES256 key"),
+            (rsa_key, ["EdDSA"], "jwtSecret contains no EdDSA key"),
+            (ec_key, ["ES256", "ES384"], "jwtSecret contains no ES384 key"),
+            (rsa_key[:100] + "x" + rsa_key[101:-40], ["RS256"], "jwtSecret contains no RS256 key"),
         ):
             self.assertIn(named, self.fault(secret, *algorithms))
         self.assertIn("previousJwtSecret", self.fault(rsa_key, "RS256", previous=ec_key))
 
     def test_mixed(self) -> None:
-        """Algorithms of different kinds stop the start."""
+        """Algorithms of different kinds are a fault."""
         for algorithms in (["HS256", "RS256"], ["RS256", "ES256"], ["PS256", "EdDSA"]):
-            self.assertIn("leave those of one kind", self.fault(SECRET, *algorithms))
+            self.assertIn("keep only algorithms of one kind", self.fault(SECRET, *algorithms))
 
 
 class RotationTests(AuthTestCase):
@@ -344,7 +344,7 @@ class RotationTests(AuthTestCase):
 
 
 class CookieHeaderTests(AuthTestCase):
-    """Our cookie among those of others."""
+    """Our cookie among other cookies."""
 
     def test_no_cookie(self) -> None:
         """A header without our cookie is refused with the cookie's name."""
@@ -361,7 +361,7 @@ class CookieHeaderTests(AuthTestCase):
             self.assertEqual(self.refusal(header), "no cookie named async-token", header)
 
     def test_odd_neighbours(self) -> None:
-        """Other cookies, however odd, before or behind, do not hide ours."""
+        """Other cookies, however odd, before or after it, do not hide ours."""
         good = f"async-token={token()}"
         for odd in (
             "a",
@@ -390,7 +390,7 @@ class CookieHeaderTests(AuthTestCase):
                 self.assertEqual(self.channel(header), CHANNEL, odd)
 
     def test_white_space_and_quotes(self) -> None:
-        """White space around the name and value, and quotes around the value, do not count."""
+        """White space around the name and value, and quotes around the value, are ignored."""
         for header in (
             f'async-token="{token()}"',
             f"  async-token  =  {token()}  ",
@@ -399,12 +399,12 @@ class CookieHeaderTests(AuthTestCase):
             self.assertEqual(self.channel(header), CHANNEL, header)
 
     def test_several_of_our_name(self) -> None:
-        """The first good one of several cookies of our name counts, wherever it stands."""
+        """Of several cookies of our name, the first valid one counts, wherever it is."""
         good, other = f"async-token={token()}", f"async-token={token('other')}"
         bad = f"async-token=x; async-token={token(exp=1)}; async-token"
         for header in (f"{bad}; {good}", f"{good}; {bad}", f"{bad}; {good}; {other}; {bad}"):
             self.assertEqual(self.channel(header), CHANNEL, header)
 
     def test_several_bad_ones(self) -> None:
-        """Where none is good the reason is that of the last one."""
+        """If none is valid, the reason is that of the last one."""
         self.assertIn("expired", self.refusal(f"async-token=x; async-token={token(exp=1)}"))

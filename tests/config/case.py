@@ -1,4 +1,4 @@
-"""What the tests of the settings share: a sample of every setting, and a file to load."""
+"""Shared by the tests of the settings: a sample of every setting, and a file to load."""
 
 import json
 from collections.abc import Mapping
@@ -195,8 +195,8 @@ SECRETS = (
 )
 
 JWT_SECRET = (
-    "the text of 32 bytes or more that Superset has as GLOBAL_ASYNC_QUERIES_JWT_SECRET, or"
-    " Superset 7 as WEBSOCKET_JWT_SECRET"
+    "at least 32 bytes long, and the same as Superset's GLOBAL_ASYNC_QUERIES_JWT_SECRET, or"
+    " Superset 7's WEBSOCKET_JWT_SECRET"
 )
 ADDRESSES = "a list of addresses such as redis-1:26379"
 
@@ -211,9 +211,9 @@ def nested(values: Mapping[str, object]) -> dict[str, Any]:
 
 
 def expected(values: Mapping[str, object]) -> dict[str, object]:
-    """Returns all settings where those are set: with defaults, and what follows from the protocol.
+    """Returns all settings if those are set: with defaults, and what follows from the protocol.
 
-    Nothing of `redis` may be among them with another protocol than streams.
+    They may contain settings of `redis` only with the protocol streams.
     """
     follows: dict[str, object] = {}
     if values.get("protocol", "streams") != "streams":

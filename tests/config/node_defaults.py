@@ -1,6 +1,6 @@
 """Every default of Superset's two Node.js servers, written out as operators would.
 
-The secret, which is empty by default, is the tests' one.
+The secret, which is empty by default, is that of the tests.
 """
 
 from typing import Any

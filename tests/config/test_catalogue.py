@@ -12,7 +12,7 @@ class SettingTests(ConfigTestCase):
     """The properties of each setting."""
 
     def test_documented(self) -> None:
-        """Each setting has a meaning and a text of what it can be."""
+        """Each setting has a description and a text about its allowed values."""
         for setting in all_settings():
             self.assertTrue(setting.meaning and setting.allowed, setting.key)
             self.assertNotIn("None", (setting.meaning, setting.allowed))
@@ -28,17 +28,17 @@ class ContradictionTests(ConfigTestCase):
     """Settings that contradict each other."""
 
     def test_ping_interval_and_timeout(self) -> None:
-        """A timeout that is not longer than the ping interval would end every socket."""
+        """A timeout not longer than the ping interval would drop every socket."""
         for timeout, interval in ((60000, 60000), (1, 2)):
             (fault,) = self.faults(
                 {"socketResponseTimeoutMs": timeout, "pingSocketsIntervalMs": interval}
             )
             self.assertIn(f"socketResponseTimeoutMs is {timeout}", fault)
-            self.assertIn(f"pingSocketsIntervalMs, which is {interval}", fault)
+            self.assertIn(f"pingSocketsIntervalMs ({interval})", fault)
         self.load({"socketResponseTimeoutMs": 2, "pingSocketsIntervalMs": 1})
 
     def test_contradictions(self) -> None:
-        """Settings of which one would have no effect, or a bad one, are a fault that names them."""
+        """Settings that contradict each other are a fault that names them."""
         path, ca = {"redis.unixSocketPath": "/redis.sock"}, {"redis.sslCaCerts": "ca.pem"}
         certificate, key = {"redis.sslCertfile": "c.pem"}, {"redis.sslKeyfile": "k.pem"}
         for values, named in (
@@ -67,7 +67,7 @@ class ContradictionTests(ConfigTestCase):
             self.assertIn(f"{one} ", f"{fault} ".replace(",", " ").replace(":", " "))
 
     def test_inherited_contradiction(self) -> None:
-        """A contradiction that realtimeRedis has from redis is reported once."""
+        """A contradiction that realtimeRedis inherits from redis is reported once."""
         self.assertEqual(
             self.faults({"protocol": "both", "redis.sslCaCerts": "ca.pem"}),
             self.faults({"redis.sslCaCerts": "ca.pem"}),
@@ -123,24 +123,24 @@ class DoubtTests(ConfigTestCase):
         ):
             loaded = self.load({key: published, "protocol": protocol, "allowedOrigins": ["*"]})
             (doubt,) = (one for one in doubts(loaded.settings) if "published example" in one)
-            self.assertTrue(doubt.startswith(f"{key} holds words of a published"), doubt)
+            self.assertTrue(doubt.startswith(f"{key} contains words from a published"), doubt)
             self.assertNotIn(published, doubt)
 
     def test_small_buffer(self) -> None:
-        """A limit that is less than what Twisted notices is doubtful; no limit is not."""
+        """A limit below what Twisted detects is doubtful; no limit is not."""
         origins = (OriginPattern("*"),)
         for limit, count in ((0, 0), (1, 1), (65535, 1), (65536, 0)):
             found = list(doubts(settings(allowed_origins=origins, max_socket_buffer_bytes=limit)))
             self.assertEqual(len(found), count, limit)
             if count:
-                self.assertIn(f"maxSocketBufferBytes is {limit}, and counts as 65536", found[0])
+                self.assertIn(f"maxSocketBufferBytes is {limit}, but 65536 is used", found[0])
 
     def cookie_doubts(self, values: Mapping[str, object]) -> list[str]:
-        """Returns the doubts about settings that are otherwise good."""
+        """Returns the doubts about otherwise good settings."""
         return list(doubts(self.load({"allowedOrigins": ["*"], **values}).settings))
 
     def test_one_cookie_for_both(self) -> None:
-        """One cookie for both protocols is doubtful, as browsers keep one of a name."""
+        """One cookie for both protocols is doubtful, because browsers keep one per name."""
         for names in (
             {"jwtCookieName": "superset-ws-token"},
             {"realtimeJwtCookieName": "async-token"},
@@ -153,7 +153,7 @@ class DoubtTests(ConfigTestCase):
     def test_old_cookie_for_realtime(self) -> None:
         """The old cookie with the new protocol is doubtful: an old file may have named it."""
         (doubt,) = self.cookie_doubts({"protocol": "realtime", "jwtCookieName": "async-token"})
-        self.assertIn("leave out jwtCookieName", doubt)
+        self.assertIn("remove jwtCookieName", doubt)
         for cookie in ("superset-ws-token", "other"):
             values = {"protocol": "realtime", "jwtCookieName": cookie}
             self.assertEqual(self.cookie_doubts(values), [])

@@ -9,7 +9,7 @@ class DatadogTests(ConfigTestCase):
     """What Superset's Node.js server takes from the environment for StatsD."""
 
     def test_agent(self) -> None:
-        """The agent's address is used where none is set, and tells where it is from."""
+        """The agent's address is used if none is set, with its source."""
         environ = {"DD_AGENT_HOST": "10.0.0.7", "DD_DOGSTATSD_PORT": "8126"}
         settings, _, sources = self.load({}, environ)
         self.assertEqual((settings.statsd.host, settings.statsd.port), ("10.0.0.7", 8126))

@@ -62,7 +62,7 @@ class ProtocolTests(ConfigTestCase):
             self.assert_protocol(loaded, "realtime", reason, reason)
 
     def test_explicit(self) -> None:
-        """A protocol that is set counts, whatever else is."""
+        """A protocol that is set wins over all other signs."""
         hints = {"realtimeChannelPrefix": "a:", "jwtCookieName": "superset-ws-token"}
         for protocol in ("streams", "realtime", "both"):
             source = f"in {self.file}"
@@ -85,7 +85,7 @@ class ProtocolTests(ConfigTestCase):
 
 
 class FollowingTests(ConfigTestCase):
-    """What realtime has where it has no settings of its own."""
+    """What realtime uses without settings of its own."""
 
     def assert_loads(
         self,
@@ -145,12 +145,12 @@ class FollowingTests(ConfigTestCase):
         self.assert_loads({**REALTIME, "realtimeJwtCookieName": "y"}, {})
 
     def test_cookies_of_both(self) -> None:
-        """With both, each has a cookie of its own."""
+        """With both, each protocol has a cookie of its own."""
         self.assert_loads({**BOTH, "jwtCookieName": "x"}, {"realtimeJwtSecret": SECRET})
         self.assert_loads({**BOTH, "realtimeJwtCookieName": "y"}, {"realtimeJwtSecret": SECRET})
 
     def test_redis(self) -> None:
-        """Each setting of realtimeRedis is its twin, unless it is set."""
+        """Each setting of realtimeRedis equals its twin, unless it is set."""
         redis = {"redis.host": "one", "redis.port": 1, "redis.db": 2, "redis.password": "p", **TLS}
         secret = {"realtimeJwtSecret": SECRET}
         for protocol in (REALTIME, BOTH):
@@ -160,7 +160,7 @@ class FollowingTests(ConfigTestCase):
             self.assert_loads({**protocol, **redis, **own}, {**follows, **secret})
 
     def test_redis_elsewhere(self) -> None:
-        """An address of its own is used, whatever other way there is to redis."""
+        """An address of its own is used, however `redis` is reached."""
         sentinels = {**SENTINELS, "redis.sentinelSsl": True, "redis.sentinelMaster": "m"}
         path = {"redis.unixSocketPath": "/redis.sock"}
         port = {"redis.port": 1}
@@ -178,7 +178,7 @@ class FollowingTests(ConfigTestCase):
                 )
 
     def test_tls_elsewhere(self) -> None:
-        """Where the other Redis is reached without TLS, nothing of TLS is taken from `redis`."""
+        """If the other Redis is reached without TLS, no TLS setting is taken from `redis`."""
         tls = {"protocol": "both", "redis.ssl": True, "redis.sslCaCerts": "ca.pem"}
         for elsewhere in (
             {"realtimeRedis.host": "other", "realtimeRedis.ssl": False},
@@ -206,7 +206,7 @@ class FollowingTests(ConfigTestCase):
         self.assert_loads(values, {"realtimeJwtSecret": SECRET, "realtimeRedis.host": "one"})
 
     def test_other_sentinels(self) -> None:
-        """Other Sentinels are asked as those of redis are."""
+        """Other Sentinels are asked in the same way as those of redis."""
         redis = {**SENTINELS, "redis.sentinelSsl": True, "redis.sentinelMaster": "m"}
         own = {"realtimeRedis.sentinels": ["two"]}
         follows = {
@@ -222,7 +222,7 @@ class FollowingTests(ConfigTestCase):
         self.assert_loads(values, {})
 
     def test_derived_keys(self) -> None:
-        """The list of settings whose defaults follow names those that these tests are about."""
+        """The list of derived settings contains exactly those that these tests cover."""
         others = ("protocol", "jwtCookieName")
         for key in DERIVED_KEYS:
             self.assertTrue(key in others or "realtime" in key.lower(), key)
@@ -230,10 +230,10 @@ class FollowingTests(ConfigTestCase):
 
 
 class UrlTests(ConfigTestCase):
-    """A URL beside other settings."""
+    """A URL together with other settings."""
 
     def test_sets(self) -> None:
-        """A URL sets what it holds, and its settings tell that they are from there."""
+        """A URL sets what it contains, and these settings name it as their source."""
         settings, warnings, sources = self.load({}, {"REDIS_URL": "rediss://app:p@redis:1/2"})
         redis = settings.redis
         self.assertEqual(
@@ -244,7 +244,7 @@ class UrlTests(ConfigTestCase):
         self.assertEqual(warnings, [])
 
     def test_environment_wins(self) -> None:
-        """The environment counts more than the file, whichever of them has the URL."""
+        """The environment overrides the file, no matter which of them has the URL."""
         for values, environ, host in (
             ({"redis.host": "file"}, {"REDIS_URL": "redis://environment"}, "environment"),
             ({"redis.url": "redis://file"}, {"REDIS_HOST": "environment"}, "environment"),
@@ -255,7 +255,7 @@ class UrlTests(ConfigTestCase):
             self.assertEqual(self.load(values, environ).settings.redis.host, host)
 
     def test_contradiction(self) -> None:
-        """Two that count the same and differ are a fault that names both."""
+        """Two values of equal rank that differ are a fault that names both."""
         for values, environ in (
             ({"redis.url": "redis://one", "redis.host": "two"}, {}),
             ({}, {"REDIS_URL": "redis://one", "REDIS_HOST": "two"}),
@@ -265,7 +265,7 @@ class UrlTests(ConfigTestCase):
             self.assertIn("and redis.host (", fault)
 
     def test_realtime(self) -> None:
-        """Superset 7's Redis can have a URL too; without one it is where the other one is."""
+        """Superset 7's Redis can have a URL too; without one it is at the other one's address."""
         both = {"protocol": "both", "redis.url": "redis://:p@one:1/2"}
         redis = self.load(both).settings.realtime_redis
         self.assertEqual((redis.host, redis.port, redis.password, redis.db), ("one", 1, "p", 2))
@@ -299,7 +299,7 @@ class UnusedTests(ConfigTestCase):
         self.assertIn("realtimeChannelPrefix", warning)
 
     def test_realtime(self) -> None:
-        """Settings of streams are not: a file of before the upgrade may hold them."""
+        """Settings of streams are not, because a file from before the upgrade may contain them."""
         values = {
             "redisStreamPrefix": "x-",
             "redisStreamReadCount": 1,
@@ -315,7 +315,7 @@ class NodeDefaultsTests(ConfigTestCase):
     """The configurations of Superset's two Node.js servers."""
 
     def assert_values(self, loaded: Loaded, document: dict[str, Any]) -> None:
-        """Checks that all that a Node.js server has in its file has been taken over."""
+        """Checks that all values in a Node.js server's file were taken over."""
         self.assertEqual(loaded.warnings, [])
         ours = flat(loaded.settings)
         for key, value in document.items():
@@ -344,7 +344,7 @@ class NodeDefaultsTests(ConfigTestCase):
             self.assert_values(loaded, document)
 
     def test_each_realtime_setting(self) -> None:
-        """What the server for Superset 7 calls by the old names is what realtime uses."""
+        """The old names in the file of Superset 7's server set what realtime uses."""
         document = {
             **REALTIME_FILE,
             "previousJwtSecret": OLD,

@@ -1,4 +1,4 @@
-"""The error of settings that cannot be used."""
+"""The error for settings that cannot be used."""
 
 from twisted.trial.unittest import SynchronousTestCase
 

@@ -1,4 +1,4 @@
-"""Texts of a certain form: which are accepted."""
+"""String types: which texts they accept."""
 
 import json
 
@@ -22,7 +22,7 @@ class TextTests(SynchronousTestCase):
     """Hosts, paths, endpoints and tags."""
 
     def test_good(self) -> None:
-        """What is of the form is kept as it is."""
+        """A text of the right form is kept unchanged."""
         for form, text in (
             (HostName, "redis"),
             (HostName, "redis_1.example.com."),
@@ -44,7 +44,7 @@ class TextTests(SynchronousTestCase):
             self.assertEqual(form(text), text)
 
     def test_bad(self) -> None:
-        """What is something else is refused."""
+        """Any other text is refused."""
         for form, text in (
             (HostName, ""),
             (HostName, "redis:6379"),
@@ -94,7 +94,7 @@ class SentinelAddressTests(ConfigTestCase):
                 self.assertEqual((address.host, address.port, str(address)), (host, port, text))
 
     def test_bad(self) -> None:
-        """What is no address, wherever it stands in the list, is a fault that shows it."""
+        """Anything that is not an address, anywhere in the list, is a fault that shows it."""
         for text in (
             "",
             " ",

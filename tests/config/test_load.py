@@ -10,7 +10,7 @@ class SourcesTests(ConfigTestCase):
     """Defaults, then the file, then the environment."""
 
     def test_defaults(self) -> None:
-        """What nobody sets has its documented default, and no setting is undocumented here."""
+        """What is not set has its documented default, and no setting is missing here."""
         settings, warnings, _ = load(None, {"JWT_SECRET": SECRET})
         self.assertEqual(flat(settings), DEFAULTS)
         self.assertEqual(warnings, [])
@@ -35,7 +35,7 @@ class SourcesTests(ConfigTestCase):
             self.assertEqual(warnings, [], sample.key)
 
     def test_sources(self) -> None:
-        """It is known of each setting where it comes from."""
+        """The source of each setting is known."""
         sources = self.load({"port": 81, "redis.db": 1}, {"REDIS_DB": "2"}).sources
         self.assertEqual(sources["port"], f"in {self.file}")
         self.assertEqual(sources["redis.db"], "REDIS_DB in the environment")
@@ -66,7 +66,7 @@ class FaultTests(ConfigTestCase):
     """Faults of several settings."""
 
     def test_environment_hides_the_file(self) -> None:
-        """A wrong value of the file does no harm where the environment replaces it."""
+        """A wrong value in the file does no harm if the environment replaces it."""
         self.assertEqual(self.load({"port": "x"}, {"PORT": "81"}).settings.port, 81)
 
     def test_long_value(self) -> None:
@@ -95,7 +95,7 @@ class FaultTests(ConfigTestCase):
         self.assertIn("JWT_SECRET", fault.rpartition(";")[2])
 
     def test_not_shown_in_faults(self) -> None:
-        """No complaint shows a secret, wherever it stands."""
+        """No fault shows a secret, wherever it is."""
         for values, environ in (
             ({"jwtSecret": "hunter2"}, {}),
             ({}, {"JWT_SECRET": "hunter2"}),

@@ -1,4 +1,4 @@
-"""Variables that are not read, but look as if they were meant to be."""
+"""Variables that look intended for this server but are not read."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -25,17 +25,17 @@ class NeighbourTests(SynchronousTestCase):
             ("REDIS_PASWORD", "REDIS_PASSWORD"),
         ):
             (warning,) = load(None, {"JWT_SECRET": SECRET, name: "hunter2"}).warnings
-            self.assertIn(f"{name} in the environment is not read: {right} is the name", warning)
+            self.assertIn(f"{name} in the environment is not read: use {right} ", warning)
             self.assertNotIn("hunter2", warning)
 
     def test_with_the_missing_secret(self) -> None:
-        """Where the secret is missing, its name in Superset is pointed out beside that."""
+        """If the secret is missing, a variable with its name in Superset is reported too."""
         for name in ("GLOBAL_ASYNC_QUERIES_JWT_SECRET", "WEBSOCKET_JWT_SECRET"):
             error = self.assertRaises(ConfigError, load, None, {name: SECRET})
             self.assertIn(f"{name} in the environment is not read", error.faults[1])
 
     def test_not_named(self) -> None:
-        """Nothing is said of variables that are read, blank, the same, or of other programs."""
+        """There is no warning about variables that are read, blank, equal, or of other programs."""
         environ = {
             "JWT_SECRET": SECRET,
             "GLOBAL_ASYNC_QUERIES_JWT_SECRET": SECRET,

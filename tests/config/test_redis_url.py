@@ -1,4 +1,4 @@
-"""Redis URLs, and the settings that they stand for."""
+"""Redis URLs, and the settings that they contain."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -29,7 +29,7 @@ class RedisUrlTests(SynchronousTestCase):
             self.assertNotIn("p%40ss", repr(RedisUrl(text)))
 
     def test_bad(self) -> None:
-        """What is no such URL, or asks for what there is not, is refused."""
+        """A text that is not such a URL, or asks for something unsupported, is refused."""
         for text in (
             "redis",
             "redis:6379",

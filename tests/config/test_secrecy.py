@@ -1,4 +1,4 @@
-"""What is not shown of values, and which secrets are none."""
+"""What is hidden in values, and which secrets can be guessed."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -9,7 +9,7 @@ class ShownTests(SynchronousTestCase):
     """Values as they may be shown."""
 
     def test_hidden(self) -> None:
-        """Credentials and keys are hidden, whatever characters they hold."""
+        """Credentials and keys are hidden, whatever characters they contain."""
         for text, shown in (
             ("rediss://app:hunter2@redis:6380/1", "rediss://***@redis:6380/1"),
             ("redis://:a/b@c?d@redis", "redis://***@redis"),
@@ -45,11 +45,11 @@ class GuessableTests(SynchronousTestCase):
             self.assertIn("published example", guessable(secret))
 
     def test_repeated(self) -> None:
-        """A secret of few characters is no better."""
+        """A secret of few different characters is recognized too."""
         for secret in ("x" * 40, "ab" * 20, "1234" * 10):
-            self.assertIn("repeats", guessable(secret))
+            self.assertIn("few different characters", guessable(secret))
 
     def test_good(self) -> None:
-        """Random secrets and none are not complained of."""
+        """There is no complaint about random secrets, or about none."""
         for secret in ("", "8dXlGtH1bkE3m0nC0i7L8v9pU3x2Qk4y", "0123456789abcdef" * 2):
             self.assertEqual(guessable(secret), "")

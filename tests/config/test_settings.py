@@ -28,7 +28,7 @@ class ExampleTests(ConfigTestCase):
         self.assertEqual((flat(settings), warnings), (DEFAULTS, []))
 
     def test_example_for_another_protocol(self) -> None:
-        """A copy of the example fixes nothing that follows from the protocol or from `redis`."""
+        """A copy of the example does not override derived settings."""
         for protocol in ("realtime", "both"):
             environ = {"JWT_SECRET": SECRET, "PROTOCOL": protocol, "REDIS_HOST": "other"}
             settings, warnings, _ = load(EXAMPLE, environ)
@@ -37,7 +37,7 @@ class ExampleTests(ConfigTestCase):
             self.assertEqual(warnings, [])
 
     def test_example_as_it_is(self) -> None:
-        """The example's secret is refused, and nothing else of it."""
+        """The example's secret is refused, and nothing else in it."""
         faults = self.assertRaises(ConfigError, load, EXAMPLE, {}).faults
         self.assertEqual(
             faults,
@@ -54,7 +54,7 @@ class ReprTests(ConfigTestCase):
     """Settings in logs."""
 
     def test_not_shown_in_settings(self) -> None:
-        """Settings can be printed: an empty password shows as such, the rest of secrets not."""
+        """Settings can be printed: secrets are hidden, but an empty one is shown as empty."""
         settings = self.load(
             {"redis.password": "hunter2", "redis.sentinelPassword": "hunter2"}
         ).settings

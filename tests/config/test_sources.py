@@ -1,4 +1,4 @@
-"""The file, the environment, and files that hold a secret."""
+"""The file, the environment, and files with a secret."""
 
 from pathlib import Path
 
@@ -24,11 +24,11 @@ class EnvironmentTests(ConfigTestCase):
             self.assertIs(self.load({}, {"REDIS_SSL": text}).settings.redis.ssl, value, text)
 
     def test_other_environment(self) -> None:
-        """Variables that belong to others are no concern of ours."""
+        """Variables of other programs are ignored."""
         self.assertEqual(self.load({}, {"PATH": "x", "REDIS": "y", "port": "z"}).warnings, [])
 
     def test_kubernetes_service_link(self) -> None:
-        """What Kubernetes sets for a service of that name is ignored with a warning."""
+        """A variable that Kubernetes sets for a service of that name is ignored with a warning."""
         for key, name, default in (
             ("redis.port", "REDIS_PORT", 6379),
             ("statsd.port", "STATSD_PORT", 8125),
@@ -44,7 +44,7 @@ class EnvironmentTests(ConfigTestCase):
 
 
 class UnknownKeyTests(ConfigTestCase):
-    """Keys of the file that mean nothing."""
+    """Unknown keys in the file."""
 
     def test_nearest_name(self) -> None:
         """An unknown key, also in a section, is a warning with the nearest known name."""
@@ -62,13 +62,13 @@ class UnknownKeyTests(ConfigTestCase):
         ):
             settings, warnings, _ = self.load({key: "x"})
             self.assertEqual(flat(settings), DEFAULTS)
-            hint = f"; did you mean {near}?" if near else ""
+            hint = f"; perhaps {near} is meant" if near else ""
             self.assertEqual(
                 warnings, [f"ignored the unknown setting {key} (in {self.file}){hint}"]
             )
 
     def test_any_text(self) -> None:
-        """Whatever a key is, its warning is one line, fit for any log and terminal."""
+        """Whatever a key contains, its warning is one line that any log and terminal can show."""
         for key, shown in (
             ("a\nb", r"a\nb"),
             ("\x1b[2J", r"\x1b[2J"),
@@ -81,11 +81,11 @@ class UnknownKeyTests(ConfigTestCase):
             self.assertEqual(warning, f"ignored the unknown setting {shown} (in {self.file})")
 
     def test_schema(self) -> None:
-        """The key by which editors find the file's schema is not a setting, and no fault."""
+        """The key with which editors find the file's schema is accepted, but is not a setting."""
         self.assertEqual(self.load({"$schema": "docs/config.schema.json"}).warnings, [])
 
     def test_each_is_named(self) -> None:
-        """Several unknown keys make as many warnings, whatever they hold."""
+        """Each of several unknown keys causes a warning, whatever its value."""
         warnings = self.load({"a": [1], "b": {"c": 2}, "redis.d": None}).warnings
         self.assertEqual([line.split()[4] for line in warnings], ["a", "b", "redis.d"])
 
@@ -121,7 +121,7 @@ class FileTests(ConfigTestCase):
             self.assertTrue(fault.endswith(reason), fault)
 
     def test_byte_order_mark(self) -> None:
-        """The mark that editors of Windows put before a file's text is no part of it."""
+        """A byte order mark, as Windows editors write it, is not part of the text."""
         self.file.write_bytes(b'\xef\xbb\xbf{"port": 81}')
         secret = Path(self.mktemp())
         secret.write_bytes(b"\xef\xbb\xbf" + SECRET.encode())
@@ -133,7 +133,7 @@ class FileTests(ConfigTestCase):
         self.assertIn(str(self.file), self.fault_of_text(b'{"port": %b}' % (b"1" * 5000)))
 
     def test_section_is_not_an_object(self) -> None:
-        """A section that holds anything else is a fault, and what it holds is not shown."""
+        """A section that is not an object is a fault, and its contents are not shown."""
         for value in ("redis://:hunter2@redis:6379", ["hunter2"], None, 6379):
             self.assertEqual(
                 self.faults({"redis": value}),
@@ -151,7 +151,7 @@ class SecretFileTests(ConfigTestCase):
         return str(file)
 
     def test_in_a_file(self) -> None:
-        """Each secret can be in a file of its own; the line end behind it does not count."""
+        """Each secret can be in a file of its own; the trailing line end is ignored."""
         for sample in SAMPLES:
             if sample.key not in SECRETS:
                 continue
@@ -163,23 +163,23 @@ class SecretFileTests(ConfigTestCase):
                 self.assertEqual(loaded.sources[sample.key], f"{name} in the environment")
 
     def test_file_beside_other_sources(self) -> None:
-        """Such a file wins over the configuration file, and not together with the variable."""
+        """Such a file overrides the configuration file, and may not be set with the variable."""
         path = self.secret_file(b"y" * 40)
         self.assertEqual(self.load({}, {"JWT_SECRET_FILE": path}).settings.jwt_secret, "y" * 40)
         environ = {"JWT_SECRET_FILE": path, "JWT_SECRET": "z" * 40}
         self.assertEqual(
             self.faults({}, environ),
-            ["JWT_SECRET and JWT_SECRET_FILE are both set: leave out one of them"],
+            ["JWT_SECRET and JWT_SECRET_FILE are both set: remove one of them"],
         )
         self.assertEqual(self.load({}, {"JWT_SECRET_FILE": " "}).settings.jwt_secret, SECRET)
 
     def test_bad_secret_file(self) -> None:
-        """A file that cannot be used is named with its variable, and what it holds is not shown."""
+        """A file that cannot be used is named with its variable, and its contents are not shown."""
         for path, reason in (
             ("/no/such/file", "No such file or directory"),
             (self.secret_file(b"hunter2\xff" * 9), "it is not UTF-8"),
             (self.secret_file(b" \n"), "is empty"),
-            ("/no\n/such\udcff", r"cannot read /no\n/such\udcff, which"),
+            ("/no\n/such\udcff", r"cannot read /no\n/such\udcff (set in"),
             (self.secret_file(b"hunter2\n"), "its value is not allowed"),
         ):
             (fault,) = self.faults({}, {"JWT_SECRET_FILE": path})

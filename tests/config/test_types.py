@@ -8,10 +8,10 @@ from tests.config.case import ADDRESSES, SAMPLES, ConfigTestCase
 
 PORT = "a whole number from 1 to 65535"
 FLAG = "true or false"
-TEXT = "a text that is not empty"
+TEXT = "a non-empty string"
 HOST = (
     "a host name or IP address such as redis.example.com or 2001:db8::1, without a scheme, port or"
-    " brackets; a URL goes into redis.url"
+    " brackets; put a URL into redis.url"
 )
 METRICS_HOST = (
     "a host name or IP address, without a scheme or port, or a unix datagram socket such as"
@@ -24,7 +24,7 @@ URL = (
     "empty, or a URL such as rediss://user:password@redis.example.com:6380/0, without other"
     " parameters"
 )
-BASE_PATH = "empty, or a path such as /ws, without a slash behind it"
+BASE_PATH = "empty, or a path such as /ws, without a trailing slash"
 LEVEL = "one of debug, info, warn, warning, error"
 ALGORITHMS = (
     "a list of one or more of HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512,"
@@ -64,8 +64,8 @@ WRONG_IN_FILE = [
     ("logLevel", 1, LEVEL),
     ("logFilename", "", TEXT),
     ("statsd.host", 5, METRICS_HOST),
-    ("redis.username", None, "a text"),
-    ("redis.unixSocketPath", 5, "a path of 107 characters at most"),
+    ("redis.username", None, "a string"),
+    ("redis.unixSocketPath", 5, "a path of at most 107 characters"),
     ("redis.sslCaCerts", ["ca.pem"], FILE),
     ("redis.sentinels", "redis-1:26379", ADDRESSES),
     ("redis.sentinels", {"host": "redis-1", "port": 26379}, ADDRESSES),
@@ -74,7 +74,7 @@ WRONG_IN_FILE = [
     ("redis.sentinels", ["redis-1", None], ADDRESSES),
     ("redis.sentinelMaster", "", TEXT),
     ("redis.sentinelSsl", "true", FLAG),
-    ("redisStreamPrefix", False, "a text"),
+    ("redisStreamPrefix", False, "a string"),
     ("statsd.globalTags", "a:b", TAGS),
     ("statsd.globalTags", ["a:b", 1], TAGS),
     ("jwtAlgorithms", "HS256", ALGORITHMS),
@@ -108,7 +108,7 @@ WRONG_IN_FILE = [
     ("protocol", "", PROTOCOL),
     ("protocol", "Streams", PROTOCOL),
     ("protocol", ["streams", "realtime"], PROTOCOL),
-    ("realtimeChannelPrefix", None, "a text"),
+    ("realtimeChannelPrefix", None, "a string"),
     ("realtimeJwtCookieName", "", TEXT),
     ("realtimeRedis.port", "6379", PORT),
     ("jwtAlgorithms", ["none"], ALGORITHMS),
@@ -142,7 +142,7 @@ class ValueTests(ConfigTestCase):
     """Values that are not allowed."""
 
     def test_wrong_in_file(self) -> None:
-        """A wrong value of the file is one line: key, file, value and what is allowed."""
+        """A wrong value in the file is one line: key, file, value and what is allowed."""
         for key, value, allowed in WRONG_IN_FILE:
             self.assertEqual(
                 self.faults({key: value}),
@@ -154,7 +154,7 @@ class ValueTests(ConfigTestCase):
             )
 
     def test_wrong_in_environment(self) -> None:
-        """A wrong value of the environment is one line: key, variable, value, what is allowed."""
+        """A wrong value in the environment is one line: key, variable, value, what is allowed."""
         for key, name, text, shown, allowed in WRONG_IN_ENVIRONMENT:
             self.assertEqual(
                 self.faults({}, {name: text}),
@@ -165,7 +165,7 @@ class ValueTests(ConfigTestCase):
             )
 
     def test_not_text(self) -> None:
-        """Bytes that are not UTF-8, and half surrogate pairs, are shown escaped and refused."""
+        """Bytes that are not UTF-8, and lone surrogates, are shown escaped and refused."""
         for key in ("redis.host", "redis.username", "port", "logLevel", "reusePort"):
             name = {sample.key: sample.environment_name for sample in SAMPLES}[key]
             for text in (os.fsdecode(b"a\xff"), "\ud800"):
@@ -189,7 +189,7 @@ class SecretTests(ConfigTestCase):
         self.assertEqual(len(self.faults({}, {"JWT_SECRET": "x" * 31})), 1)
 
     def test_previous(self) -> None:
-        """The previous secret is none, or as long as the secret must be."""
+        """The previous secret is empty, or as long as the secret must be."""
         for secret, count in (("", 0), ("x" * 31, 1), ("x" * 32, 0), ("x", 1)):
             document = {"previousJwtSecret": secret}
             if count:
@@ -198,7 +198,7 @@ class SecretTests(ConfigTestCase):
                 self.assertEqual(self.load(document).settings.previous_jwt_secret, secret)
 
     def test_realtime(self) -> None:
-        """The secrets of Superset 7 are none, or as long as the other secrets must be."""
+        """The secrets of Superset 7 are empty, or as long as the other secrets must be."""
         for key in ("realtimeJwtSecret", "previousRealtimeJwtSecret"):
             for secret in ("", "x" * 32):
                 self.load({"protocol": "both", key: secret})
@@ -207,5 +207,5 @@ class SecretTests(ConfigTestCase):
                 self.assertIn(f"{key} (in {self.file}): its value is not allowed", fault)
 
     def test_not_encodable(self) -> None:
-        """A secret with half a surrogate pair cannot sign anything."""
+        """A secret with a lone surrogate cannot sign anything."""
         self.assertEqual(len(self.faults({"jwtSecret": "\ud800" * 40})), 1)

@@ -22,11 +22,11 @@ class CloseTests(SynchronousTestCase):
     def test_values(self) -> None:
         """Each kind of close has its code and text."""
         for close, code, reason in (
-            (GOING_AWAY, 1001, "the server stops"),
+            (GOING_AWAY, 1001, "the server is stopping"),
             (TOKEN_EXPIRED, 1008, "token expired"),
-            (TOO_MANY_BYTES, 1008, "too many bytes a second"),
+            (TOO_MANY_BYTES, 1008, "too many bytes per second"),
             (INTERNAL_ERROR, 1011, "internal error"),
-            (message_too_big(4096), 1009, "a message of more than 4096 bytes"),
+            (message_too_big(4096), 1009, "message larger than 4096 bytes"),
             (try_again_later("there is no room"), 1013, "there is no room"),
         ):
             self.assertEqual(close, (code, reason))
@@ -38,7 +38,7 @@ class CloseTests(SynchronousTestCase):
             self.assertLessEqual(len(close.reason.encode()), MAX_REASON_BYTES)
 
     def test_labels(self) -> None:
-        """Codes of the standard are counted by themselves; clients cannot add further labels."""
+        """Each code of the standard has its label; clients cannot add further labels."""
         for code, label in (
             (1000, "1000"),
             (1006, "1006"),

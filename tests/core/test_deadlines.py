@@ -1,4 +1,4 @@
-"""Things that end at some second."""
+"""Items with deadlines."""
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -8,7 +8,7 @@ from gaq_twisted.core.deadlines import Deadlines
 
 
 class DeadlinesTests(SynchronousTestCase):
-    """Additions, removals and ends in any order."""
+    """Additions, removals and deadlines in any order."""
 
     @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(
@@ -19,7 +19,7 @@ class DeadlinesTests(SynchronousTestCase):
         )
     )
     def test_any_order(self, steps: list[tuple[str, int, int]]) -> None:
-        """What is popped is what is over and was not removed, each once."""
+        """Items whose deadline has passed are popped once, unless they were removed."""
         deadlines: Deadlines[int] = Deadlines()
         expected: dict[int, int] = {}
         for what, thing, second in steps:

@@ -1,4 +1,4 @@
-"""Which edition a client speaks."""
+"""Which edition is chosen for a client."""
 
 from collections.abc import Mapping
 from typing import Any, cast
@@ -10,24 +10,24 @@ from gaq_twisted.core.reasons import UpgradeReason
 
 
 class FakeEdition:
-    """An edition that accepts a cookie which has its name."""
+    """An edition that accepts a cookie with its name."""
 
     def __init__(self, name: str, query_key: str) -> None:
         self.name = name
         self.query_key = query_key
 
     def ticket(self, upgrade: Upgrade) -> Ticket:
-        """Return a ticket, or refuse."""
+        """Returns a ticket, or refuses."""
         if self.name not in upgrade.cookies:
             raise Unauthorized(UpgradeReason.NO_COOKIE, self.name)
         return Ticket((self.name,), None)
 
 
 class ChooseTests(SynchronousTestCase):
-    """The rule for a server of two editions, of which the second one's browsers always name it."""
+    """The rule for two editions, the second of which is always named by its browsers."""
 
     def chosen(self, cookies: str, query: Mapping[str, str]) -> str:
-        """Return the name of the edition that is chosen, or the reason of a refusal."""
+        """Returns the name of the chosen edition, or the reason of a refusal."""
         editions = [FakeEdition("old", "last_id"), FakeEdition("new", "tab_id")]
         try:
             edition, ticket = choose(cast(Any, editions), Upgrade(cookies, query))
@@ -37,7 +37,7 @@ class ChooseTests(SynchronousTestCase):
         return edition.name
 
     def test_parameter(self) -> None:
-        """A parameter decides, also against the cookies; that of the last edition first."""
+        """A parameter decides, even against the cookies; that of the last edition wins."""
         for cookies, query, name in (
             ("old new", {"tab_id": "1"}, "new"),
             ("old new", {"last_id": "1-0"}, "old"),
@@ -54,6 +54,6 @@ class ChooseTests(SynchronousTestCase):
             self.assertEqual(self.chosen(cookies, {"x": "y"}), name, cookies)
 
     def test_one_edition(self) -> None:
-        """Where there is one, foreign parameters change nothing."""
+        """With one edition, parameters of others change nothing."""
         edition = cast(Edition, FakeEdition("old", "last_id"))
         self.assertEqual(choose([edition], Upgrade("old", {"tab_id": "1"}))[0], edition)

@@ -1,4 +1,4 @@
-"""Tasks that are repeated."""
+"""Periodic tasks."""
 
 from twisted.internet.task import Clock
 from twisted.logger import Logger, capturedLogs
@@ -18,11 +18,11 @@ class EveryTests(SynchronousTestCase):
         self.called_at: list[float] = []
 
     def note(self) -> None:
-        """Is the task."""
+        """The task."""
         self.called_at.append(self.clock.seconds())
 
     def boom(self) -> None:
-        """Is a task that always raises."""
+        """A task that always raises."""
         self.note()
         raise RuntimeError("boom")
 

@@ -9,7 +9,7 @@ from gaq_twisted.core.peer import Peer, ip_of
 
 
 class PeerTests(SynchronousTestCase):
-    """Addresses of transports, and what is shown of them."""
+    """Addresses of transports, and how they are shown."""
 
     def test_spelling(self) -> None:
         """An address is a plain host, whichever transport it comes from."""
@@ -26,7 +26,7 @@ class PeerTests(SynchronousTestCase):
             self.assertEqual(Peer.at(address), Peer(expected), address)
 
     def test_not_printable(self) -> None:
-        """An address that a client could have made up shows nothing that could forge a log line."""
+        """An address that a client can choose cannot forge a log line."""
         for address in (
             UNIXAddress(b"/run/a\nb"),
             UNIXAddress(b"\0abstract"),
@@ -39,10 +39,10 @@ class PeerTests(SynchronousTestCase):
     def test_text(self) -> None:
         """The text names the proxy where there is one."""
         self.assertEqual(str(Peer("192.0.2.7")), "192.0.2.7")
-        self.assertEqual(str(Peer("192.0.2.7", "10.0.0.1")), "192.0.2.7 by way of 10.0.0.1")
+        self.assertEqual(str(Peer("192.0.2.7", "10.0.0.1")), "192.0.2.7 via 10.0.0.1")
 
     def test_log_fields(self) -> None:
-        """The facts of a log event are the two addresses by themselves."""
+        """The fields of a log event are the two addresses, separately."""
         direct, forwarded = Peer("192.0.2.7"), Peer("192.0.2.7", "10.0.0.1")
         self.assertEqual(direct.log_fields, {"client": direct, "peer": "192.0.2.7"})
         self.assertEqual(
@@ -65,7 +65,7 @@ class PeerTests(SynchronousTestCase):
         self.assertEqual(Peer("198.51.100.3", "10.0.0.1").network, "198.51.100.*")
 
     def test_ip(self) -> None:
-        """Brackets and zones are left out of an IP address, and all else is none."""
+        """Brackets and zones are removed from an IP address; anything else is not one."""
         for text, expected in (("[::1]", "::1"), ("fe80::1%eth0", "fe80::1"), ("::", "::")):
             self.assertEqual(ip_of(text), ip_address(expected), text)
         for text in ("", "%", "192.0.2", "192.0.2.7:80", "host", "[::1]:80"):

@@ -25,7 +25,7 @@ class RejectionsTests(SynchronousTestCase):
         self.rejections = Rejections(self.metrics, self.clock.seconds)
 
     def reject_each(self) -> None:
-        """Notes one of each kind."""
+        """Records one of each kind."""
         self.rejections.request(CLIENT, HTTPStatus.BAD_REQUEST, RequestReason.HOST, "no host")
         self.rejections.upgrade(
             CLIENT, HTTPStatus.UNAUTHORIZED, UpgradeReason.NO_COOKIE, "no cookie"
@@ -34,7 +34,7 @@ class RejectionsTests(SynchronousTestCase):
         self.rejections.slow_client(CLIENT, 65536)
 
     def test_counts(self) -> None:
-        """Each kind is counted in its metric, by its reason."""
+        """Each kind is counted in its metric, under its reason."""
         self.reject_each()
         for metric, label in (
             (names.REQUEST_REJECTED, "host"),
@@ -48,16 +48,17 @@ class RejectionsTests(SynchronousTestCase):
         """Each kind has one line, in which client and proxy are spelled the same."""
         with capturedLogs() as logs:
             self.reject_each()
-        client = "192.0.2.7 by way of 10.0.0.1"
+        client = "192.0.2.7 via 10.0.0.1"
         self.assertEqual(
             [(one["event"], formatEvent(one)) for one in logs],
             [
-                ("request_refused", f"refused a request of {client} with 400: no host"),
-                ("upgrade_refused", f"refused the upgrade of {client} with 401: no cookie"),
+                ("request_refused", f"rejected a request from {client} with 400: no host"),
+                ("upgrade_refused", f"rejected the upgrade from {client} with 401: no cookie"),
                 ("socket_refused", f"closed the WebSocket of {client} with 1008: too many bytes"),
                 (
                     "slow_client_dropped",
-                    f"dropped {client}, which does not read: more than 65536 bytes wait for it",
+                    f"dropped {client}, which does not read: more than 65536 bytes were waiting"
+                    " for it",
                 ),
             ],
         )
@@ -79,7 +80,7 @@ class RejectionsTests(SynchronousTestCase):
         self.assertEqual(self.rejections.version, 4)
 
     def test_flood(self) -> None:
-        """Of many a few are logged; then one line has the number of the others."""
+        """Of many rejections a few are logged, and then the number of the others."""
         with capturedLogs() as logs:
             for _ in range(100):
                 self.rejections.connection(CLIENT, 1008, ConnectionReason.RATE, "too many bytes")

@@ -1,4 +1,4 @@
-"""Limits on how often something happens."""
+"""Limits on how often something may happen."""
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -21,7 +21,7 @@ class ThrottleTests(SynchronousTestCase):
         self.assertEqual([throttle.admits() for _ in range(3)], [True, True, False])
 
     def test_next_window(self) -> None:
-        """A new window does not forget how many were suppressed in the one before."""
+        """A new window keeps the number of those suppressed in the one before."""
         clock = Clock()
         throttle = Throttle(clock.seconds, most=1, window_seconds=10)
         self.assertEqual([throttle.admits() for _ in range(3)], [True, False, False])

@@ -227,7 +227,7 @@ class ServiceTests(SynchronousTestCase):
             ) as answer:
                 self.assertEqual(answer.read(), b"OK")
             program.process.send_signal(_signal_of(unit.value("ExecReload")))
-            program.wait_until(lambda: "were read again" in program.text(), "no reload")
+            program.wait_until(lambda: "settings reloaded" in program.text(), "no reload")
             self.redis.publish("another")
             self.assertEqual(tab.jobs(1), ["another"])
         self.assertEqual(program.stop(), 0)

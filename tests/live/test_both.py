@@ -246,12 +246,12 @@ class ReloadTests(BothTestCase):
         self.assertEqual(
             self.status(server, realtime_cookie(secret=REALTIME_SECRET), "?tab_id=1"), 401
         )
-        self.reload(server, file, {"realtimeJwtSecret": "short"}, until="stay as they were")
+        self.reload(server, file, {"realtimeJwtSecret": "short"}, until="have not changed")
         self.assert_new(new, self.new_page(server, secret=NEW_SECRET))
         self.assert_old(old, self.old_page(server))
 
     def reload(
-        self, server: Server, file: Path, values: object, until: str = "settings were read again"
+        self, server: Server, file: Path, values: object, until: str = "settings reloaded"
     ) -> None:
         """Changes the file, and lets the server read it."""
         before = len(server.text())

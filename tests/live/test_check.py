@@ -1,4 +1,4 @@
-"""`twistd gaq-ws --check`: what it finds, what it advises, what it keeps to itself."""
+"""`twistd gaq-ws --check`: what it finds, what it advises, and what it keeps secret."""
 
 import ctypes
 import json
@@ -66,7 +66,7 @@ class OutcomeTestCase(DiscreetTestCase):
     """Checks what a check printed."""
 
     def assert_well(self, outcome: Outcome, *parts: str) -> None:
-        """Checks that nothing failed, and that some texts are there."""
+        """Checks that nothing failed, and that the output contains some texts."""
         self.assertEqual(outcome.findings(Mark.FAIL), [], outcome.text)
         self.assertEqual(outcome.code, 0, outcome.text)
         for part in parts:
@@ -125,29 +125,29 @@ class CheckTests(CheckTestCase):
         self.redis.publish("1", "2")
 
     async def test_healthy(self) -> None:
-        """All is well, and the output says what was looked at."""
+        """Everything is fine, and the output says what was checked."""
         page = "https://bi.example.com"
         outcome = await self.run_check(
             {**self.environ, "ALLOWED_ORIGINS": page}, cookie=cookie(), origin=page
         )
         self.assert_well(
             outcome,
-            "they can be used",
+            "valid",
             f"port: {self.environ['PORT']} is free",
             "redis: ",
             "clock: Redis's is 0.",
             "this machine's",
-            "accepted, as channel 090916f0...",
+            "accepted (channel 090916f0...",
             f'origin: "{page}" is accepted',
             f"stream {PREFIX}full: it can be read; 2 entries; the newest entry is ",
             f"stream {PREFIX}090916f0...: it can be read; 2 entries; the newest entry is ",
-            "0 failed, 0 to look at",
+            "0 failed, 0 warnings",
         )
         self.assertEqual(outcome.findings(Mark.WARN), [])
         self.assertIn("jwtSecret", outcome.text)
 
     async def test_port_in_use(self) -> None:
-        """A port that somebody else uses fails."""
+        """A port that another program uses is a failure."""
         environ = {**self.environ, "PORT": str(self.redis.port)}
         self.assert_fails(await self.run_check(environ), f"port: {self.redis.port} is in use")
 
@@ -158,28 +158,28 @@ class CheckTests(CheckTestCase):
         environ["INTERNAL_LISTEN"] = f"tcp:{internal}:interface=127.0.0.1"
         self.assert_well(
             await self.run_check(environ),
-            f"listen: {free} of 127.0.0.1 is free",
-            f"internalListen: {internal} of 127.0.0.1 is free",
+            f"listen: 127.0.0.1:{free} is free",
+            f"internalListen: 127.0.0.1:{internal} is free",
         )
         environ["LISTEN"] = "unix:address=gaq.sock"
         environ["INTERNAL_LISTEN"] = f"tcp:{used}:interface=127.0.0.1"
         outcome = await self.run_check(environ)
-        self.assert_fails(outcome, f"internalListen: {used} of 127.0.0.1 is in use")
+        self.assert_fails(outcome, f"internalListen: 127.0.0.1:{used} is in use")
         for endpoint, text in (
-            ("unix:/no/such/directory/x", "no socket can be made in /no/such/directory"),
-            (f"tcp:{free}:interface=192.0.2.1", f"{free} of 192.0.2.1: Cannot assign"),
-            (f"tcp:{free}, haproxy:tcp:{free}", f"port {free} is named twice, also in listen"),
+            ("unix:/no/such/directory/x", "no socket can be created in /no/such/directory"),
+            (f"tcp:{free}:interface=192.0.2.1", f"192.0.2.1:{free}: Cannot assign"),
+            (f"tcp:{free}, haproxy:tcp:{free}", f"{free} is set twice, also in listen"),
         ):
             self.assert_fails(await self.run_check({**self.environ, "LISTEN": endpoint}), text)
         outcome = await self.run_check(
             {**self.environ, "LISTEN": f"haproxy:tcp:{used}:interface=127.0.0.1"}
         )
-        self.assert_well(outcome, f"{used} of 127.0.0.1 is in use; by what is not known")
+        self.assert_well(outcome, f"127.0.0.1:{used} is in use by an unknown process")
         environ = {**self.environ, "INTERNAL_LISTEN": f"tcp:{self.environ['PORT']}"}
-        self.assert_fails(await self.run_check(environ), "is named twice, also in port")
+        self.assert_fails(await self.run_check(environ), "is set twice, also in port")
 
     async def test_statsd(self) -> None:
-        """Where no metrics arrive, that is a warning that says why."""
+        """If no metrics arrive, there is a warning that says why."""
         for host, reason in (
             ("no-such-host.invalid", "the host name does not resolve"),
             ("127.0.0.1", "Connection refused"),
@@ -190,7 +190,7 @@ class CheckTests(CheckTestCase):
             (warning,) = (one for one in warnings if "statsd" in one)
             self.assertIn(reason, warning)
         outcome = await self.run_check(self.environ)
-        self.assert_well(outcome, "statsd: metrics go to 127.0.0.1:")
+        self.assert_well(outcome, "statsd: metrics are sent to 127.0.0.1:")
 
     async def test_broken_settings(self) -> None:
         """Each fault is a line; so is each warning."""
@@ -207,7 +207,7 @@ class CheckTests(CheckTestCase):
         self.assertEqual(len(outcome.findings(Mark.WARN)), 2, outcome.text)
 
     async def test_config_file(self) -> None:
-        """The file is read as by the server."""
+        """The file is read as the server reads it."""
         file = Path(self.mktemp()).absolute()
         file.write_text(json.dumps({"jwtSecret": SECRET, "redis": {"port": self.redis.port}}))
         environ = {"PORT": self.environ["PORT"]}
@@ -241,7 +241,7 @@ class RedisTests(CheckTestCase):
         return await self.run_check({**self.environ, **login, **environ}, cookie=cookie())
 
     async def test_absent(self) -> None:
-        """Where nothing listens, the address is named."""
+        """If nothing listens, the address is named."""
         self.redis.kill()
         for environ in (
             self.environ,
@@ -264,15 +264,15 @@ class RedisTests(CheckTestCase):
         self.assert_well(await self.run_check({**self.environ, "REDIS_PASSWORD": PASSWORD}))
 
     async def test_documented_user(self) -> None:
-        """The rights that the documentation demands are enough."""
+        """The rights in the documentation are enough."""
         outcome = await self.check_user(*DOCUMENTED_RULE)
-        self.assert_well(outcome, "may not ask INFO", "may not ask TIME", "1 entries")
+        self.assert_well(outcome, "no permission for INFO", "no permission for TIME", "1 entries")
         self.assertEqual(len(outcome.findings(Mark.WARN)), 1, outcome.text)
         outcome = await self.check_user(*DOCUMENTED_RULE, "+select", REDIS_DB="3")
         self.assert_well(outcome, "database 3 has no such stream")
 
     async def test_missing_rights(self) -> None:
-        """What is refused is named, with the rule that is missing."""
+        """The refused commands are named, with the missing rule."""
         remedy = "the user gaq needs +xread +xrange +xrevrange +xinfo ~async-events-*"
         commands = DOCUMENTED_RULE[:-1]
         for rules, parts in (
@@ -285,14 +285,14 @@ class RedisTests(CheckTestCase):
         self.assert_fails(outcome, "redis: ", "answered SELECT with: NOPERM", "+select")
 
     async def test_without_xinfo(self) -> None:
-        """XINFO can be done without."""
+        """XINFO is not required."""
         outcome = await self.check_user(*DOCUMENTED_RULE, "-xinfo")
         self.assert_well(outcome, "it can be read; the newest entry is")
         refused = [line for line in outcome.findings(Mark.WARN) if "XINFO is refused" in line]
         self.assertEqual(len(refused), 2, outcome.text)
 
     async def test_wrong_type(self) -> None:
-        """A key that holds something else is named, whichever stream it should be."""
+        """A key of another type is named, whichever stream it should be."""
         self.redis.client.set(f"{PREFIX}{CHANNEL}", "x")
         outcome = await self.run_check(self.environ, cookie=cookie())
         self.assert_fails(outcome, f"{PREFIX}090916f0...: refused", "WRONGTYPE", "delete it")
@@ -305,7 +305,7 @@ class RedisTests(CheckTestCase):
         outcome = await self.run_check({**self.environ, "REDIS_DB": "5"})
         self.assert_well(
             outcome,
-            "database 5 has no such stream, or an empty one; there are keys in db0. Remedy: ",
+            "database 5 has no such stream, or it is empty; there are keys in db0. Remedy: ",
         )
         self.assertIn("GLOBAL_ASYNC_QUERIES_REDIS_STREAM_PREFIX", outcome.text)
 
@@ -317,10 +317,10 @@ class RedisTests(CheckTestCase):
         outcome = await self.run_check(self.environ)
         facts: Any = self.redis.client.xinfo_stream(f"{PREFIX}full")
         knows = "entries-added" in facts
-        self.assert_well(outcome, "2 entries, 4 older ones are trimmed" if knows else "2 entries;")
+        self.assert_well(outcome, "2 entries, 4 older ones were trimmed" if knows else "2 entries;")
 
     async def test_other_entries(self) -> None:
-        """A newest entry that is no event is reported."""
+        """A newest entry that is not an event is reported."""
         self.redis.client.xadd(f"{PREFIX}full", {"data": "x"})
         self.assert_well(await self.run_check(self.environ), "its newest entry is not an event: ")
 
@@ -346,7 +346,7 @@ class RedisTests(CheckTestCase):
         self.assert_well(await self.run_check(environment(replica.port)), "this is a replica")
 
     async def test_sentinel(self) -> None:
-        """By way of Sentinels the master is found; a Sentinel itself is no Redis for us."""
+        """The master is found through Sentinels; a Sentinel itself is reported as a failure."""
         port = Sentinels(self, self.redis).processes[0].port
         environ = {**self.environ, "REDIS_SENTINELS": f"127.0.0.1:{port}", "REDIS_PORT": "1"}
         self.assert_well(await self.run_check({**environ, "REDIS_SENTINEL_MASTER": MASTER}))
@@ -356,7 +356,7 @@ class RedisTests(CheckTestCase):
 
 
 class RealtimeTests(CheckTestCase):
-    """What is found about Redis where Superset 7 is served."""
+    """What is found about Redis if Superset 7 is served."""
 
     def setUp(self) -> None:
         """Starts a Redis."""
@@ -381,27 +381,27 @@ class RealtimeTests(CheckTestCase):
             self.assertIsNotNone(pubsub.get_message(timeout=DEADLINE_SECONDS))
 
     async def test_healthy(self) -> None:
-        """All is well, and nothing is said about streams."""
+        """Everything is fine, and there are no findings about streams."""
         outcome = await self.run_check(self.environ, cookie=f"superset-ws-token={realtime_token()}")
         self.assert_well(
             outcome,
             "protocol: realtime (PROTOCOL in the environment), for Superset 7",
-            "realtime cookie: accepted, as user 5, until ",
-            "channel realtime: nobody subscribes to it at the moment",
-            "channel realtime: it can be followed, by SUBSCRIBE and PING",
-            "0 failed, 0 to look at",
+            "realtime cookie: accepted (user 5, expires at ",
+            "channel realtime: no client is subscribed to it at the moment",
+            "channel realtime: it can be followed (SUBSCRIBE and PING are allowed)",
+            "0 failed, 0 warnings",
         )
         for absent in ("stream ", "clock", "initialReplayMs"):
             self.assertNotIn(absent, outcome.text.partition("Set:")[0])
 
     async def test_subscribers(self) -> None:
-        """Others that subscribe to the channel are counted."""
+        """Other subscribers to the channel are counted."""
         self.subscribe("a:realtime")
         environ = {**self.environ, "REALTIME_CHANNEL_PREFIX": "a:"}
         self.assert_well(
             await self.run_check(environ),
-            "channel a:realtime: one client subscribes to it at the moment",
-            "0 to look at",
+            "channel a:realtime: one client is subscribed to it at the moment",
+            "0 warnings",
         )
 
     async def test_other_prefix(self) -> None:
@@ -410,8 +410,8 @@ class RealtimeTests(CheckTestCase):
         outcome = await self.run_check({**self.environ, "REALTIME_CHANNEL_PREFIX": "tenant-a"})
         self.assert_well(
             outcome,
-            "channel tenant-arealtime: other clients subscribe to tenant-a:realtime, which differ",
-            "realtimeChannelPrefix, which is tenant-a, be Superset's REALTIME_CHANNEL_PREFIX",
+            "channel tenant-arealtime: other clients are subscribed to tenant-a:realtime, with",
+            "realtimeChannelPrefix, which is tenant-a, equal to Superset's REALTIME_CHANNEL_PREFIX",
         )
         self.assertEqual(len(outcome.findings(Mark.WARN)), 1, outcome.text)
         self.assertNotIn("unrelated", outcome.text)
@@ -421,21 +421,21 @@ class RealtimeTests(CheckTestCase):
         self.subscribe(*(f"{one}:realtime" for one in "bcde"))
         self.assert_well(
             await self.run_check(self.environ),
-            "to b:realtime, c:realtime, d:realtime and 2 more, which",
+            "to b:realtime, c:realtime, d:realtime and 2 more, with",
         )
 
     async def test_documented_user(self) -> None:
-        """The rights that the server needs are enough; the prefix is to be compared by hand."""
+        """The rights that the server needs are enough; the prefix must be compared by hand."""
         outcome = await self.check_user("+subscribe", "+ping", "&realtime")
         self.assert_well(
             outcome,
-            "may not ask INFO",
-            "may not ask PUBSUB, nor needs to. A prefix that differs",
+            "no permission for INFO",
+            "no permission for PUBSUB; not required). A wrong prefix",
             "it can be followed",
         )
 
     async def test_missing_rights(self) -> None:
-        """What is refused is named, with the rule that is missing."""
+        """The refused commands are named, with the missing rule."""
         rule = "the user gaq needs +subscribe +ping &realtime"
         for rules, command in (
             (("+subscribe", "+ping", "&other"), "SUBSCRIBE"),
@@ -446,7 +446,7 @@ class RealtimeTests(CheckTestCase):
             self.assert_fails(outcome, f"realtime: refused: {command}; ", "NOPERM", rule)
 
     async def test_absent(self) -> None:
-        """Where nothing listens, Superset's setting for it is named."""
+        """If nothing listens, Superset's setting for it is named."""
         self.redis.kill()
         outcome = await self.run_check(self.environ)
         self.assert_fails(outcome, "cannot connect to ", "DISTRIBUTED_COORDINATION_CONFIG")
@@ -458,7 +458,7 @@ class RealtimeTests(CheckTestCase):
 
 
 class BothTests(CheckTestCase):
-    """What is found where both protocols are served."""
+    """What is found if both protocols are served."""
 
     def setUp(self) -> None:
         """Starts a Redis with an event."""
@@ -467,7 +467,7 @@ class BothTests(CheckTestCase):
         self.environ |= {"PROTOCOL": "both", "ALLOWED_ORIGINS": "https://bi.example.com"}
 
     async def test_one_redis(self) -> None:
-        """With one Redis for both, it is asked once which it is, and used for both."""
+        """One Redis for both is identified once, and used for both."""
         outcome = await self.run_check(
             self.environ, cookie=f"{cookie()}; superset-ws-token={realtime_token()}"
         )
@@ -478,13 +478,13 @@ class BothTests(CheckTestCase):
             "realtime cookie: accepted",
             f"stream {PREFIX}full: it can be read",
             "channel realtime: it can be followed",
-            "0 failed, 0 to look at",
+            "0 failed, 0 warnings",
         )
         self.assertEqual(outcome.text.count("clock: "), 1)
         self.assertEqual(len([one for one in outcome.findings(Mark.OK) if "redis: " in one]), 1)
 
     async def test_two(self) -> None:
-        """With one Redis for each, a fault of one names its section, and the other is checked."""
+        """With a Redis for each, a fault names its section, and the other is still checked."""
         other = RedisProcess(self)
         environ = {**self.environ, "REALTIME_REDIS_PORT": str(other.port)}
         outcome = await self.run_check(environ)
@@ -545,7 +545,7 @@ class ProcessTestCase(OutcomeTestCase):
         """Runs a check to its end.
 
         Args:
-            environ: the environment variables for it, beside PATH.
+            environ: the environment variables for it, besides PATH.
             options: what comes after `--check`.
             twistd: what comes before `gaq-ws`.
             directory: where it runs; a new one that must stay empty if None.
@@ -605,22 +605,22 @@ class CommandTests(ProcessTestCase):
         self.assertNotEqual(touched.returncode, 0)
 
     def test_beside_the_server(self) -> None:
-        """In the directory of a server that runs, it finds that, and leaves its pid file alone."""
+        """In the directory of a running server, it finds that server, and keeps its pid file."""
         server = Server(self, self.environ)
         server.wait_until_ready()
         for twistd in (("--nodaemon",), ()):
             outcome = self.run_check(self.environ, twistd=twistd, directory=server.directory)
-            self.assert_well(outcome, "is in use, and a server there answers /health")
+            self.assert_well(outcome, "is in use by a server that answers /health")
         self.assertEqual(int((server.directory / "twistd.pid").read_text()), server.process.pid)
         self.assertFalse((server.directory / "twistd.log").exists())
 
     def test_cookie_from_standard_input(self) -> None:
-        """A cookie need not be in the command line, where others could see it."""
+        """A cookie can be kept off the command line, where others could see it."""
         outcome = self.run_check(self.environ, "--cookie", "-", standard_input=f"{cookie()}\n")
-        self.assert_well(outcome, "accepted, as channel")
+        self.assert_well(outcome, "accepted (channel")
 
     def test_options(self) -> None:
-        """Options that do not go together are refused."""
+        """Options that exclude each other are refused."""
         outcome = self.run_check(self.environ, "--demo")
         self.assertIn("--check and --demo do not go together", outcome.text)
         self.assertEqual(outcome.code, 1)
@@ -634,7 +634,7 @@ class CommandTests(ProcessTestCase):
         self.assert_fails(self.run_check(self.environ, twistd=()), "did not answer within")
 
     def test_interrupted(self) -> None:
-        """A signal ends it, not with success."""
+        """A signal ends it with a failure."""
         self.redis.signal(signal.SIGSTOP)
         for number in (signal.SIGINT, signal.SIGTERM):
             check = Server(self, self.environ, command=("gaq-ws", "--check"))

@@ -230,7 +230,7 @@ class LiveTests(SynchronousTestCase):
             self.assertIn(b"\x89\x00", received, "no ping")
             self.redis.publish("1")
             self.assertEqual(tab.jobs(1), ["1"])
-        server.wait_for_text("ended 1 sockets that did not answer")
+        server.wait_for_text("dropped 1 sockets that did not answer")
 
     def test_statsd(self) -> None:
         """Connects are counted at a StatsD server, with the tags."""

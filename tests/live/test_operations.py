@@ -210,8 +210,8 @@ class ReloadTests(OperationsTestCase):
                 "pingSocketsIntervalMs": 100,
                 "redisStreamReadCount": 7,
             }
-            said = self.reload(server, file, json.dumps(changed), until="restart only")
-            self.assertIn("change with a restart only: redisStreamReadCount", said)
+            said = self.reload(server, file, json.dumps(changed), until="need a restart")
+            self.assertIn("need a restart: redisStreamReadCount", said)
             for key in changed:
                 self.assertIn(key, said + "previousJwtSecret")
             self.assert_delivers(tab.connection)
@@ -239,10 +239,10 @@ class ReloadTests(OperationsTestCase):
                 (json.dumps({"jwtSecret": "short"}), "jwtSecret (in"),
                 (
                     json.dumps({"jwtSecret": NEW_SECRET, "jwtAlgorithms": ["RS256"]}),
-                    "jwtSecret holds no RS256 key",
+                    "jwtSecret contains no RS256 key",
                 ),
             ):
-                said = self.reload(server, file, text, until="stay as they were")
+                said = self.reload(server, file, text, until="have not changed")
                 self.assertIn(reason, said)
                 self.assert_delivers(tab.connection)
                 with Tab(server.port) as other:
@@ -310,7 +310,7 @@ class ListenTests(OperationsTestCase):
             self.assert_delivers(tab)
             second = issue()
             server.process.send_signal(signal.SIGHUP)
-            server.wait_for_text("settings were read again")
+            server.wait_for_text("settings reloaded")
             with open_tab(second) as other:
                 self.assert_delivers(tab, other)
             assert_protocols(second)
@@ -318,7 +318,7 @@ class ListenTests(OperationsTestCase):
                 open_tab(first)
             key.write_text("broken")
             server.process.send_signal(signal.SIGHUP)
-            server.wait_for_text("stay as they were: listen: ssl:")
+            server.wait_for_text("have not changed: listen: ssl:")
             with open_tab(second) as other:
                 self.assert_delivers(tab, other)
         self.assertNotIn("Traceback", server.text())
@@ -354,7 +354,7 @@ class ListenTests(OperationsTestCase):
             server.wait_for_text("198.51.100.7 joined")
         with socket.create_connection(("127.0.0.1", port), DEADLINE_SECONDS) as connection:
             connection.sendall(b"PROXY TCP4 198.51.100.8 127.0.0.1 4711 80\r\nnonsense\r\n\r\n")
-            server.wait_for_text("refused a request of 198.51.100.8 with 400")
+            server.wait_for_text("rejected a request from 198.51.100.8 with 400")
 
     def test_systemd(self) -> None:
         """A socket that systemd has opened is used."""

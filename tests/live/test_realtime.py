@@ -358,7 +358,7 @@ class MessageTests(RealtimeTestCase):
         for reason, count in (("not_json", 3), ("not_an_object", 2), ("topic", 2), ("scope", 2)):
             self.assertIn(f'messages_dropped_total{{reason="{reason}"}} {count}', metrics)
         self.assertIn('messages_dropped_total{reason="routes"} 4', metrics)
-        self.assertIn("of the realtime channel, the last because", server.text())
+        self.assertIn("from the realtime channel, the last one because", server.text())
         self.assertNotIn("Traceback", server.text())
 
     def test_25_26_30_frames(self) -> None:
@@ -613,7 +613,7 @@ class SubscriptionTests(RealtimeTestCase):
         for client in clients:
             answer = client.recv(2**16)
             self.assertTrue(answer.startswith(b"HTTP/1.1 503 "), answer)
-            self.assertIn(b"about to stop", answer)
+            self.assertIn(b"is stopping", answer)
         self.assertNotIn("Traceback", server.text())
 
     def test_48_start_without_redis(self) -> None:

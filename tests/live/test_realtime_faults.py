@@ -164,7 +164,7 @@ class Outage:
             (self.redis, mended), noticed, subscribed, closed, back = await asyncio.gather(
                 self._happen(),
                 self.until_noticed(),
-                self._until(lambda: self.server.text().count("realtime channel, after") == 2),
+                self._until(lambda: self.server.text().count("realtime channel after") == 2),
                 self._until(lambda: all(one.closes for one in self.pages)),
                 self._until(lambda: all(one.opens == 2 and one.is_open for one in self.pages)),
             )

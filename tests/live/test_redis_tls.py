@@ -447,7 +447,7 @@ class FileTests(SynchronousTestCase):
         for content in (broken, good + broken):
             file = pem_file(self, content)
             fault = self.assert_fault("sslCaCerts", file, ssl_ca_certs=file)
-            self.assertIn("broken certificate", fault)
+            self.assertIn("invalid certificate", fault)
             self.assert_fault("sslCertfile", file, ssl_certfile=file, ssl_keyfile=self.key)
         half = self.client.private_key_pem.bytes()
         file = pem_file(self, half[: len(half) // 2])

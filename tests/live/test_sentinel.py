@@ -233,7 +233,7 @@ class LocatingTests(ReachingTestCase):
         ports = Sentinels(self, self.redis, count=2).ports
         refusal = await self.refusal(self.behind(*ports, sentinel_master="other"))
         for port in ports:
-            self.assertIn(f"Sentinel at 127.0.0.1:{port} knows no master other", refusal)
+            self.assertIn(f"Sentinel at 127.0.0.1:{port} does not know the master other", refusal)
 
     async def test_no_sentinel(self) -> None:
         """The error says that a Redis is no Sentinel, and not that it is old."""

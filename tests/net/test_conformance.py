@@ -42,13 +42,13 @@ class MemoryLine:
         return list(parse(self._browser.received.partition(b"\r\n\r\n")[2]))
 
     def read_until(self, is_last: Callable[[Frame], bool]) -> list[Frame]:
-        """Returns all frames so far; all that will come has come."""
+        """Returns all frames so far; no more will arrive."""
         frames = self._frames()
         assert any(map(is_last, frames)), f"no answer, only {frames}"
         return frames
 
     def read_to_end(self) -> list[Frame]:
-        """Returns all frames, once the server has lost its patience."""
+        """Returns all frames, after the server's timeout."""
         self._clock.advance(5)
         self._browser.pump.flush()
         assert self._browser.lost, "the server does not end the connection"
@@ -56,7 +56,7 @@ class MemoryLine:
 
 
 class ConformanceTestCase(SynchronousTestCase):
-    """Has a server in memory."""
+    """Provides a server in memory."""
 
     def setUp(self) -> None:
         """Makes the server; Autobahn's timers follow txaio's loop."""
@@ -86,7 +86,7 @@ class HandshakeTests(ConformanceTestCase):
     """Requests; a test method for each case."""
 
     def check(self, case: Handshake, *segments: bytes) -> None:
-        """Sends a request in those segments and check the answer."""
+        """Sends a request in those segments and checks the answer."""
         browser = self.server.connect()
         for segment in segments:
             browser.send(segment)
@@ -114,7 +114,7 @@ class ProcessTests(SynchronousTestCase):
     """The same cases over TCP."""
 
     def test_all(self) -> None:
-        """A server process answers every case as the server in memory does, and goes on."""
+        """A server process answers every case as the server in memory does, and keeps running."""
         redis = RedisProcess(self)
         server = Server(
             self,
@@ -138,7 +138,7 @@ class DocumentTests(SynchronousTestCase):
         self.assertEqual((ROOT / "docs" / "conformance.md").read_text(), document())
 
     def test_names(self) -> None:
-        """Each case has a name of its own, and the table's cells hold no bar."""
+        """Each case has a unique name, and the table's cells contain no bar."""
         sent = [*(one.sent for one in all_cases()), *(one.sent for one in handshakes())]
         self.assertEqual(len(sent), len(set(sent)))
         self.assertEqual([text for text in sent if "|" in text], [])

@@ -1,4 +1,4 @@
-"""Where a client is, by what proxies say."""
+"""The address of a client, from the headers of proxies."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -34,11 +34,11 @@ class ForwardedTests(SynchronousTestCase):
             self.assertEqual(self.client(*values), CLIENT, values)
 
     def test_proxies_only(self) -> None:
-        """A client among the proxies' own addresses is named by the first of these."""
+        """If all addresses are those of proxies, the first one is the client's."""
         self.assertEqual(self.client("10.9.9.9, 10.2.2.2"), "10.9.9.9")
 
     def test_nonsense(self) -> None:
-        """What is no address is not shown, nor what was said before it."""
+        """A text that is not an address is not shown, nor is anything before it."""
         for text in ("", "unknown", "a\x1b[31m", "1.1.1.1, x", "1.1.1.1, 999.1.1.1", "1.1.1.1,"):
             self.assertIsNone(self.client(text), text)
         self.assertEqual(self.client("x, 10.2.2.2"), "10.2.2.2")
@@ -49,7 +49,7 @@ class ForwardedTests(SynchronousTestCase):
         self.assertEqual(self.client(CLIENT, peer="fd00::1%eth0"), CLIENT)
 
     def test_standard_header(self) -> None:
-        """The header of RFC 7239 will do as well, as its examples show."""
+        """The header of RFC 7239 is accepted too, as in its examples."""
         for value, expected in (
             (f"for={CLIENT}", CLIENT),
             (f'For="{CLIENT}:4711"', CLIENT),
@@ -65,7 +65,7 @@ class ForwardedTests(SynchronousTestCase):
             self.assertEqual(self.client(value, header="forwarded"), expected, value)
 
     def test_peer(self) -> None:
-        """Only trusted proxies are believed, however their address is written."""
+        """Only trusted proxies' headers count, however their address is written."""
         self.assertEqual(self.client(CLIENT, peer="::ffff:10.0.0.1"), CLIENT)
         for peer in ("11.0.0.1", "::1", "", "None"):
             self.assertIsNone(self.client(CLIENT, peer=peer), peer)

@@ -364,7 +364,7 @@ class ProxyTests(GatewayTestCase):
         """A trusted proxy is believed, and named."""
         for proxy in (PEER.host, "192.0.2.0/24"):
             peers = self.peers((proxy,), "X-Forwarded-For: 198.51.100.1")
-            self.assertEqual(peers, {f"198.51.100.1 by way of {PEER.host}"})
+            self.assertEqual(peers, {f"198.51.100.1 via {PEER.host}"})
 
     def test_one_spelling(self) -> None:
         """Whichever part of the server logs a client, its address and proxy are spelled alike."""

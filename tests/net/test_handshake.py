@@ -17,7 +17,7 @@ PING = b"\x89\x80\x00\x00\x00\x00"
 
 
 class WaitingTests(SynchronousTestCase):
-    """A server in memory whose edition lets upgrades wait."""
+    """A server in memory whose edition makes upgrades wait."""
 
     def setUp(self) -> None:
         """Makes the server."""
@@ -31,12 +31,12 @@ class WaitingTests(SynchronousTestCase):
         self.patch(self.server.edition, "when_ready", self.when_ready)
 
     def when_ready(self) -> "Deferred[None]":
-        """Lets an upgrade wait."""
+        """Makes an upgrade wait."""
         self.waiting.append(Deferred(self.note_cancelled))
         return self.waiting[-1]
 
     def note_cancelled(self, _: object) -> None:
-        """Counts an upgrade that waits no longer."""
+        """Counts a cancelled upgrade."""
         self.cancelled += 1
 
     def upgrade(self, *, origin: str = "https://good.test", cookies: str = "") -> Browser:
@@ -59,7 +59,7 @@ class WaitingTests(SynchronousTestCase):
         self.assertEqual(self.server.hub.socket_count, 1)
 
     def test_refusal(self) -> None:
-        """An upgrade that waited in vain gets a 503 that says why, and is counted."""
+        """An upgrade whose wait fails gets a 503 that says why, and is counted."""
         browser = self.upgrade()
         self.waiting[0].errback(Unavailable("no connection to Redis for 10 s"))
         browser.pump.flush()
@@ -68,7 +68,7 @@ class WaitingTests(SynchronousTestCase):
         self.assertEqual(self.rejected(), {"no_subscription": 1})
 
     def test_client_leaves(self) -> None:
-        """A client that leaves waits no longer, and is not counted as refused."""
+        """A client that leaves no longer waits, and is not counted as refused."""
         browser = self.upgrade()
         browser.lose()
         self.assertEqual(self.cancelled, 1)
@@ -89,7 +89,7 @@ class WaitingTests(SynchronousTestCase):
         self.assertEqual(self.server.factory.connection_count, 0)
 
     def test_checked_first(self) -> None:
-        """Neither a wrong origin nor a bad token gets to wait."""
+        """A wrong origin or a bad token is refused at once, without a wait."""
         self.assertEqual(self.upgrade(origin="https://bad.test").response.status_code, 403)
         self.assertEqual(self.upgrade(cookies="a=b").response.status_code, 401)
         self.assertEqual(self.waiting, [])

@@ -1,4 +1,4 @@
-"""The insides of Autobahn and Twisted that `gaq_twisted.net` uses.
+"""The internals of Autobahn and Twisted that `gaq_twisted.net` uses.
 
 Neither project promises to keep them. When one of these tests fails after an upgrade, its message
 says what no longer works in this server.
@@ -69,7 +69,7 @@ class AutobahnTests(SynchronousTestCase):
         )
 
     def test_handshake_attributes(self) -> None:
-        """What is removed after the handshake is what Autobahn had kept."""
+        """The attributes that are removed after the handshake are those that Autobahn sets."""
         server = MemoryServer(self.clock)
         kept: list[set[str]] = []
         factory = server.factory
@@ -121,7 +121,7 @@ class TwistedTests(SynchronousTestCase):
         return Connection(ours, protocol, reactor)
 
     def test_direct_write(self) -> None:
-        """direct_write sees all bytes that wait, and the socket itself."""
+        """direct_write can read all waiting bytes, and the socket itself."""
         transport = self.connection(Protocol())
         for name, breaks in (
             ("dataBuffer", "frames overtake bytes that wait"),
@@ -140,7 +140,7 @@ class TwistedTests(SynchronousTestCase):
         )
 
     def test_gateway(self) -> None:
-        """The protocol of a connection can be exchanged on each kind of transport."""
+        """The protocol of a connection can be replaced on each kind of transport."""
         breaks = "the gateway cannot hand a connection over"
         protocol = Protocol()
         self.assertIs(self.connection(protocol).protocol, protocol, f"TCP: {breaks}")

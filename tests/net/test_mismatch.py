@@ -1,4 +1,4 @@
-"""Clients and servers that speak different protocols, as a setting causes it."""
+"""Clients and servers that speak different protocols because of a setting."""
 
 from OpenSSL import SSL
 from twisted.internet.error import ConnectionDone
@@ -20,7 +20,7 @@ class ByteTests(SynchronousTestCase):
     """What the first bytes show."""
 
     def test_known(self) -> None:
-        """TLS and PROXY headers are known, and the setting is named."""
+        """TLS and PROXY headers are recognised, and the setting is named."""
         for received, reason, words in (
             (CLIENT_HELLO, RequestReason.TLS, "ssl:"),
             (
@@ -60,7 +60,7 @@ class TlsTests(SynchronousTestCase):
             self.assertIn(words, mismatch.text)
 
     def test_others(self) -> None:
-        """Other ends of a connection are no mismatch."""
+        """Other reasons for the end of a connection are not a mismatch."""
         for error in (ConnectionDone(), SSL.Error(), SSL.SysCallError(-1, "Unexpected EOF")):
             self.assertIsNone(mismatch_of_tls(Failure(error)))
 
@@ -69,7 +69,7 @@ class GatewayTests(SynchronousTestCase):
     """What the server does."""
 
     def test_at_once(self) -> None:
-        """The connection ends at once, with one line at warn, bounded, and a count by reason."""
+        """The connection ends at once, and is counted; the number of warnings is limited."""
         server = MemoryServer(Clock())
         with capturedLogs() as logs:
             for _ in range(10):

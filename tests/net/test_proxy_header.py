@@ -1,4 +1,4 @@
-"""The PROXY protocol, in the shapes in which load balancers send it."""
+"""The PROXY protocol, in the forms that load balancers send."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ class Behind(Protocol):
         self.received = b""
 
     def dataReceived(self, data: bytes) -> None:
-        """Keeps it."""
+        """Keeps the data."""
         self.received += data
 
 
@@ -38,7 +38,7 @@ class HeaderTests(SynchronousTestCase):
         return protocol, behind
 
     def test_headers(self) -> None:
-        """Each header names the client, or nobody, and is not passed on, however it is cut."""
+        """Each header gives the client, or none, and is not passed on, however it is split."""
         for header, host in (
             (V1, "203.0.113.7"),
             (V2, "203.0.113.7"),
@@ -55,7 +55,7 @@ class HeaderTests(SynchronousTestCase):
                 self.assertFalse(protocol.has_no_header)
 
     def test_none(self) -> None:
-        """What is no header ends the connection, and is known as such."""
+        """Anything else ends the connection, and is recognised as a missing header."""
         for data in (REQUEST, b"\x16\x03\x01", b"PROXX", b"PROXY TCP9 x y 1 2\r\n", b"\r\n\r\nGET"):
             protocol, behind = self.connect()
             protocol.dataReceived(data)

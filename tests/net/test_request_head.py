@@ -27,7 +27,7 @@ MISMATCHES = {
 
 
 class ReadHeadTests(SynchronousTestCase):
-    """What is read of the bytes of a connection."""
+    """What is read from the bytes of a connection."""
 
     def test_whole(self) -> None:
         """A whole head is returned with what follows it."""
@@ -56,7 +56,7 @@ class ReadHeadTests(SynchronousTestCase):
         self.assertEqual((found[0].target, found[0].values(b"host")), (b"/?x", [b"b.test"]))
 
     def test_each_reason(self) -> None:
-        """Each reason arises here, but for those that are found elsewhere."""
+        """Each reason occurs here, except those that are found elsewhere."""
         host = b"Host: a.test\r\n"
         found = set()
         for request, max_bytes in (
@@ -112,7 +112,7 @@ class AnswerTests(SynchronousTestCase):
 
 
 class StrictTests(SynchronousTestCase):
-    """What is refused though some servers take it (RFC 9112 sections 2.2, 3 and 3.2)."""
+    """What is refused although some servers accept it (RFC 9112 sections 2.2, 3 and 3.2)."""
 
     def refusal(self, request: bytes) -> str:
         """Returns why a request is refused."""
@@ -134,13 +134,13 @@ class StrictTests(SynchronousTestCase):
             self.assertIn("fragment", self.refusal(request))
 
     def test_bare_line_feeds(self) -> None:
-        """Lines that end in LF alone are answered, not waited on."""
+        """Lines that end in LF alone are answered at once."""
         for end in (b"\n\n", b"\n\r\n"):
             self.assertIn("CR LF", self.refusal(b"GET / HTTP/1.1\nHost: a.test" + end))
 
 
 class OfferTests(SynchronousTestCase):
-    """What Autobahn is not shown."""
+    """Headers that are not passed to Autobahn."""
 
     def test_without_offers(self) -> None:
         """Origins and offers are left out; everything else stays, in order."""

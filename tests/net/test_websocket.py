@@ -206,7 +206,10 @@ class RefusalTests(ProtocolTestCase):
                 f"async-token={token(secret='another secret, long enough to sign with')}",
             ),
             ("the cookie async-token is not a valid JWT", "async-token=eyJx.eyJy.eyJz"),
-            ("no channel: the token has no text channel", f"async-token={token(7)}"),
+            (
+                "no channel: the claim channel is missing or not a valid string",
+                f"async-token={token(7)}",
+            ),
         )
         for reason, header in cases:
 

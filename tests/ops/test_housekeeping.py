@@ -16,7 +16,7 @@ from tests.support.samples import settings
 
 
 class HousekeepingTests(SynchronousTestCase):
-    """A server whose sockets are looked after."""
+    """A server with housekeeping."""
 
     def setUp(self) -> None:
         """Makes the server; Autobahn's timers follow txaio's loop."""
@@ -49,11 +49,11 @@ class HousekeepingTests(SynchronousTestCase):
                 browser.answer()
 
     def note_second(self) -> None:
-        """Is a task of each second."""
+        """A task of each second."""
         self.seconds.append(self.clock.seconds())
 
     def test_each_second(self) -> None:
-        """Each second all tasks are done, whichever of them fails."""
+        """Each second all tasks run, even if one of them fails."""
 
         def fail() -> NoReturn:
             raise RuntimeError("boom")
@@ -64,13 +64,13 @@ class HousekeepingTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 3)
 
     def test_stop(self) -> None:
-        """Nothing goes on after the stop."""
+        """Nothing happens after the stop."""
         self.start(self.note_second).stopService()
         self.clock.pump([1] * 3)
         self.assertEqual((self.seconds, self.clock.getDelayedCalls()), ([0], []))
 
     def test_pings(self) -> None:
-        """Each socket is pinged once an interval; one that is silent is ended and logged."""
+        """Each socket is pinged once per interval; a silent one is dropped and logged."""
         alive, silent = self.server.open(), self.server.open()
         self.start(ping_sockets_interval_ms=1000, socket_response_timeout_ms=3000)
         with capturedLogs() as logs:
@@ -85,7 +85,7 @@ class HousekeepingTests(SynchronousTestCase):
         )
 
     def test_expiry(self) -> None:
-        """Sockets are closed soon after their time, and all of a crowd without a long stop."""
+        """Sockets are closed soon after they expire, and many at once without a long stall."""
         crowd = [self.server.open() for _ in range(450)]
         for one in self.server.hub.sockets:
             self.server.hub._expiring.add(one, 1)
@@ -98,7 +98,7 @@ class HousekeepingTests(SynchronousTestCase):
         self.assertEqual(self.server.hub.socket_count, 0)
 
     def test_sweep(self) -> None:
-        """What should not be there is dropped, with a warning."""
+        """Leftover sockets are removed, with a warning."""
         self.server.open()
         (socket,) = self.server.hub.sockets
         self.patch(type(socket), "can_send", lambda _: False)
@@ -109,7 +109,7 @@ class HousekeepingTests(SynchronousTestCase):
         self.assertEqual((line["log_level"], line["sockets"]), (LogLevel.warn, 1))
 
     def test_stall(self) -> None:
-        """How late a timer was is measured."""
+        """The delay of a timer is measured."""
         self.start()
         self.clock.advance(0.1)
         self.clock.advance(0.6)
@@ -118,7 +118,7 @@ class HousekeepingTests(SynchronousTestCase):
         self.assertAlmostEqual(histogram.sum, 0.5)
 
     def test_new_intervals(self) -> None:
-        """Changed intervals count at once; loops whose interval is the same go on as they were."""
+        """Changed intervals apply at once; loops with an unchanged interval are not restarted."""
         sweeps: list[float] = []
 
         def sweep() -> int:

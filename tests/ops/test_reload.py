@@ -1,4 +1,4 @@
-"""Settings that are read again."""
+"""Reloading of settings."""
 
 from typing import Any, NoReturn
 
@@ -28,7 +28,7 @@ class RecordingPart:
 
 
 class RecordingListeners(Listeners):
-    """Listeners without endpoints that record what they are asked."""
+    """Listeners without endpoints that record the calls."""
 
     def __init__(self) -> None:
         reactor: Any = MemoryReactorClock()
@@ -86,7 +86,7 @@ class ReloaderTests(SynchronousTestCase):
         self.assertEqual(self.reload(), [("reloaded", "none"), restart])
 
     def test_another_protocol(self) -> None:
-        """With another protocol no setting is applied, as more follows from it than is live."""
+        """With another protocol no setting is applied, because other settings depend on it."""
         self.new = settings(protocol="realtime", jwt_cookie_name="superset-ws-token")
         self.assertEqual(self.reload(), [("protocol_changed",)])
         self.assertEqual([part.applied for part in self.parts], [[], []])
@@ -123,6 +123,6 @@ class ReloaderTests(SynchronousTestCase):
         """Settings that one part could not use reach none."""
         self.new = settings(jwt_algorithms=("RS256",), drain_ms=1)
         self.assert_unchanged(
-            "jwtSecret holds no RS256 key: it must be the public key as PEM"
+            "jwtSecret contains no RS256 key: it must be the public key in PEM format"
             " (jwtAlgorithms is RS256)"
         )

@@ -24,23 +24,23 @@ class SlowSocket(FakeSocket):
         self._clock = clock
 
     def send(self, frames: bytes) -> None:
-        """Lets the time pass."""
+        """Takes a millisecond."""
         self._clock.rightNow += 0.001
         super().send(frames)
 
 
 class FakeSource:
-    """Notes what it is asked to do."""
+    """Records the calls."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
 
     def pause(self) -> None:
-        """Notes it."""
+        """Records the call."""
         self.asked.append("pause")
 
     def resume(self) -> None:
-        """Notes it."""
+        """Records the call."""
         self.asked.append("resume")
 
 
@@ -54,7 +54,7 @@ class DeliveryTests(SynchronousTestCase):
     """A delivery to sockets on a clock."""
 
     def setUp(self) -> None:
-        """Has no sockets."""
+        """Makes a delivery without sockets."""
         self.clock = Clock()
         self.clock.advance(1000)
         self.metrics = Metrics((*CORE, *REALTIME))
@@ -64,7 +64,7 @@ class DeliveryTests(SynchronousTestCase):
         self.delivery = Delivery(self.audience, self.source, self.metrics, self.clock)
 
     def add(self, count: int) -> list[FakeSocket]:
-        """Takes in and returns sockets to which sending takes a millisecond."""
+        """Adds and returns sockets to which sending takes a millisecond."""
         sockets: list[FakeSocket] = [SlowSocket(self.clock, "user:1") for _ in range(count)]
         for socket in sockets:
             self.audience.enter(socket)
@@ -72,7 +72,7 @@ class DeliveryTests(SynchronousTestCase):
         return sockets
 
     def test_order(self) -> None:
-        """Messages that come during a broadcast are sent after it, to each socket."""
+        """Messages that arrive during a broadcast are sent after it, to each socket."""
         sockets = self.add(40)
         self.delivery.receive(message(1))
         self.delivery.receive(message(2, "user:1"))
@@ -93,7 +93,7 @@ class DeliveryTests(SynchronousTestCase):
         self.assertEqual(len(socket.sent), 40)
 
     def test_joining_and_leaving_meanwhile(self) -> None:
-        """A socket that leaves during a broadcast gets nothing more; one that joins, no part."""
+        """A socket that leaves during a broadcast gets no more; one that joins gets no part."""
         sockets = self.add(40)
         self.delivery.receive(message(1))
         self.hub.leave(sockets[39])
@@ -126,7 +126,7 @@ class DeliveryTests(SynchronousTestCase):
         self.assertEqual(self.metrics.total(MESSAGES_RECEIVED), 6)
 
     def test_broken_socket(self) -> None:
-        """A socket to which sending fails does not keep others from their messages."""
+        """If sending to one socket fails, the others get their messages."""
         broken = FakeSocket("user:1", broken=True)
         self.audience.enter(broken)
         self.audience.admit(broken)

@@ -1,4 +1,4 @@
-"""Messages that come together, and what is counted of them."""
+"""Messages that arrive together, and how they are counted."""
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase

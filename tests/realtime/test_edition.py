@@ -23,7 +23,7 @@ class EditionTests(SynchronousTestCase):
         self.clock.advance(0)
 
     def outage(self, seconds: float) -> None:
-        """Lets Redis go for some time."""
+        """Makes Redis unavailable for some time."""
         self.redis.is_away = True
         self.server.subscription.lose(silently=False)
         self.server.note_exposed()
@@ -33,7 +33,7 @@ class EditionTests(SynchronousTestCase):
         self.clock.pump([0.05] * 30)
 
     def test_counts_each_outage(self) -> None:
-        """The duration of an outage is observed, also without sockets, but not of the start."""
+        """The duration of an outage is observed, even without sockets, but not the start."""
         metrics = self.server.metrics
         [histogram] = metrics.histograms(SUBSCRIPTION_OUTAGE_SECONDS).values()
         self.assertEqual(histogram.count, 0)
@@ -57,7 +57,7 @@ class EditionTests(SynchronousTestCase):
         self.assertEqual(self.server.errors, [])
 
     def test_further_loss_while_closing(self) -> None:
-        """The grace begins again with a further loss; sockets are closed after all."""
+        """The grace starts again with a further loss; sockets are closed in the end."""
         sockets = [self.server.connect(f"user:{number}") for number in range(200)]
         self.server.subscription.lose(silently=False)
         self.server.note_exposed()

@@ -23,18 +23,18 @@ JSON = st.recursive(
 
 
 def message(**fields: Any) -> bytes:
-    """Return a message for everybody, as Superset writes it, with some fields changed."""
+    """Returns a message for all sockets, as Superset writes it, with some fields changed."""
     return json.dumps({"topic": "t", "scope": "authenticated_global", **fields}).encode()
 
 
 def text_of(frame: bytes) -> bytes:
-    """Return the text of a frame that is shorter than 64 KiB."""
+    """Returns the text of a frame shorter than 64 KiB."""
     assert frame[0] == 0x81
     return frame[4:] if frame[1] == 126 else frame[2:]
 
 
 class ParseTests(SynchronousTestCase):
-    """Good messages."""
+    """Valid messages."""
 
     def assert_means(self, published: bytes, routes: tuple[str, ...], frame: bytes) -> None:
         """Checks what a message means."""
@@ -42,7 +42,7 @@ class ParseTests(SynchronousTestCase):
         self.assertEqual((message.routes, message.frame), (routes, frame))
 
     def test_as_published(self) -> None:
-        """The payload's bytes are as they came; topic before payload, nothing else."""
+        """The payload's bytes are unchanged; the topic comes first, and there is nothing else."""
         published = (
             b'{"topic": "a", "scope": "tab", "payload": { "n": 1.0,\n"big": 12345678901234567890},'
             b' "routes": ["user:5:1", "x"], "id": "9"}'
@@ -60,7 +60,7 @@ class ParseTests(SynchronousTestCase):
         self.assertEqual(text_of(parse(message()).frame), b'{"topic":"t"}')
 
     def test_routes(self) -> None:
-        """Only one scope means everybody; for all others, also unknown ones, the routes count."""
+        """Only one scope means all sockets; for all others, even unknown ones, the routes count."""
         for scope, routes, expected in (
             ("authenticated_global", ["user:5"], None),
             ("principal", ["user:5"], ("user:5",)),
@@ -71,17 +71,17 @@ class ParseTests(SynchronousTestCase):
         self.assertEqual(parse(message(scope="tab")).routes, ())
 
     def test_last_key_counts(self) -> None:
-        """Of equal keys the last one counts."""
+        """Of duplicate keys the last one counts."""
         published = b'{"topic":"a","topic":"b","scope":"s","routes":["x"],"routes":["y"]}'
         self.assert_means(published, ("y",), text_frame(b'{"topic":"b"}'))
 
     def test_bad_utf_8(self) -> None:
-        """Bytes that are no UTF-8 are replaced, so that every browser can read the frame."""
+        """Bytes that are not UTF-8 are replaced, so that every browser can read the frame."""
         frame = parse(b'{"topic":"t","scope":"s","payload":"\xff"}').frame
         self.assertEqual(text_of(frame).decode(), '{"topic":"t","payload":"�"}')
 
     def test_lone_surrogate(self) -> None:
-        """Half of a surrogate pair, escaped, is JSON that browsers read."""
+        """An escaped lone surrogate is JSON that browsers accept."""
         published = b'{"topic":"t","scope":"s","payload":["\\ud83d",1.0],"routes":["r"]}'
         frame = text_frame(b'{"topic":"t","payload":["\\ud83d", 1.0]}')
         self.assert_means(published, ("r",), frame)
@@ -106,7 +106,7 @@ class DropTests(SynchronousTestCase):
     """Messages that are dropped."""
 
     def reason(self, published: bytes) -> InvalidReason:
-        """Return why a message is dropped."""
+        """Returns why a message is dropped."""
         error = self.assertRaises(InvalidMessage, parse, published)
         self.assertTrue(str(error))
         return InvalidReason(error.reason)

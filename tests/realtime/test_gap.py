@@ -1,4 +1,4 @@
-"""When and how fast sockets are closed that lived through a gap."""
+"""When and how fast sockets are closed that were open during a gap."""
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -24,7 +24,7 @@ class GapSocketsTests(SynchronousTestCase):
     """Sockets in a hub, on a clock."""
 
     def setUp(self) -> None:
-        """Has no sockets."""
+        """Makes a hub without sockets."""
         self.clock = Clock()
         metrics = Metrics(CORE)
         self.hub = Hub(metrics, self.clock.seconds, settings())
@@ -33,13 +33,13 @@ class GapSocketsTests(SynchronousTestCase):
         self.audience = Audience(self.hub, metrics, self.clock.seconds, self.gap.discard)
 
     def add(self, *sockets: FakeSocket) -> None:
-        """Takes in sockets, and notes that they may miss messages."""
+        """Adds sockets that may miss messages."""
         for socket in sockets:
             self.audience.enter(socket)
             self.gap.add(socket)
 
     def add_some(self, count: int) -> list[FakeSocket]:
-        """Takes in and returns new sockets."""
+        """Adds and returns new sockets."""
         sockets = [FakeSocket("user:1") for _ in range(count)]
         self.add(*sockets)
         return sockets
@@ -82,7 +82,7 @@ class GapSocketsTests(SynchronousTestCase):
         self.assertLessEqual(self.seconds_to_close(0.3), 2.2)
 
     def test_order_and_leaving(self) -> None:
-        """Those that came first are closed first; those that leave are not closed."""
+        """The oldest are closed first; those that leave are not closed."""
         sockets = self.add_some(100)
         self.gap.close_now()
         self.assertIsNotNone(sockets[49].closed_with)
@@ -93,7 +93,7 @@ class GapSocketsTests(SynchronousTestCase):
         self.assertIsNone(sockets[99].closed_with)
 
     def test_closes_once_subscribed(self) -> None:
-        """A subscription within the grace begins the closes, once."""
+        """A subscription within the grace starts the closes, once."""
         [socket] = self.add_some(1)
         self.gap.close_after_grace()
         self.gap.close_now()
@@ -110,7 +110,7 @@ class GapSocketsTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
 
     def test_stop(self) -> None:
-        """Nothing goes on after the end."""
+        """Nothing happens after the stop."""
         self.add_some(100)
         self.gap.close_now()
         self.gap.stop()

@@ -1,4 +1,4 @@
-"""The promise of the realtime edition, checked against a model of all that takes part."""
+"""The promise of the realtime edition, checked against a model of all participants."""
 
 from unittest import mock
 
@@ -50,7 +50,7 @@ class Promise(RuleBasedStateMachine):
 
     @initialize(send_seconds=st.sampled_from((0.0, 0.003)), reply_seconds=st.sampled_from((0, 0.2)))
     def begin(self, send_seconds: float, reply_seconds: float) -> None:
-        """Has two servers."""
+        """Makes two servers."""
         self.clock = Clock()
         self.redis = ModelRedis()
         self.redis.reply_seconds = reply_seconds
@@ -104,7 +104,7 @@ class Promise(RuleBasedStateMachine):
             server.leave(present[which % len(present)])
 
     def time_passes(self, seconds: float) -> None:
-        """Lets the time pass in steps."""
+        """Advances the time in steps."""
         end = self.clock.seconds() + seconds
         while True:
             self.clock.advance(min(STEP_SECONDS, max(0.0, end - self.clock.seconds())))
@@ -113,7 +113,7 @@ class Promise(RuleBasedStateMachine):
                 break
 
     def look(self) -> None:
-        """Checks what holds at any time."""
+        """Checks the invariants."""
         for server in self.servers:
             server.note_exposed()
             assert not server.errors, server.errors
@@ -156,7 +156,7 @@ class PromiseTests(SynchronousTestCase):
     """The promise to browsers of Superset 7."""
 
     def test_promise(self) -> None:
-        """No socket misses a message and stays, none gets one twice, none is closed in vain."""
+        """No socket stays open after a missed message, gets one twice, or is closed needlessly."""
         with mock.patch.object(delivery, "_STEPS_PER_LOOK", 1):
             run_state_machine_as_test(
                 Promise,

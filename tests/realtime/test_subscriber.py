@@ -1,4 +1,4 @@
-"""When the subscriber subscribes, probes, and gives the subscription up."""
+"""When the subscriber subscribes, probes, and drops the subscription."""
 
 from collections.abc import Callable, Sequence
 
@@ -26,11 +26,11 @@ class FakeSubscription:
         await self._ask("open")
 
     async def probe(self) -> None:
-        """Asks for a sign of life."""
+        """Probes."""
         await self._ask("probe")
 
     def close(self) -> None:
-        """Notes the end."""
+        """Records the end."""
         self.is_closed = True
 
     def answer(self) -> None:
@@ -55,22 +55,22 @@ class FakeSubscription:
 
 
 class FakeSink:
-    """Notes what it hears, and may fail."""
+    """Records the calls, and may fail."""
 
     def __init__(self) -> None:
         self.heard: list[str] = []
         self.fails_at: Sequence[str] = ()
 
     def subscribed(self) -> None:
-        """Notes it."""
+        """Records the call."""
         self._note("subscribed")
 
     def lost(self) -> None:
-        """Notes it."""
+        """Records the call."""
         self._note("lost")
 
     def stopped(self) -> None:
-        """Notes it."""
+        """Records the call."""
         self._note("stopped")
 
     def _note(self, what: str) -> None:
@@ -80,7 +80,7 @@ class FakeSink:
 
 
 class SubscriberTests(SynchronousTestCase):
-    """A subscriber on a clock, with a subscription that the test answers."""
+    """A subscriber on a clock, with a subscription whose replies the test gives."""
 
     def setUp(self) -> None:
         """Starts it."""
@@ -140,7 +140,7 @@ class SubscriberTests(SynchronousTestCase):
         self.stop()
 
     def test_retries(self) -> None:
-        """Retries come at once, after 0.25 and 0.5 s, then each second, anew in each outage."""
+        """Retries come at once, after 0.25 and 0.5 s, then each second; each outage starts over."""
         for _ in range(2):
             for delay in (0, 0.25, 0.5, 1, 1, 1):
                 count = len(self.subscription.asked)
@@ -159,7 +159,7 @@ class SubscriberTests(SynchronousTestCase):
         self.stop()
 
     def test_lost_at_once(self) -> None:
-        """What takes a subscription and ends it at once is not asked without a pause."""
+        """A server that accepts a subscription and ends it at once is retried after a pause."""
         self.subscription.answer()
         asked = []
         for _ in range(4):
@@ -212,7 +212,7 @@ class SubscriberTests(SynchronousTestCase):
         self.stop()
 
     def test_stops_while_it_probes(self) -> None:
-        """It can be stopped during a probe, and does not take that for a loss."""
+        """It can be stopped during a probe, which does not count as a loss."""
         self.subscription.answer()
         self.clock.advance(3)
         self.subscription.translates_cancelling = True

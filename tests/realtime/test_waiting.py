@@ -12,14 +12,14 @@ class WaitingUpgradesTests(SynchronousTestCase):
     """Upgrades on a clock."""
 
     def setUp(self) -> None:
-        """Has none that waits; three may."""
+        """Makes room for three, none of which is used."""
         self.clock = Clock()
         self.upgrades = WaitingUpgrades(self.clock, most=3)
         self.released: list[int] = []
         self.is_open = True
 
     def wait(self, number: int, *, seconds: float = 0.0) -> "Deferred[None]":
-        """Lets an upgrade wait, whose answer takes some time."""
+        """Makes an upgrade wait whose answer takes some time."""
 
         def note(_: None) -> None:
             self.clock.rightNow += seconds
@@ -28,12 +28,12 @@ class WaitingUpgradesTests(SynchronousTestCase):
         return self.upgrades.wait().addCallback(note)
 
     def assert_rests(self) -> None:
-        """Checks that nobody waits and nothing goes on."""
+        """Checks that nothing waits and no call is pending."""
         self.assertEqual(len(self.upgrades), 0)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_release(self) -> None:
-        """They pass in the order in which they came, in slices of 5 ms."""
+        """They are accepted in the order of their arrival, in slices of 5 ms."""
         for number in range(3):
             self.wait(number, seconds=0.003)
         self.upgrades.release(lambda: True)
@@ -43,7 +43,7 @@ class WaitingUpgradesTests(SynchronousTestCase):
         self.assert_rests()
 
     def test_loss_during_release(self) -> None:
-        """Those that have not passed before a further loss go on waiting, as long as before."""
+        """Those not accepted before a further loss keep waiting, with the same deadline."""
         self.wait(0, seconds=0.006)
         late = self.wait(1)
         self.upgrades.release(lambda: self.is_open)
@@ -70,7 +70,7 @@ class WaitingUpgradesTests(SynchronousTestCase):
         self.assert_rests()
 
     def test_cancelling(self) -> None:
-        """One whose client leaves is forgotten."""
+        """One whose client leaves is removed."""
         waiting = self.wait(0)
         waiting.cancel()
         self.failureResultOf(waiting, CancelledError)
@@ -85,7 +85,7 @@ class WaitingUpgradesTests(SynchronousTestCase):
             self.failureResultOf(one, Unavailable)
 
     def test_stop(self) -> None:
-        """All fail at the end of the server, also during a release, and those that come."""
+        """All fail when the server stops, even during a release, and so do later ones."""
         self.wait(0, seconds=0.006)
         late = self.wait(1)
         self.upgrades.release(lambda: True)

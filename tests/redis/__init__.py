@@ -1,1 +1,1 @@
-"""Tests of reaching Redis that need no Redis."""
+"""Tests of gaq_twisted.redis, without a Redis."""

@@ -11,7 +11,7 @@ from gaq_twisted.redis.deadline import in_time
 
 
 class DeadlineTests(SynchronousTestCase):
-    """What becomes of an answer."""
+    """The result of an answer."""
 
     def setUp(self) -> None:
         """Makes a clock."""
@@ -27,7 +27,7 @@ class DeadlineTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_late(self) -> None:
-        """An answer that is late fails with DeadlineError; one that is cancelled otherwise not."""
+        """A late answer fails with DeadlineError; one that is cancelled otherwise does not."""
         bounded = in_time(Deferred(), 3, self.clock)
         self.clock.advance(3)
         self.failureResultOf(bounded, DeadlineError)

@@ -1,4 +1,4 @@
-"""TCP options for peers that are gone without a word."""
+"""TCP options for peers that silently disappear."""
 
 import socket
 
@@ -19,7 +19,7 @@ class SocketTransport:
 
 
 class TlsTransport:
-    """A transport that lies over another one."""
+    """A transport on top of another one."""
 
     def __init__(self, transport: SocketTransport) -> None:
         self.transport = transport
@@ -49,7 +49,7 @@ class KeepaliveTests(SynchronousTestCase):
                 self.assertEqual(idle, 5)
 
     def test_others(self) -> None:
-        """Unix sockets, and transports without a socket, are left as they are."""
+        """Unix sockets, and transports without a socket, are not changed."""
         below = self.make(socket.AF_UNIX)
         detect_dead_peers(below)  # type: ignore[arg-type]
         self.assertFalse(self.keeps_alive(below))

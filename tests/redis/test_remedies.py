@@ -1,4 +1,4 @@
-"""The remedies that errors of Redis are reported with, and the keys that they name."""
+"""The remedies with which errors of Redis are reported, and the keys that they name."""
 
 from OpenSSL import SSL
 from twisted.internet.error import ConnectionAborted, ConnectionLost
@@ -24,7 +24,7 @@ class ErrorReplyTests(SynchronousTestCase):
     """Error replies."""
 
     def test_known_replies(self) -> None:
-        """Each reply has its exception and its remedy, in the words of the section and the use."""
+        """Each reply has its exception, and a remedy that names the right settings and rights."""
         for reply, kind, state, remedy in (
             ("NOPERM no", RedisRefused, "NOPERM", "the user gaq needs +subscribe +ping &news"),
             ("WRONGTYPE Operation", RedisRefused, "WRONGTYPE", "delete the key"),
@@ -51,7 +51,7 @@ class ErrorReplyTests(SynchronousTestCase):
                 "ERR DB index is out of range",
                 RedisReplied,
                 "ERR DB index",
-                "set otherRedis.db to a database that it has",
+                "set otherRedis.db to a database that exists",
             ),
             ("MOVED 1 127.0.0.1:7", RedisReplied, "MOVED", "ask another node"),
             ("CROSSSLOT Keys", RedisReplied, "MOVED", "ask another node"),
@@ -82,7 +82,7 @@ class ErrorReplyTests(SynchronousTestCase):
             self.assertEqual(error.is_elsewhere, is_elsewhere, reply)
 
     def test_without_a_remedy(self) -> None:
-        """A use that knows no remedy for a reply adds none."""
+        """If there is no remedy for a reply, none is added."""
         remedies = Remedies("redis", "gaq", "password", Usage(("+get",), ("~a",), "too old"))
         for reply in ("WRONGTYPE", "MOVED"):
             self.assertEqual(remedies.error_reply("Redis", "GET", reply).remedy, "")
@@ -94,7 +94,7 @@ class LostConnectionTests(SynchronousTestCase):
     def reason(
         self, reason: Failure | None, *, speaks_tls: bool = True, has_answered: bool = False
     ) -> str:
-        """Return the explanation."""
+        """Returns the explanation."""
         return REMEDIES.lost_connection(reason, speaks_tls=speaks_tls, has_answered=has_answered)
 
     def test_not_connected(self) -> None:
@@ -113,15 +113,15 @@ class LostConnectionTests(SynchronousTestCase):
             "; perhaps it expects TLS (otherRedis.ssl)", self.reason(LOST, speaks_tls=False)
         )
         garbage = Failure(SSL.Error([("SSL routines", "", "wrong version number")]))
-        self.assertIn("; perhaps it speaks no TLS (otherRedis.ssl)", self.reason(garbage))
+        self.assertIn("; perhaps it does not speak TLS (otherRedis.ssl)", self.reason(garbage))
         self.assertIn(
             "or set otherRedis.validateHostname to false", self.reason(Failure(WrongHostName()))
         )
 
     def test_given_up(self) -> None:
-        """A connection that this side gave up gives no false trail."""
+        """A connection that this side closed gives no misleading hint."""
         reason = self.reason(Failure(ConnectionAborted()), speaks_tls=False)
-        self.assertEqual(reason, "it was given up, because a reply did not come in time")
+        self.assertEqual(reason, "it was closed here, because a reply did not arrive in time")
 
     def test_tls(self) -> None:
         """Faults of TLS become sentences that name the setting."""

@@ -1,4 +1,4 @@
-"""A subscription and the connection that it has."""
+"""A subscription and its connection."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, cast
@@ -12,7 +12,7 @@ from gaq_twisted.redis.subscription import Subscription
 
 
 class FakeConnection:
-    """Notes what is asked of it, in order."""
+    """Records the calls, in order."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -22,7 +22,7 @@ class FakeConnection:
         self.on_loss: Callable[[], None] = lambda: None
 
     async def ask(self, command: str, *_: str, within_seconds: float, **more: Any) -> None:
-        """Notes the command."""
+        """Records the command."""
         self.asked.append(command)
         if self.error is not None:
             raise self.error
@@ -30,19 +30,19 @@ class FakeConnection:
     ask_same = ask
 
     async def has_moved(self) -> bool:
-        """Returns what the test says."""
+        """Returns what the test has set."""
         return self.has_a_new_master
 
     def close(self) -> None:
-        """Notes it."""
+        """Records the call."""
         self.asked.append("close")
 
     def pause(self) -> None:
-        """Notes it."""
+        """Records the call."""
         self.asked.append("pause")
 
     def resume(self) -> None:
-        """Notes it."""
+        """Records the call."""
         self.asked.append("resume")
 
 
@@ -68,7 +68,7 @@ class SubscriptionTests(SynchronousTestCase):
         )
 
     def test_pause(self) -> None:
-        """While it is paused nothing is asked, as the reply would come behind what waits."""
+        """While it is paused there is no probe; the reply would come after waiting messages."""
         self.subscription.pause()
         self.run_all(self.subscription.probe())
         self.subscription.resume()
@@ -76,13 +76,13 @@ class SubscriptionTests(SynchronousTestCase):
         self.assertEqual(self.connection.asked, ["pause", "resume", "PING"])
 
     def test_pause_outlives_the_connection(self) -> None:
-        """A new connection is paused as the old one was, or more would come than is kept."""
+        """A new connection is paused if the old one was, so that the backlog stays bounded."""
         self.subscription.pause()
         self.run_all(self.subscription.open())
         self.assertEqual(self.connection.asked, ["pause", "close", "SUBSCRIBE", "pause"])
 
     def test_error_is_a_reply(self) -> None:
-        """Redis that refuses PING, as while it loads its data, delivers messages all the same."""
+        """An error reply to PING, as while Redis loads its data, is not a loss."""
         self.connection.error = RedisReplied("LOADING Redis is loading the dataset in memory")
         self.run_all(self.subscription.probe())
         self.connection.error = RedisError("the connection was lost")
@@ -90,7 +90,7 @@ class SubscriptionTests(SynchronousTestCase):
         self.failureResultOf(probe, RedisError)
 
     def test_another_master(self) -> None:
-        """A subscription to a server that is the master no more does not hold."""
+        """A subscription to a server that is no longer the master does not hold."""
         self.connection.has_a_new_master = True
         probe = Deferred.fromCoroutine(self.subscription.probe())
         self.assertIn("master", str(self.failureResultOf(probe, RedisError).value))

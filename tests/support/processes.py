@@ -340,7 +340,7 @@ class Server(Program):
     def wait_until_subscribed(self, times: int = 1) -> None:
         """Waits until it has subscribed to the realtime channel so many times."""
         self.wait_until(
-            lambda: self.text().count("subscribed to the realtime channel, after") >= times,
+            lambda: self.text().count("subscribed to the realtime channel after") >= times,
             "not subscribed",
         )
 

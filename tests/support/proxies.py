@@ -261,7 +261,7 @@ class HttpChecks(IdleChecks):
         other = self.server(BASE_PATH="/superset")
         proxy = self.proxy(server, superset=other.port)
         self.check_delivery(self.connect(proxy))
-        server.wait_for_text(f"{CLIENT_ADDRESS} by way of")
+        server.wait_for_text(f"{CLIENT_ADDRESS} via")
         self.assertEqual(proxy.status("/superset/health"), 200)
         self.assertEqual(proxy.status("/health"), 404)
 

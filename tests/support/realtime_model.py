@@ -235,7 +235,8 @@ class ModelServer:
     @property
     def may_close(self) -> bool:
         """Whether sockets may be closed now."""
-        return self._subscriber.is_subscribed or self._subscriber.seconds_lost >= 2
+        # A difference of two times is rounded.
+        return self._subscriber.is_subscribed or self._subscriber.seconds_lost > 2 - 1e-6
 
     def check(self, holds: bool, text: str) -> None:
         """Keeps what is wrong."""

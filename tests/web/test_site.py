@@ -15,7 +15,7 @@ TEXT = ["text/plain; charset=utf-8"]
 
 
 class SiteTests(SynchronousTestCase):
-    """Requests that are no upgrades."""
+    """Requests that are not upgrades."""
 
     def setUp(self) -> None:
         """Makes a client of the resources."""
@@ -40,7 +40,7 @@ class SiteTests(SynchronousTestCase):
                 self.assertEqual(response.headers.getRawHeaders("content-type"), TEXT)
 
     def test_health_methods(self) -> None:
-        """Other methods, known or not, are told which are allowed."""
+        """Other methods, known or not, get a list of the allowed ones."""
         for method in METHODS[2:]:
             response, content = self.request(method, "/health")
             self.assertEqual(response.code, 405, method)
@@ -58,13 +58,13 @@ class SiteTests(SynchronousTestCase):
                 self.assertEqual(content == b"", method == "HEAD")
 
     def test_no_markup(self) -> None:
-        """What was asked for is not repeated in the answer."""
+        """The answer does not repeat the request."""
         for method in ("GET", "BREW"):
             _, content = self.request(method, "/<script>")
             self.assertNotIn(b"script", content)
 
     def test_server_header(self) -> None:
-        """No answer names the versions of what the server is made of."""
+        """No answer names the versions of the server's libraries."""
         for path in ("/health", "/other"):
             response, _ = self.request("GET", path)
             for server in response.headers.getRawHeaders("server", []):
@@ -89,7 +89,7 @@ class RawTests(SynchronousTestCase):
         self.assertNotIn("secret", repr(logs))
 
     def test_end(self) -> None:
-        """A client that does not agree to the end, as it may over TLS, is not waited for long."""
+        """The wait for a client that does not confirm the end, as over TLS, is limited."""
         clock = Clock()
         browser = MemoryServer(clock).connect()
         self.patch(browser.line, "loseConnection", lambda: None)

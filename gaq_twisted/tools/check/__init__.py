@@ -1,1 +1,1 @@
-"""The command `--check`: whether the server would work, and what to do if not."""
+"""The command `--check`: checks whether the server would work, and says what to do if not."""

@@ -33,12 +33,12 @@ _SUPERSETS = {
 
 
 class Questions(NamedTuple):
-    """What the operator asks beside settings and Redis."""
+    """What to check besides settings and Redis."""
 
     cookie: str | None = None
-    """A browser's Cookie header, or only its token; None not to ask."""
+    """A browser's Cookie header, or only its token; None to skip."""
     origin: str | None = None
-    """The origin of a page; None not to ask."""
+    """The origin of a page; None to skip."""
     host: str | None = None
     """The host that the page connects to; None if it is not known."""
 
@@ -61,7 +61,7 @@ def run(
         cookie: as in Questions, or `-` to read it from the standard input.
         origin: as in Questions.
         host: as in Questions.
-        verbose: whether the settings are listed, too.
+        verbose: whether to also list the settings.
         json: whether to print one JSON object.
 
     Raises:
@@ -78,7 +78,7 @@ def run(
         checking = Deferred.fromCoroutine(
             _check_and_exit(file, environ, questions, report, reactor)
         )
-        # A signal would stop the reactor, and the exit code would be that of success.
+        # Otherwise a signal would stop the reactor, and the exit code would be 0.
         reactor.addSystemEventTrigger("before", "shutdown", checking.cancel)
         return checking
 
@@ -118,7 +118,7 @@ async def check(
     Args:
         file: the JSON file with the settings, or None.
         environ: the environment variables.
-        questions: what to check beside settings and Redis.
+        questions: what to check besides settings and Redis.
         report: where findings go.
         reactor: provides IReactorTime and what client and server endpoints need.
     """
@@ -131,7 +131,7 @@ async def check(
         for fault in error.faults:
             report.add(Finding(Mark.FAIL, "settings", fault))
     else:
-        report.add(Finding(Mark.OK, "settings", "they can be used"))
+        report.add(Finding(Mark.OK, "settings", "valid"))
         report.add(_protocol(loaded))
         async for finding in port_findings(loaded.settings, Agent(reactor), reactor):
             report.add(finding)

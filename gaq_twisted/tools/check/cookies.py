@@ -14,9 +14,9 @@ from gaq_twisted.tools.check.findings import Finding, Mark, duration, shown_name
 from gaq_twisted.tools.check.protocols import REALTIME, STREAMS, Accepted, Judge, judges
 from gaq_twisted.tools.check.refusals import Refusals, names_realtime_protocol
 
-# What the browsers of each protocol send beside the cookie.
+# What the browsers of each protocol send besides the cookie.
 _QUERIES = {
-    "tab_id, as pages of Superset 7 send it": (REALTIME.protocol,),
+    "tab_id (Superset 7)": (REALTIME.protocol,),
     "last_id": (STREAMS.protocol,),
     "neither": (STREAMS.protocol, REALTIME.protocol),
 }
@@ -27,7 +27,7 @@ class Verdict(NamedTuple):
 
     findings: list[Finding]
     channel: str | None
-    """The channel that it names; None if the streams protocol refuses it or is not served."""
+    """The channel that it names; None if the streams protocol rejects it or is not served."""
 
 
 def cookie_header(settings: Settings, text: str) -> str:
@@ -68,23 +68,23 @@ def judge_cookie(loaded: Loaded, header: str, now_seconds: float) -> Verdict:
 
 
 def _who_takes_it(accepted: Mapping[str, Accepted]) -> Finding:
-    """Returns which protocol a browser with these cookies gets, by what else it sends."""
+    """Returns which protocol a browser with these cookies gets, by its query parameters."""
     parts = []
     for query, protocols in _QUERIES.items():
         taken = [protocol for protocol in protocols if protocol in accepted]
-        parts.append(f"{query}: {taken[0] if taken else 'refused'}")
+        parts.append(f"{query}: {taken[0] if taken else 'rejected'}")
     return Finding(
         Mark.NOTE if accepted else Mark.FAIL,
         "cookie",
-        f"the protocol of a socket with these cookies, by its query: {'; '.join(parts)}",
+        f"the protocol of a socket with these cookies, by query parameter: {'; '.join(parts)}",
         "" if accepted else "see the findings above",
     )
 
 
 class _Case:
-    """A Cookie header before the judge of one protocol.
+    """A Cookie header, judged by one protocol.
 
-    It says more about a cookie than the server may say to its client.
+    It says more about a cookie than the server may tell its client.
 
     Args:
         judge: the protocol.
@@ -115,15 +115,15 @@ class _Case:
         """Yields what is found.
 
         Args:
-            is_any_accepted: whether a protocol accepts the header; then the others need no
-                cookie in it.
+            is_any_accepted: whether any protocol accepts the header; if so, the others do not need
+                their cookie.
         """
         if self.accepted is not None:
             yield self._acceptance(self.accepted)
             yield from self._notes()
             return
         refusals = Refusals(self._judge, self._now_seconds)
-        # Of several cookies, realtime reads the first one only.
+        # Of several cookies, realtime reads only the first.
         counted = self._tokens if self._judge.terms is STREAMS else self._tokens[:1]
         yield from map(refusals.finding, counted)
         others = list(self._acceptable_others())
@@ -136,20 +136,21 @@ class _Case:
             yield self._several()
 
     def _acceptance(self, accepted: Accepted) -> Finding:
-        end = "without an end"
+        end = "no expiry"
         if accepted.expires_at is not None:
             left = duration(accepted.expires_at - self._now_seconds)
-            end = f"until {shown_time(accepted.expires_at)}, {left} from now"
-        return Finding(Mark.OK, self._judge.topic, f"accepted, as {accepted.name}, {end}")
+            end = f"expires at {shown_time(accepted.expires_at)}, in {left}"
+        return Finding(Mark.OK, self._judge.topic, f"accepted ({accepted.name}, {end})")
 
     def _notes(self) -> Iterator[Finding]:
-        """Yields what may surprise the operator of an accepted cookie later."""
+        """Yields what may later cause the rejection of an accepted cookie."""
         judge, key = self._judge, self._judge.terms.previous_secret
         if judge.previous_secret and judge.with_value(key, "").refusal(self._header) is not None:
             yield Finding(
                 Mark.NOTE,
                 judge.topic,
-                f"it is signed with {judge.key_to_set(key)}, and will be refused once that is gone",
+                f"it is signed with {judge.key_to_set(key)}, and will be rejected once that is"
+                " removed",
                 judge.terms.renewal,
             )
         if len(self._tokens) > 1:
@@ -162,19 +163,19 @@ class _Case:
             self._judge.topic,
             f"the browser sends {len(self._tokens)} cookies named {self._judge.cookie_name}, of"
             f" which {terms.counted}",
-            f"delete those that were made for another {terms.superset_domain}",
+            f"delete those that were set for another {terms.superset_domain}",
         )
 
     def _missing(self) -> Finding:
         """Returns the finding about a header without our cookie."""
         names = ", ".join(shown_name(name) for name, _ in cookies(self._header))
-        there = f"there are: {names}" if names else "there is none at all"
+        there = f"the cookies are: {names}" if names else "there are no cookies"
         terms = self._judge.terms
         return Finding(
             Mark.FAIL,
             self._judge.topic,
-            f"refused with 401: {self._error}; {there}",
-            f"{terms.without_cookie}; and {self._judge.key_to_set(terms.cookie)} must be"
+            f"rejected with 401: {self._error}; {there}",
+            f"{terms.without_cookie}; and {self._judge.key_to_set(terms.cookie)} must equal"
             f" Superset's {terms.superset_cookie}",
         )
 
@@ -184,11 +185,11 @@ class _Case:
             Mark.NOTE,
             self._judge.topic,
             f"{self._error}, so pages of {self._judge.terms.versions} get no socket in this"
-            " browser; before it has opened one that is as it should be",
+            " browser; this is normal if it has not opened one yet",
         )
 
     def _acceptable_others(self) -> Iterator[Finding]:
-        """Yields a finding per cookie that would be accepted under the name of ours."""
+        """Yields a finding per cookie that would be accepted under the right name."""
         judge, terms = self._judge, self._judge.terms
         for name, value in cookies(self._header, unquote=terms is STREAMS):
             if name == judge.cookie_name or not name:
@@ -197,7 +198,7 @@ class _Case:
                 yield Finding(
                     Mark.FAIL,
                     judge.topic,
-                    f"the cookie {shown_name(name)} holds a token that would be accepted",
-                    f"set {judge.key_to_set(terms.cookie)} to {shown_name(name)}, as Superset's"
-                    f" {terms.superset_cookie} is",
+                    f"the cookie {shown_name(name)} contains a token that would be accepted",
+                    f"set {judge.key_to_set(terms.cookie)} to {shown_name(name)}, the value of"
+                    f" Superset's {terms.superset_cookie}",
                 )

@@ -20,7 +20,7 @@ _LEAST_UNITS = 2
 
 
 class Mark(StrEnum):
-    """How good a finding is."""
+    """The severity of a finding."""
 
     OK = "ok"
     NOTE = "note"
@@ -43,7 +43,7 @@ class Finding(NamedTuple):
 
 
 def cut(identifier: str) -> str:
-    """Returns the beginning of an id that is confidential."""
+    """Returns the beginning of a confidential id."""
     return f"{identifier[: min(_CHANNEL_CHARACTERS, len(identifier) // 2)]}..."
 
 

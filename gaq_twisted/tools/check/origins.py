@@ -18,14 +18,14 @@ def judge_origin(patterns: tuple[OriginPattern, ...], origin: str, host: str | N
     """
     shown = json.dumps(origin)
     if OriginRules(patterns).allow(origin, host or ""):
-        why = "" if patterns else ", as any is: allowedOrigins is empty"
+        why = "" if patterns else ", because allowedOrigins is empty"
         return Finding(Mark.OK, "origin", f"{shown} is accepted{why}")
     if origin == "null":
         return Finding(
             Mark.FAIL,
             "origin",
-            f"{shown} is refused with 403: it is not among allowedOrigins",
-            "open Superset by its URL, not in a sandboxed frame or from a file; if this is meant,"
+            f"{shown} is rejected with 403: it is not among allowedOrigins",
+            "open Superset by its URL, not in a sandboxed frame or from a file; to allow these,"
             " add null to allowedOrigins",
         )
     if not _is_origin(origin):
@@ -33,22 +33,21 @@ def judge_origin(patterns: tuple[OriginPattern, ...], origin: str, host: str | N
         return Finding(
             Mark.FAIL,
             "origin",
-            f"{shown} is no origin, and browsers send none such",
-            f"give scheme and host without a path, as {url.scheme}://{url.netloc}",
+            f"{shown} is not an origin that browsers send",
+            f"give the scheme and host without a path, such as {url.scheme}://{url.netloc}",
         )
     if "same-host" in patterns and host is None:
         return Finding(
             Mark.WARN,
             "origin",
-            f"{shown} is accepted by same-host, if that host is the one in"
-            " GLOBAL_ASYNC_QUERIES_WEBSOCKET_URL and proxies pass it on; otherwise refused with"
-            " 403",
+            f"{shown} is accepted by same-host if GLOBAL_ASYNC_QUERIES_WEBSOCKET_URL has the"
+            " same host and proxies forward the Host header; otherwise it is rejected with 403",
             "add --host to be certain",
         )
     return Finding(
         Mark.FAIL,
         "origin",
-        f"{shown} is refused with 403: it is not among allowedOrigins, which is"
+        f"{shown} is rejected with 403: it is not among allowedOrigins, which is"
         f" {', '.join(patterns)}" + (f", for the host {json.dumps(host)}" if host else ""),
         f"add {shown} to allowedOrigins",
     )

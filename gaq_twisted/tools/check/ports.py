@@ -1,4 +1,4 @@
-"""Whether the server could listen where its settings say.
+"""Checks whether the server could listen where its settings say.
 
 Import this module only where a reactor is installed.
 """
@@ -31,14 +31,17 @@ class Place(NamedTuple):
     interface: str
     """An address; empty for all of IPv4."""
     is_http: bool
-    """Whether plain HTTP is spoken there, without a PROXY header."""
+    """Whether it speaks plain HTTP, without a PROXY header."""
     path: str
-    """The path that a server like this one answers there."""
+    """The path that a server like this one answers on it."""
 
     @property
     def shown(self) -> str:
-        """Its port, and its address if that is not any."""
-        return str(self.port) if self.interface in _ANY else f"{self.port} of {self.interface}"
+        """Its port, and its address if it has one."""
+        if self.interface in _ANY:
+            return str(self.port)
+        host = f"[{self.interface}]" if ":" in self.interface else self.interface
+        return f"{host}:{self.port}"
 
     def overlaps(self, other: "Place") -> bool:
         """Returns whether both are the same port of an address."""
@@ -51,11 +54,11 @@ async def port_findings(
 ) -> AsyncIterator[Finding]:
     """Yields whether each port is free, or served by a server like this one.
 
-    No port is ever listened on, so that no client connects to this process.
+    This never listens on a port, so that no client connects to this process.
 
     Args:
         settings: the settings.
-        agent: the HTTP client that asks a server that is there already.
+        agent: the HTTP client that asks a server that already runs there.
         clock: limits how long its answer may take.
     """
     places: list[Place] = []
@@ -70,8 +73,8 @@ async def port_findings(
             yield Finding(
                 Mark.FAIL,
                 setting,
-                f"port {place.shown} is named twice, also in {double.setting}",
-                "leave it out in one of them, or set another port",
+                f"{place.shown} is set twice, also in {double.setting}",
+                "remove it from one of them, or set another port",
             )
         else:
             yield await _port_finding(place, settings.reuse_port, agent, clock)
@@ -102,15 +105,15 @@ def _place(setting: str, text: str, path: str) -> Place | None:
 def _socket_finding(setting: str, text: str) -> Finding:
     text = text.removeprefix(PROXY_PROTOCOL)
     if text.startswith("systemd:"):
-        return Finding(Mark.NOTE, setting, f"not tried, as systemd opens it: {text}")
+        return Finding(Mark.NOTE, setting, f"not tried, because systemd opens it: {text}")
     directory = os.path.dirname(captured(text).path) or "."
     if os.access(directory, os.W_OK | os.X_OK):
-        return Finding(Mark.OK, setting, f"a socket can be made in {directory}")
+        return Finding(Mark.OK, setting, f"a socket can be created in {directory}")
     return Finding(
         Mark.FAIL,
         setting,
-        f"no socket can be made in {directory}",
-        "make that directory, and let the user of this process write to it",
+        f"no socket can be created in {directory}",
+        "create that directory, and let the user of this process write to it",
     )
 
 
@@ -122,20 +125,23 @@ async def _port_finding(
         return Finding(Mark.OK, place.setting, f"{place.shown} is free")
     if error.errno != errno.EADDRINUSE:
         remedy = "set another port or address"
-        return Finding(Mark.FAIL, place.setting, f"{place.shown}: {error.strerror}", remedy)
+        return Finding(
+            Mark.FAIL, place.setting, f"cannot listen on {place.shown}: {error.strerror}", remedy
+        )
     if not place.is_http:
-        return Finding(Mark.WARN, place.setting, f"{place.shown} is in use; by what is not known")
+        return Finding(Mark.WARN, place.setting, f"{place.shown} is in use by an unknown process")
     host = "127.0.0.1" if place.interface in _ANY else place.interface
     url = f"http://{f'[{host}]' if ':' in host else host}:{place.port}{place.path}"
     shown_path = place.path.rpartition("/")[2]
     if await _is_served(url, agent, clock):
-        text = f"{place.shown} is in use, and a server there answers /{shown_path}"
+        text = f"{place.shown} is in use by a server that answers /{shown_path}"
         return Finding(Mark.OK, place.setting, text)
     return Finding(
         Mark.FAIL,
         place.setting,
-        f"{place.shown} is in use, and what uses it does not answer /{shown_path} as this server",
-        "stop that, or set another port",
+        f"{place.shown} is in use by something that does not answer /{shown_path} as this server"
+        " does",
+        "stop it, or set another port",
     )
 
 

@@ -1,4 +1,4 @@
-"""How each protocol judges cookies, and the settings that decide it: here, and in Superset."""
+"""How each protocol judges cookies, and the settings for it, here and in Superset."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -18,29 +18,29 @@ _CAPITAL = re.compile("[A-Z]")
 
 
 class Accepted(NamedTuple):
-    """What is known of the browser whose cookie is accepted."""
+    """What is known about the browser whose cookie is accepted."""
 
     name: str
-    """What findings call it: never the whole of an id that is confidential."""
+    """Its name in findings; never a whole confidential id."""
     expires_at: float | None
     """When its sockets are closed, in seconds since 1970; None for never."""
     channel: str | None = None
-    """The channel of the streams protocol, whole."""
+    """The whole channel of the streams protocol."""
 
 
 class Terms(NamedTuple):
-    """What a protocol's settings are called, and what its Superset does."""
+    """The names of a protocol's settings, and what its Superset does."""
 
     protocol: str
     """Its name in the settings."""
     versions: str
     """The versions of Superset that speak it."""
     cookie: str
-    """The key of the cookie's name; the next two are keys, too."""
+    """The key of the cookie's name; the next two are also keys."""
     secret: str
     previous_secret: str
     superset_cookie: str
-    """Superset's own name of the setting; so for the next two."""
+    """Superset's name of the setting, as are the next two."""
     superset_secret: str
     superset_domain: str
     renewal: str
@@ -60,9 +60,9 @@ STREAMS = Terms(
     superset_cookie="GLOBAL_ASYNC_QUERIES_JWT_COOKIE_NAME",
     superset_secret="GLOBAL_ASYNC_QUERIES_JWT_SECRET",
     superset_domain="GLOBAL_ASYNC_QUERIES_JWT_COOKIE_DOMAIN",
-    renewal="sign out of Superset and in again in that browser, which makes a new cookie",
-    counted="the first good one counts",
-    without_cookie="let GLOBAL_ASYNC_QUERIES_WEBSOCKET_URL have the host name under which users"
+    renewal="sign out of Superset and in again in that browser to get a new cookie",
+    counted="the first valid one counts",
+    without_cookie="use the host name in GLOBAL_ASYNC_QUERIES_WEBSOCKET_URL with which users"
     " open Superset, or set GLOBAL_ASYNC_QUERIES_JWT_COOKIE_DOMAIN to a domain of both;"
     " GLOBAL_ASYNC_QUERIES_JWT_COOKIE_SECURE needs https: and wss:",
 )
@@ -75,15 +75,15 @@ REALTIME = Terms(
     superset_cookie="WEBSOCKET_JWT_COOKIE_NAME",
     superset_secret="WEBSOCKET_JWT_SECRET",
     superset_domain="WEBSOCKET_JWT_COOKIE_DOMAIN",
-    renewal="reload a page of Superset in that browser, which makes a new cookie",
-    counted="the first one counts, good or not",
+    renewal="reload a page of Superset in that browser to get a new cookie",
+    counted="only the first one counts",
     without_cookie="set WEBSOCKET_ENABLE, and give the user's role the permission can_read on"
-    " Realtime, without which Superset sets no cookie; let WEBSOCKET_URL have the host name"
-    " under which users open Superset, or set WEBSOCKET_JWT_COOKIE_DOMAIN to a domain of both;"
-    " WEBSOCKET_JWT_COOKIE_SECURE needs https: and wss:; in a frame of another site"
+    " Realtime, without which Superset sets no cookie; use the host name in WEBSOCKET_URL with"
+    " which users open Superset, or set WEBSOCKET_JWT_COOKIE_DOMAIN to a domain of both;"
+    " WEBSOCKET_JWT_COOKIE_SECURE needs https: and wss:; in a frame on another site,"
     " WEBSOCKET_JWT_COOKIE_SAMESITE must be None",
 )
-# Where realtime is served alone, these settings of Superset's Node.js server are its own.
+# If only realtime is served, it uses these settings, as Superset's Node.js server does.
 _TWINS = {
     REALTIME.cookie: "jwtCookieName",
     REALTIME.secret: "jwtSecret",
@@ -97,7 +97,7 @@ class Judge:
     Args:
         terms: the protocol.
         loaded: the settings and their sources; the secrets must be keys for the algorithms.
-        identify: returns who has sent a Cookie header, by these settings; raises Unauthorized.
+        identify: returns who sent a Cookie header, by these settings; raises Unauthorized.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class Judge:
 
     @property
     def previous_secret(self) -> str:
-        """The secret that tokens may be signed with, too."""
+        """The secret that tokens may also be signed with."""
         return self._value(self.terms.previous_secret)
 
     @property
@@ -130,20 +130,20 @@ class Judge:
 
     @property
     def topic(self) -> str:
-        """What findings about its cookies are about."""
+        """The topic of findings about its cookies."""
         is_only_streams = self.settings.protocol == STREAMS.protocol
         return "cookie" if is_only_streams else f"{self.terms.protocol} cookie"
 
     def identify(self, header: str) -> Accepted:
-        """Returns who has sent a Cookie header.
+        """Returns who sent a Cookie header.
 
         Raises:
-            Unauthorized: if it is refused.
+            Unauthorized: if it is rejected.
         """
         return self._identify(self.settings, header)
 
     def refusal(self, header: str) -> Unauthorized | None:
-        """Returns why a Cookie header is refused; None if it is accepted."""
+        """Returns why a Cookie header is rejected; None if it is accepted."""
         try:
             self.identify(header)
         except Unauthorized as error:
@@ -151,7 +151,7 @@ class Judge:
         return None
 
     def refusal_of(self, token: str) -> Unauthorized | None:
-        """Returns why a token is refused; None if it is accepted."""
+        """Returns why a token is rejected; None if it is accepted."""
         return self.refusal(f"{self.cookie_name}={token}")
 
     def with_value(self, key: str, value: str) -> "Judge":

@@ -1,4 +1,4 @@
-"""What is asked of Redis for the realtime protocol: whether its channel can be followed.
+"""Checks Redis for the realtime protocol: whether its channel can be followed.
 
 Import this module only where a reactor is installed.
 """
@@ -39,21 +39,22 @@ class RealtimeCheck:
                 yield finding
         except (RedisRefused, RedisTooOld):
             if not self._connection.times_opened:
-                # The login was refused, not this command.
+                # The login was rejected, not this command.
                 raise
             yield Finding(
                 Mark.NOTE,
                 self._topic,
-                "who else subscribes is not known: this user may not ask PUBSUB, nor needs to."
-                " A prefix that differs from Superset's REALTIME_CHANNEL_PREFIX shows no error"
-                f" anywhere: compare it with realtimeChannelPrefix, {self._prefix(self._channel)}",
+                "other subscribers are not known (no permission for PUBSUB; not required). A"
+                " wrong prefix causes no error anywhere: check that realtimeChannelPrefix,"
+                f" which is {self._prefix(self._channel)}, equals Superset's"
+                " REALTIME_CHANNEL_PREFIX",
             )
         yield await self._subscription()
 
     async def _subscribers(self) -> Finding:
         _, count = await self._connection.ask("PUBSUB", "NUMSUB", self._channel)
-        others = {0: "nobody subscribes", 1: "one client subscribes"}
-        text = others.get(int(count), f"{int(count):,} clients subscribe")
+        others = {0: "no client is subscribed", 1: "one client is subscribed"}
+        text = others.get(int(count), f"{int(count):,} clients are subscribed")
         return Finding(Mark.NOTE, self._topic, f"{text} to it at the moment")
 
     async def _other_channels(self) -> AsyncIterator[Finding]:
@@ -68,11 +69,11 @@ class RealtimeCheck:
         yield Finding(
             Mark.WARN,
             self._topic,
-            f"other clients subscribe to {shown}{more}, which differ from it by the prefix: a"
-            " server with another prefix than Superset gets no message, and no error",
-            "unless they belong to another Superset, let realtimeChannelPrefix, which is"
-            f" {self._prefix(self._channel)}, be Superset's REALTIME_CHANNEL_PREFIX to the last"
-            " character, its separator included",
+            f"other clients are subscribed to {shown}{more}, with another prefix: a server whose"
+            " prefix differs from Superset's gets no messages and no error",
+            "unless they belong to another Superset, make realtimeChannelPrefix, which is"
+            f" {self._prefix(self._channel)}, equal to Superset's REALTIME_CHANNEL_PREFIX,"
+            " including its separator",
         )
 
     async def _subscription(self) -> Finding:
@@ -88,7 +89,7 @@ class RealtimeCheck:
             return Finding(
                 Mark.FAIL, self._topic, f"refused: {command}; {error.fact}", error.remedy
             )
-        return Finding(Mark.OK, self._topic, "it can be followed, by SUBSCRIBE and PING")
+        return Finding(Mark.OK, self._topic, "it can be followed (SUBSCRIBE and PING are allowed)")
 
     def _prefix(self, channel: str) -> str:
         prefix = channel.removesuffix(self._name)

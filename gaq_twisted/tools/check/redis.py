@@ -1,4 +1,4 @@
-"""What is asked of Redis whatever the protocol: which server it is, and its clock.
+"""Checks Redis for any protocol: which server it is, and its clock.
 
 Import this module only where a reactor is installed.
 """
@@ -88,30 +88,30 @@ class RedisCheck:
         if not self._has_streams:
             superset = "DISTRIBUTED_COORDINATION_CONFIG"
         return (
-            f"see that Redis runs, that redis-cli gets answers of it from here, and that {keys}"
-            f" lead to the one of Superset's {superset}"
+            "check that Redis is running and reachable from this host (try redis-cli), and that"
+            f" {keys} name the server in Superset's {superset}"
         )
 
     async def _facts(self) -> dict[str, str]:
-        """Returns the answer to INFO by name; nothing if this user may not ask."""
+        """Returns the answer to INFO by name; empty if this user may not use it."""
         try:
             text = await self._connection.ask("INFO")
         except (RedisRefused, RedisTooOld):
             if not self._connection.times_opened:
-                # The login was refused, not this command.
+                # The login was rejected, not this command.
                 raise
             return {}
         pairs = (line.partition(":") for line in text.decode("utf-8", "replace").splitlines())
         return {name: value.strip() for name, found, value in pairs if found}
 
     async def _clock(self) -> Finding:
-        """Returns the difference of the clocks, as far as the round trip allows to know it."""
+        """Returns the difference of the clocks, as accurately as the round trip allows."""
         asked_at = self._seconds()
         try:
             seconds, microseconds = await self._connection.ask("TIME")
         except (RedisRefused, RedisTooOld):
             return Finding(
-                Mark.NOTE, "clock", "cannot be compared: this user may not ask TIME, nor needs to"
+                Mark.NOTE, "clock", "not compared (no permission for TIME; not required)"
             )
         answered_at = self._seconds()
         difference = int(seconds) + int(microseconds) / 1e6 - (asked_at + answered_at) / 2
@@ -122,8 +122,8 @@ class RedisCheck:
         return Finding(
             Mark.WARN,
             "clock",
-            f"{text} this machine's, so initialReplayMs covers another time than it says",
-            "set the clocks right",
+            f"{text} this machine's, so initialReplayMs covers a different period",
+            "synchronise the clocks",
         )
 
 
@@ -141,7 +141,7 @@ def about_server(
         yield Finding(
             Mark.OK,
             section,
-            "it answers; which it is cannot be told: this user may not ask INFO, nor needs to",
+            "reachable; version unknown (no permission for INFO; not required)",
         )
         return
     yield _about_kind(facts, section)
@@ -150,7 +150,7 @@ def about_server(
             Mark.WARN,
             section,
             "this is a replica, which may lag behind or lose its master",
-            f"let {section}.host lead to the master, or set {section}.sentinels",
+            f"set {section}.host to the master, or set {section}.sentinels",
         )
     policy = facts.get("maxmemory_policy", "")
     may_evict = policy.startswith("allkeys") and facts.get("maxmemory", "0") != "0"
@@ -158,9 +158,9 @@ def about_server(
         yield Finding(
             Mark.WARN,
             section,
-            f"streams are thrown away when memory is short (maxmemory-policy is {policy})",
-            "set maxmemory-policy to one that begins with volatile, or give the streams a Redis of"
-            " their own",
+            f"Redis evicts streams when memory is short (maxmemory-policy is {policy})",
+            "set maxmemory-policy to one that begins with volatile, or use a separate Redis for"
+            " the streams",
         )
 
 

@@ -15,7 +15,7 @@ class Form(Protocol):
     """How a report is written."""
 
     def add(self, finding: Finding) -> None:
-        """Takes a finding."""
+        """Adds a finding."""
 
     def end(self, loaded: Loaded | None, failures: int, warnings: int) -> None:
         """Writes what comes after all findings.
@@ -28,7 +28,7 @@ class Form(Protocol):
 
 
 class Lines:
-    """A line for each finding, as soon as it is there.
+    """Writes a line for each finding, at once.
 
     Args:
         write_line: writes a line.
@@ -56,15 +56,16 @@ class Lines:
         self._write_line(line)
 
     def end(self, loaded: Loaded | None, failures: int, warnings: int) -> None:
-        """Writes the totals, after the table of settings if that is asked for."""
+        """Writes the totals, after the table of settings if requested."""
         if self._shows_settings and loaded is not None:
             for line in settings_table(loaded):
                 self._write_line(line)
-        self._write_line(f"{failures} failed, {warnings} to look at")
+        plural = "" if warnings == 1 else "s"
+        self._write_line(f"{failures} failed, {warnings} warning{plural}")
 
 
 class Json:
-    """One JSON object, at the end.
+    """Writes one JSON object, at the end.
 
     Args:
         write_line: writes a line.
@@ -79,7 +80,7 @@ class Json:
         self._findings.append(finding)
 
     def end(self, loaded: Loaded | None, failures: int, warnings: int) -> None:
-        """Writes all."""
+        """Writes the whole report."""
         document: dict[str, Any] = {
             "failed": failures,
             "warnings": warnings,
@@ -103,7 +104,7 @@ class Report:
         self._counts = dict.fromkeys(Mark, 0)
 
     def add(self, finding: Finding) -> None:
-        """Takes a finding."""
+        """Adds a finding."""
         self._counts[finding.mark] += 1
         self._form.add(finding)
 

@@ -1,4 +1,4 @@
-"""Which Redis servers are checked, and what for: each protocol may have its own.
+"""Which Redis servers are checked, and for what; each protocol may have its own.
 
 Import this module only where a reactor is installed.
 """

@@ -11,9 +11,9 @@ from gaq_twisted.config.secrecy import without_secrets
 
 
 def settings_table(loaded: Loaded) -> Iterator[str]:
-    """Yields a line per setting with key, value and source; first those that were set.
+    """Yields a line per setting with key, value and source; those that were set first.
 
-    Settings of `realtimeRedis` that are those of `redis` are left out.
+    Settings that `realtimeRedis` inherits from `redis` are omitted.
     """
     values = values_by_key(loaded.settings)
     rows = [
@@ -23,7 +23,7 @@ def settings_table(loaded: Loaded) -> Iterator[str]:
     ]
     key_width = max(len(key) for key, _, _ in rows)
     value_width = max(len(value) for _, value, _ in rows)
-    for title, is_default in (("Set:", False), ("As by default:", True)):
+    for title, is_default in (("Set:", False), ("Defaults:", True)):
         yield title
         for key, value, source in rows:
             if (source == DEFAULT) is is_default:
@@ -32,7 +32,7 @@ def settings_table(loaded: Loaded) -> Iterator[str]:
 
 
 def settings_json(loaded: Loaded) -> dict[str, Any]:
-    """Returns value and source of each setting by key; of secrets only whether they are set."""
+    """Returns value and source of each setting by key; for secrets, only whether they are set."""
     values = values_by_key(loaded.settings)
     return {
         one.key: {

@@ -1,4 +1,4 @@
-"""Whether metrics would reach StatsD.
+"""Checks whether metrics would reach StatsD.
 
 Import this module only where a reactor is installed.
 """
@@ -14,7 +14,7 @@ from gaq_twisted.config.sections import Statsd
 from gaq_twisted.ops.statsd import StatsdReactor, first_address, socket_path
 from gaq_twisted.tools.check.findings import Finding, Mark
 
-# How long the operating system may take to hear that nobody listens.
+# How long the operating system may take to learn that nothing listens.
 _REFUSAL_SECONDS = 0.2
 _RESOLVE_SECONDS = 5.0
 
@@ -24,12 +24,13 @@ async def statsd_finding(
 ) -> Finding:
     """Returns whether the host resolves and something listens there.
 
-    An empty datagram is sent, which is no metric. Over a network a missing server is often not
-    noticed.
+    Sends an empty datagram, which is not a metric. A missing server on another host often goes
+    unnoticed.
 
     Args:
         settings: host and port.
-        sources: where each setting comes from, by key; the default address may lead nowhere.
+        sources: where each setting comes from, by key; it is no fault if nothing listens at the
+            default address.
         reactor: resolves names, and waits for refusals.
     """
     path = socket_path(settings.host)
@@ -58,9 +59,11 @@ async def statsd_finding(
         except OSError as error:
             is_default = sources["statsd.host"] == sources["statsd.port"] == DEFAULT
             if is_default:
-                return Finding(Mark.NOTE, "statsd", f"nothing listens at {place}, the default")
+                return Finding(Mark.NOTE, "statsd", f"nothing listens at {place} (the default)")
             return _unreachable(place, error.strerror or str(error))
-    return Finding(Mark.OK, "statsd", f"metrics go to {place}; whether it reads them is not known")
+    return Finding(
+        Mark.OK, "statsd", f"metrics are sent to {place}; whether they arrive is not known"
+    )
 
 
 def _unreachable(place: str, reason: str) -> Finding:
@@ -68,7 +71,7 @@ def _unreachable(place: str, reason: str) -> Finding:
         Mark.WARN,
         "statsd",
         f"no metrics reach StatsD at {place}: {reason}",
-        "correct statsd.host and statsd.port; Prometheus finds the same metrics at /metrics",
+        "correct statsd.host and statsd.port; the same metrics are at /metrics for Prometheus",
     )
 
 

@@ -1,4 +1,4 @@
-"""What is asked of Redis for the streams protocol: reading the global and a channel's stream.
+"""Checks Redis for the streams protocol: reading the global stream and a channel's stream.
 
 Import this module only where a reactor is installed.
 """
@@ -97,11 +97,9 @@ class StreamsCheck:
         elif newest:
             yield self._readable(topic, newest[0][0], size)
         elif self._channel:
-            yield Finding(Mark.OK, topic, "it can be read, but holds nothing")
+            yield Finding(Mark.OK, topic, "it can be read, but is empty")
         else:
-            yield Finding(
-                Mark.OK, topic, "they can be read, as was tried with one that is not there"
-            )
+            yield Finding(Mark.OK, topic, "they can be read (tried with a nonexistent one)")
         for finding in trial.about_size():
             yield finding
 
@@ -114,7 +112,7 @@ class StreamsCheck:
             Mark.WARN,
             topic,
             f"{text}, {duration(-age_seconds)} in the future by this machine's clock",
-            "set the clocks right",
+            "synchronise the clocks",
         )
 
     def _empty(self, topic: str, databases: Sequence[str]) -> Finding:
@@ -122,8 +120,8 @@ class StreamsCheck:
         return Finding(
             Mark.WARN,
             topic,
-            f"database {self._database} has no such stream, or an empty one{where}",
-            "if Superset has computed charts in the background before, compare redis.db with"
+            f"database {self._database} has no such stream, or it is empty{where}",
+            "if Superset has already computed charts in the background, compare redis.db with"
             " CACHE_REDIS_DB, and redisStreamPrefix with"
             " GLOBAL_ASYNC_QUERIES_REDIS_STREAM_PREFIX",
         )
@@ -168,7 +166,7 @@ class _Trial:
         length = int(facts[b"length"])
         # Redis before 7.0 does not count them.
         trimmed = int(facts.get(b"entries-added", length)) - length
-        more = f", {trimmed:,} older ones are trimmed" if trimmed else ""
+        more = f", {trimmed:,} older ones were trimmed" if trimmed else ""
         return f"{length:,} entries{more}; "
 
     @property
@@ -188,7 +186,7 @@ class _Trial:
             yield Finding(
                 Mark.WARN,
                 self.topic,
-                "XINFO is refused, so it is not known how many events were trimmed;"
+                "XINFO is refused, so the number of trimmed events is not known;"
                 f" {self._size_refused.fact}",
                 self._size_refused.remedy,
             )
@@ -210,5 +208,5 @@ def about_entry(topic: str, entry_id: bytes, fields: Sequence[bytes]) -> Iterato
             Mark.WARN,
             topic,
             f"its newest entry is not an event: {json.dumps(str(error))}",
-            "look what else writes to this stream; such entries are skipped",
+            "find out what else writes to this stream; such entries are skipped",
         )

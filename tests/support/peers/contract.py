@@ -126,7 +126,7 @@ class PeerTests(SynchronousTestCase):
         peer = self.peer(server)
         with RawClient(server.port, browser_request(CHANNEL)) as silent:
             silent.wait_for_end()
-        server.wait_for_text("ended 1 sockets that did not answer")
+        server.wait_for_text("dropped 1 sockets that did not answer")
         self.redis.publish("1")
         self.assertEqual(peer.jobs(1), ["1"])
 
@@ -159,5 +159,5 @@ class PeerTests(SynchronousTestCase):
         peers = [self.peer(server) for _ in range(2)]
         self.assertEqual(server.stop(), 0)
         for peer in peers:
-            self.assertEqual(peer.hear(), {"closed": [1001, "the server stops"]})
+            self.assertEqual(peer.hear(), {"closed": [1001, "the server is stopping"]})
             self.assertEqual(peer.hear(), {"ended": 0})

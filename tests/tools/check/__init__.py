@@ -1,1 +1,1 @@
-"""Tests of the check's pure rooms."""
+"""Tests of gaq_twisted.tools.check, without processes."""

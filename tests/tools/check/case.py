@@ -1,4 +1,4 @@
-"""What all tests of the check share."""
+"""Shared by all tests of the check."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -11,7 +11,7 @@ PASSWORD = "open sesame"
 
 
 def loaded(**environ: str) -> Loaded:
-    """Returns the settings that an environment makes."""
+    """Returns the settings of an environment."""
     return load(None, {"JWT_SECRET": SECRET, **environ})
 
 
@@ -29,7 +29,7 @@ class FindingTestCase(DiscreetTestCase):
     """Checks findings."""
 
     def assert_advice(self, finding: Finding, mark: Mark, *parts: str) -> None:
-        """Checks a finding's mark and parts of its one line; no failure is without a remedy."""
+        """Checks a finding's mark and parts of its one line; each failure must have a remedy."""
         line = str(finding)
         self.assertEqual(finding.mark, mark, line)
         self.assertEqual(len(line.splitlines()), 1, line)

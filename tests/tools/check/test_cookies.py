@@ -55,12 +55,12 @@ class CookieVerdictTests(FindingTestCase):
         return verdict.findings
 
     def test_accepted(self) -> None:
-        """A good cookie is accepted, with the end that its token has or has not."""
+        """A good cookie is accepted, with the expiry of its token, if it has one."""
         (finding,) = self.judge(f"async-token={token()}")
-        self.assert_advice(finding, Mark.OK, "accepted", "090916f0...", "without an end")
+        self.assert_advice(finding, Mark.OK, "accepted", "090916f0...", "no expiry")
         end = int(time.time()) + 7200
         (finding,) = self.judge(f"a=b; async-token={token(exp=end)}", at=end - 3599)
-        self.assert_advice(finding, Mark.OK, "accepted", "60 min from now", " UTC")
+        self.assert_advice(finding, Mark.OK, "accepted", "in 60 min", " UTC")
 
     def test_no_cookie(self) -> None:
         """Without our cookie, the names of the others are reported."""
@@ -70,7 +70,7 @@ class CookieVerdictTests(FindingTestCase):
         )
         self.assertNotIn("secret1", str(finding))
         (finding,) = self.judge("")
-        self.assert_advice(finding, Mark.FAIL, "there is none at all", "GLOBAL_ASYNC_QUERIES")
+        self.assert_advice(finding, Mark.FAIL, "there are no cookies", "GLOBAL_ASYNC_QUERIES")
 
     def test_another_name(self) -> None:
         """An acceptable cookie of another name is reported, whatever ours holds."""
@@ -80,7 +80,7 @@ class CookieVerdictTests(FindingTestCase):
             self.assert_advice(findings[1], Mark.FAIL, "the cookie gaq", "set jwtCookieName to gaq")
 
     def test_wrong_secret(self) -> None:
-        """A token of another secret is reported, with the source of ours."""
+        """A token with another secret is reported, with the source of ours."""
         (finding,) = self.judge(f"async-token={token(secret=OTHER_SECRET)}")
         self.assert_advice(
             finding,
@@ -91,11 +91,11 @@ class CookieVerdictTests(FindingTestCase):
         )
 
     def test_nearly_the_secret(self) -> None:
-        """White space and quotes that one side has and the other has not are found."""
+        """White space and quotes that only one side has are found."""
         for ours, theirs, what in (
-            (f" {SECRET}\n", SECRET, "without the white space around it"),
-            (SECRET, f"{SECRET}\n", "with a line end behind it"),
-            (f'"{SECRET}"', SECRET, "without the quotes around it"),
+            (f" {SECRET}\n", SECRET, "without the surrounding white space"),
+            (SECRET, f"{SECRET}\n", "with a trailing line end"),
+            (f'"{SECRET}"', SECRET, "without the surrounding quotes"),
         ):
             for claims in ({}, {"exp": 1}):
                 (finding,) = self.judge(
@@ -104,7 +104,7 @@ class CookieVerdictTests(FindingTestCase):
                 self.assert_advice(finding, Mark.FAIL, "bad signature", what)
 
     def test_previous_secret(self) -> None:
-        """A token of the previous secret is accepted, with a note; one of the current without."""
+        """A token with the previous secret is accepted with a note; the current needs none."""
         old, new = token(), token(secret=OTHER_SECRET)
         for signed, count in ((old, 2), (new, 1)):
             accepted, *notes = self.judge(
@@ -142,10 +142,10 @@ class CookieVerdictTests(FindingTestCase):
         now = int(time.time())
         (finding,) = self.judge(f"async-token={token(exp=now - 7300)}", at=now)
         since = f"{datetime.fromtimestamp(now - 7300, UTC):%Y-%m-%d %H:%M:%S} UTC, 2 h ago"
-        self.assert_advice(finding, Mark.FAIL, "has expired", since, "clocks right")
+        self.assert_advice(finding, Mark.FAIL, "has expired", since, "synchronise the clocks")
 
     def test_not_yet_valid(self) -> None:
-        """The beginning of its validity is reported."""
+        """The start of its validity is reported."""
         now = int(time.time())
         (finding,) = self.judge(f"async-token={token(nbf=now + 7200)}", at=now)
         self.assert_advice(finding, Mark.FAIL, "not valid yet", "in 2 h", "clocks")
@@ -158,25 +158,25 @@ class CookieVerdictTests(FindingTestCase):
         )
         for channel in (None, "", 1):
             (finding,) = self.judge(f"async-token={token(channel)}")
-            self.assert_advice(finding, Mark.FAIL, "its claim channel is no text")
+            self.assert_advice(finding, Mark.FAIL, "empty or not a printable string")
 
     def test_no_jwt(self) -> None:
-        """A value that is no token is reported."""
+        """A value that is not a token is reported."""
         for value in ("x", "", token()[:40], "a.b.c", f"{token()}x.y"):
             (finding,) = self.judge(f"async-token={value}")
             self.assert_advice(finding, Mark.FAIL, "async-token is not a valid JWT")
 
     def test_times_that_are_none(self) -> None:
-        """A claim that should be a time and is none is named with its value."""
+        """A claim that should be a time but is not is named once, with its value."""
         for claims, text in (
-            ({"exp": None}, "its claim exp is null, which is no time"),
-            ({"nbf": "soon"}, 'its claim nbf is "soon", which is no time'),
+            ({"exp": None}, "its claim exp is not a number, but null. "),
+            ({"nbf": "soon"}, 'its claim nbf is not a number, but "soon". '),
         ):
             (finding,) = self.judge(f"async-token={token(**claims)}")
             self.assert_advice(finding, Mark.FAIL, text, "RFC 7519")
 
     def test_several(self) -> None:
-        """Each bad cookie of our name is judged; that there are several good ones is noted."""
+        """Each bad cookie of our name is judged; several good ones cause a note."""
         good, forged = f"async-token={token()}", f"async-token={token(secret=OTHER_SECRET)}"
         first, second = self.judge(f"{forged}; async-token=x")
         self.assert_advice(first, Mark.FAIL, "bad signature")
@@ -188,11 +188,11 @@ class CookieVerdictTests(FindingTestCase):
     def test_token_of_superset_7(self) -> None:
         """A token of Superset 7 leads to the setting that serves it."""
         (finding,) = self.judge(f"async-token={realtime_token()}")
-        self.assert_advice(finding, Mark.FAIL, "one of Superset 7", "set protocol to both")
+        self.assert_advice(finding, Mark.FAIL, "from Superset 7", "set protocol to both")
 
 
 class RealtimeVerdictTests(FindingTestCase):
-    """Whether a cookie of Superset 7 is accepted where it alone is served."""
+    """Whether a cookie of Superset 7 is accepted if only that version is served."""
 
     def judge(self, header: str, **environ: str) -> list[Finding]:
         """Returns what is found about a header."""
@@ -205,22 +205,22 @@ class RealtimeVerdictTests(FindingTestCase):
     def test_accepted(self) -> None:
         """A good cookie is accepted; a guest's id, which is confidential, is not shown whole."""
         (finding,) = self.judge(f"superset-ws-token={realtime_token()}")
-        self.assert_advice(finding, Mark.OK, "accepted, as user 5, until", "15 min from now")
+        self.assert_advice(finding, Mark.OK, "accepted (user 5, expires at", "in 15 min")
         guest = f"guest:{'0123456789abcdef' * 4}"
         signed = realtime_token(principal_type="guest", sub=guest, channel=guest)
         (finding,) = self.judge(f"superset-ws-token={signed}")
-        self.assert_advice(finding, Mark.OK, "accepted, as guest 01234567..., until")
+        self.assert_advice(finding, Mark.OK, "accepted (guest 01234567..., expires at")
         self.assertNotIn(guest, str(finding))
 
     def test_no_cookie(self) -> None:
-        """Without the cookie, the permission is named that Superset wants, and its settings."""
+        """Without the cookie, the permission that Superset requires is named, and its settings."""
         (finding,) = self.judge(f"session=x; async-token={token()}")
         self.assert_advice(
             finding,
             Mark.FAIL,
-            "no cookie named superset-ws-token; there are: session, async-token",
+            "no cookie named superset-ws-token; the cookies are: session, async-token",
             "can_read on Realtime",
-            "jwtCookieName must be Superset's WEBSOCKET_JWT_COOKIE_NAME",
+            "jwtCookieName must equal Superset's WEBSOCKET_JWT_COOKIE_NAME",
         )
 
     def test_another_name(self) -> None:
@@ -230,18 +230,18 @@ class RealtimeVerdictTests(FindingTestCase):
         self.assert_advice(findings[1], Mark.FAIL, "the cookie ws", "set jwtCookieName to ws")
 
     def test_first_one_counts(self) -> None:
-        """Of several cookies the first is judged, and that there are more is noted."""
+        """Of several cookies the first one is judged, and the others cause a note."""
         good = f"superset-ws-token={realtime_token()}"
         bad = f"superset-ws-token={realtime_token(secret=OTHER_SECRET)}"
         refused, note = self.judge(f"{bad}; {good}")
         self.assert_advice(refused, Mark.FAIL, "bad signature")
-        self.assert_advice(note, Mark.NOTE, "2 cookies", "first one counts, good or not")
+        self.assert_advice(note, Mark.NOTE, "2 cookies", "only the first one counts")
         accepted, note = self.judge(f"{good}; {bad}")
         self.assertEqual(accepted.mark, Mark.OK)
         self.assert_advice(note, Mark.NOTE, "WEBSOCKET_JWT_COOKIE_DOMAIN")
 
     def test_previous_secret(self) -> None:
-        """A token of the previous secret is accepted, with a note."""
+        """A token with the previous secret is accepted, with a note."""
         header = f"superset-ws-token={realtime_token()}"
         accepted, note = self.judge(header, JWT_SECRET=OTHER_SECRET, PREVIOUS_JWT_SECRET=SECRET)
         self.assertEqual(accepted.mark, Mark.OK)
@@ -249,7 +249,7 @@ class RealtimeVerdictTests(FindingTestCase):
 
 
 class BothVerdictTests(FindingTestCase):
-    """Cookies where both protocols are served."""
+    """Cookies if both protocols are served."""
 
     def judge(self, header: str, **environ: str) -> list[Finding]:
         """Returns what is found about a header."""
@@ -260,22 +260,22 @@ class BothVerdictTests(FindingTestCase):
         streams, realtime, way = self.judge(
             f"async-token={token()}; superset-ws-token={realtime_token()}"
         )
-        self.assert_advice(streams, Mark.OK, "streams cookie: accepted, as channel")
-        self.assert_advice(realtime, Mark.OK, "realtime cookie: accepted, as user 5")
-        self.assert_advice(way, Mark.NOTE, "send it: realtime; last_id: streams; neither: streams")
+        self.assert_advice(streams, Mark.OK, "streams cookie: accepted (channel")
+        self.assert_advice(realtime, Mark.OK, "realtime cookie: accepted (user 5")
+        self.assert_advice(way, Mark.NOTE, "7): realtime; last_id: streams; neither: streams")
 
     def test_one(self) -> None:
-        """A browser that has only one of them is no fault, and gets that protocol."""
+        """A browser with only one of them is not a fault, and gets that protocol."""
         for header, absent, way in (
             (
                 f"async-token={token()}",
                 "realtime cookie: no cookie named superset-ws-token",
-                "send it: refused; last_id: streams; neither: streams",
+                "7): rejected; last_id: streams; neither: streams",
             ),
             (
                 f"superset-ws-token={realtime_token()}",
                 "streams cookie: no cookie named async-token",
-                "send it: realtime; last_id: refused; neither: realtime",
+                "7): realtime; last_id: rejected; neither: realtime",
             ),
         ):
             findings = {finding.mark: finding for finding in self.judge(header)[:2]}
@@ -288,9 +288,9 @@ class BothVerdictTests(FindingTestCase):
         streams, realtime, way = self.judge("")
         self.assert_advice(streams, Mark.FAIL, "GLOBAL_ASYNC_QUERIES_JWT_COOKIE_NAME")
         self.assert_advice(
-            realtime, Mark.FAIL, "realtimeJwtCookieName must be", "WEBSOCKET_JWT_COOKIE_NAME"
+            realtime, Mark.FAIL, "realtimeJwtCookieName must equal", "WEBSOCKET_JWT_COOKIE_NAME"
         )
-        self.assert_advice(way, Mark.FAIL, "neither: refused")
+        self.assert_advice(way, Mark.FAIL, "neither: rejected")
 
     def test_secret_of_one(self) -> None:
         """A wrong secret of one protocol leads to the setting of that protocol."""
@@ -300,10 +300,10 @@ class BothVerdictTests(FindingTestCase):
             realtime,
             Mark.FAIL,
             "JWT_SECRET in the environment",
-            "set realtimeJwtSecret to what Superset has as WEBSOCKET_JWT_SECRET",
+            "set realtimeJwtSecret to the value of Superset's WEBSOCKET_JWT_SECRET",
             "set previousRealtimeJwtSecret",
         )
-        self.assert_advice(way, Mark.NOTE, "send it: refused; last_id: streams")
+        self.assert_advice(way, Mark.NOTE, "7): rejected; last_id: streams")
         _, realtime, _ = self.judge(header, REALTIME_JWT_SECRET=OTHER_SECRET)
         self.assertEqual(realtime.mark, Mark.OK)
 
@@ -312,7 +312,7 @@ class BothVerdictTests(FindingTestCase):
         streams, realtime, _ = self.judge(
             f"async-token={realtime_token()}", REALTIME_JWT_COOKIE_NAME="async-token"
         )
-        self.assert_advice(streams, Mark.FAIL, "jwtCookieName and realtimeJwtCookieName be diff")
+        self.assert_advice(streams, Mark.FAIL, "jwtCookieName and realtimeJwtCookieName to diff")
         self.assertEqual(realtime.mark, Mark.OK)
         streams, realtime, _ = self.judge(
             f"superset-ws-token={token()}", JWT_COOKIE_NAME="superset-ws-token"

@@ -46,7 +46,7 @@ class DocumentationTests(SynchronousTestCase):
         self.assertGreater(len(self.lines["log"]), 10)
         for line in self.lines["log"]:
             self.assertTrue(self.is_written(line), line)
-        for line in ("refused the upgrade of 10.1.2.3 with 401: no such cake, I fear", "x"):
+        for line in ("rejected the upgrade from 10.1.2.3 with 401: no such cake, I fear", "x"):
             self.assertFalse(self.is_written(line), line)
 
     def test_check(self) -> None:
@@ -82,7 +82,7 @@ class DocumentationTests(SynchronousTestCase):
         yield judge_origin(allowed, "http://bi.example.com", None)
 
     def is_written(self, line: str) -> bool:
-        """Returns whether the source has a text of that form; so for a text within the text."""
+        """Returns whether the source has a text of that form, and one for each text within it."""
         for template in self.templates:
             match = template.fullmatch(line)
             if match is None:

@@ -17,7 +17,7 @@ class WordsTests(SynchronousTestCase):
     """The wording of findings."""
 
     def test_duration(self) -> None:
-        """Time spans are in the largest unit of which there are two."""
+        """Time spans are shown in the largest unit of which there are at least two."""
         for seconds, text in (
             (0, "0 s"),
             (119, "119 s"),
@@ -35,13 +35,13 @@ class WordsTests(SynchronousTestCase):
             self.assertLessEqual(len(cut(identifier)) - 3, len(identifier) / 2)
 
     def test_names(self) -> None:
-        """Names from outside are short, and quoted if they hold what cannot be printed."""
+        """Names from outside are shortened, and quoted if they contain unprintable characters."""
         self.assertEqual(shown_name("session"), "session")
         self.assertEqual(shown_name("\x1b[31m"), "'\\x1b[31m'")
         self.assertEqual(shown_name("x" * 41), "x" * 37 + "...")
 
     def test_absurd_time(self) -> None:
-        """A timestamp that no calendar has is shown as the number that it is."""
+        """A timestamp outside the calendar is shown as a number."""
         self.assertEqual(shown_time(0), "1970-01-01 00:00:00 UTC")
         self.assertEqual(shown_time(1e20), "100000000000000000000 s after 1970")
 

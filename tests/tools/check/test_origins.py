@@ -27,7 +27,7 @@ class OriginVerdictTests(FindingTestCase):
         self.check(Mark.OK, origin="null", allowed="null")
 
     def test_refused(self) -> None:
-        """The rule that is missing is reported, and those that exist."""
+        """The missing rule is reported, and the existing ones."""
         self.check(
             Mark.FAIL,
             "403",
@@ -43,14 +43,14 @@ class OriginVerdictTests(FindingTestCase):
         for given in ("https://bi.example.com/superset/", "bi.example.com/x"):
             self.check(
                 Mark.FAIL,
-                "is no origin",
+                "is not an origin",
                 "as https://bi.example.com",
                 origin=given,
                 allowed="https://bi.example.com",
             )
 
     def test_same_host(self) -> None:
-        """For same-host the host decides, and without it nothing is certain."""
+        """For same-host the host decides; without it the result is not certain."""
         for host, mark, part in (
             (None, Mark.WARN, "add --host"),
             ("ws.example.com", Mark.FAIL, 'for the host "ws.example.com"'),

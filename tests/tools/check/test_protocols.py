@@ -25,7 +25,7 @@ class JudgeTests(SynchronousTestCase):
             self.assertEqual(list(self.judges(PROTOCOL=protocol)), names)
 
     def test_key_to_set(self) -> None:
-        """The key is that which changes this protocol, and no other that is served."""
+        """The key is the one that changes only this protocol."""
         for environ, key in (
             ({"PROTOCOL": "realtime"}, "jwtSecret"),
             ({"PROTOCOL": "realtime", "REALTIME_JWT_SECRET": OTHER_SECRET}, "realtimeJwtSecret"),
@@ -36,7 +36,7 @@ class JudgeTests(SynchronousTestCase):
         self.assertEqual(self.judges()["streams"].key_to_set(STREAMS.secret), "jwtSecret")
 
     def test_source(self) -> None:
-        """The source is where the operator has set the value."""
+        """The source is where the operator set the value."""
         both = self.judges(PROTOCOL="both")["realtime"]
         self.assertEqual(both.source(REALTIME.secret), "JWT_SECRET in the environment")
         own = self.judges(PROTOCOL="both", REALTIME_JWT_SECRET=OTHER_SECRET)["realtime"]

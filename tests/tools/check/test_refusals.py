@@ -25,7 +25,7 @@ class RefusalTests(FindingTestCase):
         return finding
 
     def test_claims(self) -> None:
-        """What is wrong with a claim is said, and who should have written it."""
+        """The fault of a claim is reported, and who should have written it."""
         now = int(time.time())
         cases: list[tuple[dict[str, Any], tuple[str, ...]]] = [
             ({"aud": "superset"}, ("(aud): it is superset, not superset-websocket",)),
@@ -36,18 +36,18 @@ class RefusalTests(FindingTestCase):
             ({"exp": "soon"}, ("exp is soon",)),
             ({"exp": now - 7300}, ("has expired, at", "2 h ago", "reload a page of Superset")),
             ({"nbf": now + 7300}, ("not valid yet, but from", "in 2 h", "clocks")),
-            ({"nbf": "soon"}, ("nbf is soon, which is no number",)),
+            ({"nbf": "soon"}, ("nbf is soon, which is not a number",)),
             ({"principal_type": "robot"}, ("principal_type is robot, neither",)),
             ({"principal_type": None}, ("principal_type is missing",)),
-            ({"sub": 5}, ("sub is no text",)),
+            ({"sub": 5}, ("sub is not a string",)),
             ({"sub": "5:1", "channel": "user:5:1"}, ("sub has a colon",)),
-            ({"channel": "user:6"}, ("channel is not user: and sub",)),
+            ({"channel": "user:6"}, ("channel is not user: followed by sub",)),
             ({"principal_type": "guest"}, ("sub does not begin with guest:",)),
             ({"principal_type": "guest", "sub": "guest:a"}, ("channel is not sub",)),
         ]
         for claims, parts in cases:
             self.assert_advice(
-                self.judge(realtime_token(**claims)), Mark.FAIL, "refused with 401: ", *parts
+                self.judge(realtime_token(**claims)), Mark.FAIL, "rejected with 401: ", *parts
             )
 
     def test_secret(self) -> None:
@@ -57,15 +57,15 @@ class RefusalTests(FindingTestCase):
             Mark.FAIL,
             "bad signature",
             "JWT_SECRET in the environment",
-            "set jwtSecret to what Superset has as WEBSOCKET_JWT_SECRET",
+            "set jwtSecret to the value of Superset's WEBSOCKET_JWT_SECRET",
             "set previousJwtSecret",
         )
         self.assert_advice(
-            self.judge(realtime_token(secret=f"{SECRET}\n")), Mark.FAIL, "with a line end behind it"
+            self.judge(realtime_token(secret=f"{SECRET}\n")), Mark.FAIL, "with a trailing line end"
         )
 
     def test_no_token(self) -> None:
-        """A value that is no token is reported, and so are quotes, which count here."""
+        """A value that is not a token is reported, and so are quotes, which count here."""
         self.assert_advice(self.judge("x"), Mark.FAIL, "not a valid JWT", "jwtCookieName names")
         self.assert_advice(self.judge(f'"{realtime_token()}"'), Mark.FAIL, "it is in quotes")
 
@@ -77,14 +77,14 @@ class RefusalTests(FindingTestCase):
         )
 
     def test_recorded(self) -> None:
-        """Each token that Superset's own server refuses is explained."""
+        """The refusal of each token that Superset's own server refuses is explained."""
         file = ROOT / "tests" / "support" / "realtime-samples.json"
         samples = json.loads(file.read_text())
         refused = [one for one in samples["jwts"] if not one["accept"]]
         self.assertGreater(len(refused), 10)
         for one in refused:
             finding = self.judge(one["token"], JWT_SECRET=samples["secrets"]["current"])
-            self.assert_advice(finding, Mark.FAIL, "refused with 401: ")
+            self.assert_advice(finding, Mark.FAIL, "rejected with 401: ")
 
 
 class PrincipalTests(FindingTestCase):
@@ -112,7 +112,7 @@ class PrincipalTests(FindingTestCase):
                     self.assertEqual(list(principal_faults(claims)) == [], is_accepted, claims)
 
     def test_names_realtime_protocol(self) -> None:
-        """A token shows of which protocol it is, whoever has signed it."""
+        """The protocol of a token is recognised without its signature."""
         self.assertTrue(names_realtime_protocol(realtime_token(secret=OTHER_SECRET, exp=1)))
         for other in (token(), "x", ""):
             self.assertFalse(names_realtime_protocol(other))

@@ -16,7 +16,7 @@ FINDINGS = (
 
 
 class ReportTests(SynchronousTestCase):
-    """What is written about the same findings."""
+    """The forms of the same findings."""
 
     def written(self, form: Form) -> int:
         """Reports all; returns the exit code."""
@@ -28,10 +28,10 @@ class ReportTests(SynchronousTestCase):
         return report.exit_code
 
     def test_lines(self) -> None:
-        """A line for each finding, and the totals; the settings if they are asked for."""
+        """There is a line for each finding, then the settings if requested, and the totals."""
         lines: list[str] = []
         self.assertEqual(self.written(Lines(lines.append)), 1)
-        self.assertEqual(lines, [*map(str, FINDINGS), "1 failed, 1 to look at"])
+        self.assertEqual(lines, [*map(str, FINDINGS), "1 failed, 1 warning"])
         long: list[str] = []
         self.written(Lines(long.append, shows_settings=True))
         self.assertEqual([*long[:3], long[-1]], lines)
@@ -44,7 +44,7 @@ class ReportTests(SynchronousTestCase):
         self.assertEqual(lines[2], "\x1b[1;31mFAIL\x1b[0m  port: in use. Remedy: stop it")
 
     def test_json(self) -> None:
-        """One object, whose secrets are only said to be set."""
+        """There is one object, which only says of secrets whether they are set."""
         lines: list[str] = []
         self.assertEqual(self.written(Json(lines.append)), 1)
         (line,) = lines

@@ -13,11 +13,11 @@ class SettingsTableTests(DiscreetTestCase):
     """The list of settings."""
 
     def test_order_and_sources(self) -> None:
-        """What was set comes first, with where it was set; the rest is there too."""
+        """What was set comes first, with its source; the defaults follow."""
         file = Path(self.mktemp())
         file.write_text(json.dumps({"redis": {"db": 2}, "logLevel": "info"}))
         lines = list(settings_table(load(file, {"JWT_SECRET": SECRET, "PORT": "81"})))
-        divided = lines.index("As by default:")
+        divided = lines.index("Defaults:")
         self.assertEqual(lines[0], "Set:")
         self.assertEqual(
             [line.split() for line in lines[1:divided]],
@@ -33,7 +33,7 @@ class SettingsTableTests(DiscreetTestCase):
         self.assertEqual(len(lines) - 2, len(listed))
 
     def test_what_follows(self) -> None:
-        """Settings that follow from others name these; those of realtimeRedis are not repeated."""
+        """Derived settings name their sources; those that realtimeRedis inherits are omitted."""
         lines = settings_table(
             loaded(
                 JWT_COOKIE_NAME="superset-ws-token",
@@ -42,7 +42,7 @@ class SettingsTableTests(DiscreetTestCase):
             )
         )
         found = [" ".join(line.split()) for line in lines]
-        divided = found.index("As by default:")
+        divided = found.index("Defaults:")
         for row in (
             'protocol "realtime" because jwtCookieName is superset-ws-token',
             "realtimeJwtSecret set as jwtSecret",
