@@ -28,10 +28,12 @@ async def statsd_finding(
     noticed.
 
     Args:
-        settings: host and port.
+        settings: whether metrics are sent, and where.
         sources: where each setting comes from, by key; the default address may lead nowhere.
         reactor: resolves names, and waits for refusals.
     """
+    if not settings.enabled:
+        return Finding(Mark.OK, "statsd", "no metrics are sent: statsd.enabled is false")
     path = socket_path(settings.host)
     place = path or f"{settings.host}:{settings.port}"
     if path:
@@ -58,7 +60,11 @@ async def statsd_finding(
         except OSError as error:
             is_default = sources["statsd.host"] == sources["statsd.port"] == DEFAULT
             if is_default:
-                return Finding(Mark.NOTE, "statsd", f"nothing listens at {place}, the default")
+                return Finding(
+                    Mark.NOTE,
+                    "statsd",
+                    f"nothing listens at {place}, the default; statsd.enabled false sends nothing",
+                )
             return _unreachable(place, error.strerror or str(error))
     return Finding(Mark.OK, "statsd", f"metrics go to {place}; whether it reads them is not known")
 
