@@ -162,7 +162,7 @@ class StopTests(OperationsTestCase):
         """A second signal ends it at once."""
         server = self.start(DRAIN_DELAY_MS="60000")
         server.process.send_signal(signal.SIGTERM)
-        server.wait_for_text("stopping in 60.0 s")
+        server.wait_for_text("waiting 60.0 s for load balancers")
         self.assertEqual(server.stop(signal.SIGTERM), 128 + signal.SIGTERM)
 
 

@@ -63,7 +63,8 @@ async def statsd_finding(
                 return Finding(
                     Mark.NOTE,
                     "statsd",
-                    f"nothing listens at {place}, the default; statsd.enabled false sends nothing",
+                    f"nothing listens at {place}, the default; set statsd.enabled to false to send"
+                    " nothing",
                 )
             return _unreachable(place, error.strerror or str(error))
     return Finding(Mark.OK, "statsd", f"metrics go to {place}; whether it reads them is not known")
