@@ -424,7 +424,7 @@ class DockerTests(SynchronousTestCase):
         }
         server = Program(self, [BIN / "gaq-ws"], environ=environ, directory=home)
         server.wait_until(lambda: "following" in server.text(), "not following")
-        check = [sys.executable, ROOT / "deploy" / "docker" / "healthcheck.py"]
+        check: list[str | Path] = [sys.executable, DEPLOY / "docker" / "healthcheck.py"]
         for listen in (*endpoints, "systemd:domain=INET:index=0"):
             program = Program(self, check, environ={**environ, "LISTEN": listen}, directory=home)
             self.assertEqual((program.wait(), program.text()), (0, ""), listen)
