@@ -131,10 +131,8 @@ def makeService(options: Options) -> IService:
         atexit.register(os._exit, os.EX_UNAVAILABLE)
         reactor.stop()
 
-    file = options.config_file()
-
     def read_settings() -> Loaded:
-        return load(file, os.environ)
+        return load(options.config_file(), os.environ)
 
     try:
         settings, warnings, sources = read_settings()
@@ -145,7 +143,7 @@ def makeService(options: Options) -> IService:
             Host(
                 output=output,
                 read_settings=read_settings,
-                file=file,
+                file=options.config_file(),
                 sources=sources,
                 notifier=Notifier(os.environ),
                 max_files=connection_limit(raise_file_limit(), reactor),
