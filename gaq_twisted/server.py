@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from twisted.application.service import IService, MultiService
@@ -14,6 +15,7 @@ from twisted.web.resource import IResource
 from gaq_twisted.config.load import Loaded
 from gaq_twisted.net.listeners import why_not_listening
 from gaq_twisted.ops.drain import Drain
+from gaq_twisted.ops.life import Life
 from gaq_twisted.ops.logs import LogOutput
 from gaq_twisted.ops.reload import Reloader
 from gaq_twisted.ops.systemd import Notifier
@@ -31,6 +33,10 @@ class Host:
     """Where the application logs; None to leave that to twistd."""
     read_settings: Callable[[], Loaded] | None = None
     """Reads the settings again, for a reload; raises ConfigError."""
+    file: Path | None = None
+    """The configuration file, if there is one."""
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """Where each setting comes from, by key, for the log."""
     notifier: Notifier = field(default_factory=lambda: Notifier({}))
     """Reports to the service manager."""
     max_files: int = 2**31
@@ -56,6 +62,7 @@ class Server(MultiService):
 
     Args:
         parts: the services that it consists of, in the order of their start.
+        life: logs the start and the end; one of these.
         drain: closes the sockets before it stops.
         reloader: reads the settings again.
         host: the process.
@@ -64,9 +71,15 @@ class Server(MultiService):
     _log = Logger()
 
     def __init__(
-        self, parts: Sequence[IService], drain: Drain, reloader: Reloader, host: Host
+        self,
+        parts: Sequence[IService],
+        life: Life,
+        drain: Drain,
+        reloader: Reloader,
+        host: Host,
     ) -> None:
         super().__init__()
+        self._life = life
         self._drain = drain
         self._reloader = reloader
         self._output = host.output
@@ -89,9 +102,10 @@ class Server(MultiService):
         try:
             super().privilegedStartService()
         except (CannotListenError, OSError) as error:
-            message = why_not_listening(error)
-            self._log.critical("{reason}", event="cannot_listen", reason=message)
-            raise SystemExit(f"gaq-ws: {message}") from None
+            reason = why_not_listening(error)
+            self._log.critical("{reason}", event="cannot_listen", reason=reason)
+            # Without a text, which would be logged a second time.
+            raise SystemExit(1) from None
 
     def startService(self) -> None:
         """Starts all parts; the ports are open by then."""
@@ -106,8 +120,18 @@ class Server(MultiService):
         finally:
             self._notifier.ready("serving")
 
+    def announce_stop(self, cause: str) -> None:
+        """Logs why the server is about to stop, such as for a signal."""
+        self._life.stopping(cause)
+
     def stopService(self) -> "Deferred[Any]":
         """Closes the sockets, and then stops all parts."""
-        self._notifier.stopping("letting the clients go")
+        self.announce_stop("no signal")
+        self._notifier.stopping("closing all connections")
         stop_parts = super().stopService
-        return Deferred.fromCoroutine(self._drain.drain()).addBoth(lambda _: stop_parts())
+        stopping = Deferred.fromCoroutine(self._drain.drain()).addBoth(lambda _: stop_parts())
+        return stopping.addBoth(self._log_stopped)
+
+    def _log_stopped(self, result: Any) -> Any:
+        self._life.stopped()
+        return result

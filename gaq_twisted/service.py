@@ -8,9 +8,10 @@ from importlib.metadata import version
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.web.resource import IResource
 
-from gaq_twisted.config.derived import serves_realtime, serves_streams
+from gaq_twisted.config.derived import protocol_reason, serves_realtime, serves_streams
 from gaq_twisted.config.load import Loaded
 from gaq_twisted.config.settings import Settings
+from gaq_twisted.config.sources import configured_by
 from gaq_twisted.core import metrics as names
 from gaq_twisted.core.edition import Edition
 from gaq_twisted.core.hub import Hub
@@ -23,6 +24,7 @@ from gaq_twisted.net.reactor import Reactor
 from gaq_twisted.net.websocket import EventSocketFactory
 from gaq_twisted.ops.drain import Drain
 from gaq_twisted.ops.housekeeping import Housekeeping
+from gaq_twisted.ops.life import Identity, Life, redis_of
 from gaq_twisted.ops.reload import Live, Reloader
 from gaq_twisted.ops.statsd import StatsdReactor, StatsdReports, StatsdService
 from gaq_twisted.realtime.edition import RealtimeEdition
@@ -30,7 +32,7 @@ from gaq_twisted.redis.server import IClientReactor
 from gaq_twisted.server import Additions, Host, Server
 from gaq_twisted.streams.edition import StreamsEdition
 from gaq_twisted.web.prometheus import Exposition
-from gaq_twisted.web.site import EventSite, Health, Ready, resource_tree
+from gaq_twisted.web.site import EventSite, Health, NotFound, Ready, Start, resource_tree
 from gaq_twisted.web.status.contents import contents
 from gaq_twisted.web.status.feed import StatusFeed
 from gaq_twisted.web.status.page import StatusPage
@@ -74,8 +76,7 @@ def make_server(
     rejections = Rejections(metrics, reactor.seconds)
     sockets = EventSocketFactory(editions, hub, settings, rejections, metrics, reactor)
     _connect_gauges(metrics, hub, sockets, readiness, editions)
-    statsd = StatsdService(settings.statsd, reactor)
-    reports = StatsdReports(metrics, statsd)
+    statsd = StatsdService(settings.statsd, reactor) if settings.statsd.enabled else None
 
     observing: dict[bytes, IResource] = {
         b"ready": Ready(readiness, hub),
@@ -100,7 +101,12 @@ def make_server(
     housekeeping = Housekeeping(
         hub,
         [edition.sweep for edition in editions],
-        [gateway.close_late, sockets.begin_second, rejections.summarise, reports.send],
+        [
+            gateway.close_late,
+            sockets.begin_second,
+            rejections.summarise,
+            *([StatsdReports(metrics, statsd).send] if statsd else []),
+        ],
         metrics,
         settings,
         reactor,
@@ -114,6 +120,14 @@ def make_server(
         settings,
         reactor,
     )
+    life = Life(
+        _identity(settings, host),
+        lambda: _listening(listeners, internal),
+        readiness,
+        hub,
+        metrics,
+        reactor,
+    )
     live: list[Live] = [sockets, gateway, hub, housekeeping, drain, *editions]
     reloader = Reloader(
         settings,
@@ -124,7 +138,8 @@ def make_server(
     )
     parts = [
         *additions.services,
-        statsd,
+        life,
+        *([statsd] if statsd else []),
         *(service for edition in editions for service in edition.services),
         housekeeping,
         *([status] if settings.internal_listen else []),
@@ -132,7 +147,24 @@ def make_server(
         *internal.services,
         *listeners.services,
     ]
-    return Server(parts, drain, reloader, host)
+    return Server(parts, life, drain, reloader, host)
+
+
+def _identity(settings: Settings, host: Host) -> Identity:
+    """Returns what the log says of a server that starts."""
+    return Identity(
+        version=version("gaq-twisted"),
+        redis=redis_of(settings),
+        protocol=settings.protocol,
+        reason=protocol_reason(host.sources),
+        configuration=configured_by(host.file, host.sources),
+    )
+
+
+def _listening(public: Listeners, internal: Listeners) -> str:
+    """Returns where the server listens, and for what."""
+    places = f"WebSocket on {public.places()}"
+    return f"{places}, internal HTTP on {internal.places()}" if internal.services else places
 
 
 def _editions(
@@ -172,18 +204,27 @@ def _public_site(
 ) -> EventSite:
     """Returns the resources of the public ports."""
     resources: dict[bytes, IResource] = {b"health": Health(), **additions.resources}
-    if not settings.internal_listen:
+    if settings.internal_listen:
         # Who monitors the server need not be who uses it.
+        for name in (*observing, b"status"):
+            text = f"not found: /{name.decode()} is served on internalListen only"
+            resources[name] = NotFound(text)
+    else:
         resources |= observing
-    return EventSite(resource_tree(resources, settings.base_path), reactor=reactor)
+        resources[b"status"] = NotFound("not found: /status needs internalListen")
+    not_found = "not found; WebSocket upgrades are accepted on any path"
+    tree = resource_tree(resources, settings.base_path, not_found=not_found)
+    return EventSite(tree, reactor=reactor)
 
 
 def _internal_site(
     observing: Mapping[bytes, IResource], status: StatusFeed, reactor: ServerReactor
 ) -> EventSite:
     """Returns the resources of the internal ports."""
-    resources = {b"health": Health(), b"status": StatusPage(status), **observing}
-    return EventSite(resource_tree(resources), reactor=reactor)
+    resources = {b"status": StatusPage(status), **observing, b"health": Health()}
+    resources[b""] = Start("status", [f"/{name.decode()}" for name in resources])
+    tree = resource_tree(resources, not_found="not found; / leads to what is here")
+    return EventSite(tree, reactor=reactor)
 
 
 def _connect_gauges(

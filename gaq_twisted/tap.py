@@ -17,7 +17,6 @@ from twisted.logger import Logger
 from twisted.python import usage
 
 from gaq_twisted.config.catalogue import doubts
-from gaq_twisted.config.derived import protocol_reason
 from gaq_twisted.config.errors import ConfigError
 from gaq_twisted.config.load import Loaded, file_to_read, load
 from gaq_twisted.ops.signals import Signals
@@ -144,6 +143,8 @@ def makeService(options: Options) -> IService:
             Host(
                 output=output,
                 read_settings=read_settings,
+                file=options.config_file(),
+                sources=sources,
                 notifier=Notifier(os.environ),
                 max_files=connection_limit(raise_file_limit(), reactor),
                 give_up=give_up,
@@ -151,14 +152,8 @@ def makeService(options: Options) -> IService:
         )
     except ConfigError as error:
         raise SystemExit("\n".join(f"gaq-ws: {fault}" for fault in error.faults)) from None
-    _log.info(
-        "serving protocol {protocol}, {reason}",
-        event="protocol",
-        protocol=settings.protocol,
-        reason=protocol_reason(sources),
-    )
     for warning in (*warnings, *doubts(settings)):
         _log.warn("{warning}", event="settings_warning", warning=warning)
-    signals = Signals(cast(ServerReactor, reactor), server.reload, output)
+    signals = Signals(cast(ServerReactor, reactor), server.reload, output, server.announce_stop)
     reactor.callWhenRunning(signals.install)
     return server

@@ -1,6 +1,7 @@
 """The whole server, wired and started on a reactor in memory, and once on the real one."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, cast
 
 import txaio
@@ -17,6 +18,7 @@ from twisted.web.resource import Resource
 from twisted.web.static import Data
 from websockets.frames import Opcode
 
+from gaq_twisted.config.sections import Statsd
 from gaq_twisted.core.hub import Hub
 from gaq_twisted.core.metrics import OPEN_CHANNELS, OPEN_SOCKETS
 from gaq_twisted.net.listeners import default_endpoint
@@ -84,11 +86,15 @@ class ServerTestCase(SynchronousTestCase):
         self.reactor = FakeReactor()
         self.patch(txaio.config, "loop", self.reactor)
 
-    def server(self, **more: Any) -> Server:
-        """Return a server with the default settings."""
-        host = {name: more.pop(name) for name in ("output", "give_up") if name in more}
+    def server(self, *, values: dict[str, Any] | None = None, **more: Any) -> Server:
+        """Return a server with those settings, and else the default ones."""
+        names = ("output", "give_up", "file", "sources")
+        host = {name: more.pop(name) for name in names if name in more}
         return make_server(
-            settings(), cast(ServerReactor, self.reactor), Host(**host), Additions(**more)
+            settings(**values or {}),
+            cast(ServerReactor, self.reactor),
+            Host(**host),
+            Additions(**more),
         )
 
     def start(self, **more: Any) -> Server:
@@ -107,10 +113,17 @@ class ServerTestCase(SynchronousTestCase):
         for success, result in self.successResultOf(stopped):
             self.assertTrue(success, result)
 
-    def connect(self, target: str = "/") -> Browser:
-        """Return a client that is connected to the server's port."""
-        site: Any = self.reactor.tcpServers[0][1]
+    def connect(self, target: str = "/", *, server: int = 0) -> Browser:
+        """Return a client that is connected to one of the server's ports."""
+        site: Any = self.reactor.tcpServers[server][1]
         return connected_browser(site, self.reactor, target)
+
+    def get(self, path: str, *, server: int = 0) -> tuple[int, str]:
+        """Return the status and the text of a resource."""
+        browser = self.connect(server=server)
+        browser.send(f"GET {path} HTTP/1.1\r\nHost: gaq.test\r\n\r\n".encode())
+        head, _, body = browser.received.decode().partition("\r\n\r\n")
+        return int(head.split()[1]), body
 
     def open(self) -> Browser:
         """Return a client with an open WebSocket."""
@@ -167,6 +180,38 @@ class WiringTests(ServerTestCase):
             browser.lose()
         self.stop(server)
 
+    def test_no_internal_port(self) -> None:
+        """Without internal ports the public one has all but the status page, and says so."""
+        self.start()
+        self.assertEqual(self.get("/metrics")[0], 200)
+        self.assertEqual(self.get("/ready")[0], 503)
+        self.assertEqual(self.get("/status"), (404, "not found: /status needs internalListen\n"))
+        not_found = "not found; WebSocket upgrades are accepted on any path\n"
+        for path in ("/", "/other", "/status/events"):
+            self.assertEqual(self.get(path)[0], 404, path)
+        self.assertEqual(self.get("/")[1], not_found)
+
+    def test_internal_port(self) -> None:
+        """With one, the public port says of what is there that it is there, and not where."""
+        self.start(
+            values={"internal_listen": ("tcp:9090:interface=127.0.0.1",), "base_path": "/ws"}
+        )
+        internal, public = 0, 1
+        for name in ("ready", "metrics", "status"):
+            status, text = self.get(f"/ws/{name}", server=public)
+            self.assertEqual(status, 404)
+            self.assertEqual(text, f"not found: /{name} is served on internalListen only\n")
+        self.assertEqual(self.get("/ws/health", server=public), (200, "OK"))
+        status, text = self.get("/", server=internal)
+        self.assertEqual(status, 302)
+        paths = text.split()
+        self.assertEqual(paths, ["/status", "/ready", "/metrics", "/health"])
+        for path in paths:
+            self.assertIn(self.get(path, server=internal)[0], (200, 503), path)
+        self.assertEqual(
+            self.get("/other", server=internal), (404, "not found; / leads to what is here\n")
+        )
+
     def test_observer(self) -> None:
         """The application gets the log observer if there is one, and else keeps its own."""
         given = LogOutput(settings(), {"nodaemon": True})
@@ -193,6 +238,29 @@ class StartAndStopTests(ServerTestCase):
         self.assertEqual(self.reactor.getDelayedCalls(), [])
         self.assertFalse(self.reactor.udp.open)
         self.assertEqual([one for one in levels(logs) if one >= LogLevel.error], [])
+
+    def test_lines(self) -> None:
+        """The log tells the start with what it is and where, and the end; nothing in between."""
+        file = Path("ws.json")
+        sources = {"jwtSecret": f"in {file}", "port": "PORT in the environment"}
+        with capturedLogs() as logs:
+            server = self.start(file=file, sources=sources)
+            server.announce_stop("SIGTERM")
+            self.stop(server)
+        lines = [formatEvent(one) for one in logs if one["log_level"] is LogLevel.info]
+        start, stopping, stopped = lines
+        self.assertIn(": WebSocket on tcp:8080, Redis 127.0.0.1:6379/0, protocol streams", start)
+        self.assertIn("(default), configured by ws.json and 1 variable", start)
+        self.assertEqual(stopping, "stopping (SIGTERM): 0 connections")
+        self.assertRegex(stopped, "^stopped after [0-9]+ s: 0 connections, 0 events sent$")
+
+    def test_no_statsd(self) -> None:
+        """With StatsD turned off, no UDP port is opened and nothing is sent."""
+        self.patch(self.reactor, "listenUDP", None)
+        server = self.start(values={"statsd": Statsd(enabled=False)})
+        self.reactor.pump([0.25] * 8)
+        self.assertEqual(self.reactor.datagrams, [])
+        self.stop(server)
 
     def test_clients_without_redis(self) -> None:
         """A client that comes while Redis is away is let in, and told when the server stops."""
@@ -229,11 +297,9 @@ class StartAndStopTests(ServerTestCase):
         self.reactor.port_is_free = False
         with capturedLogs() as logs, self.assertRaises(SystemExit) as caught:
             self.server().privilegedStartService()
-        message = str(caught.exception)
-        self.assertEqual(len(message.splitlines()), 1)
-        self.assertIn("port 8080 (Address already in use)", message)
         (event,) = [one for one in logs if one["log_level"] is LogLevel.critical]
-        self.assertIn(formatEvent(event), message)
+        self.assertIn("port 8080 (Address already in use)", formatEvent(event))
+        self.assertEqual(caught.exception.code, 1)
 
 
 class TimerTests(ServerTestCase):
@@ -345,6 +411,7 @@ class RealTests(TestCase):
         port = taken.getHost().port
         endpoint = TCP4ServerEndpoint(net, port, interface="127.0.0.1")
         server = make_server(settings(), net, additions=Additions(endpoint=endpoint))
-        with self.assertRaises(SystemExit) as caught:
+        with capturedLogs() as logs, self.assertRaises(SystemExit):
             server.privilegedStartService()
-        self.assertIn(f"port {port} of 127.0.0.1 (", str(caught.exception))
+        (event,) = logs
+        self.assertIn(f"port {port} of 127.0.0.1 (", formatEvent(event))

@@ -112,9 +112,9 @@ def protocol_reason(sources: Mapping[str, str]) -> str:
     Args:
         sources: where each setting comes from, by key.
     """
-    source = sources["protocol"]
+    source = sources.get("protocol", DEFAULT)
     if source == DEFAULT:
-        return "the default"
+        return "default"
     if source.startswith("because "):
         return source
     return f"set {source}" if source.startswith("in ") else f"set as {source}"

@@ -27,6 +27,9 @@ from gaq_twisted.config.types import (
 class Statsd(Struct, frozen=True, kw_only=True, rename="camel"):
     """The StatsD server that receives metrics."""
 
+    enabled: Annotated[
+        Flag, about("send metrics to StatsD; if false, no UDP port is opened for that")
+    ] = True
     host: Annotated[
         MetricsHost,
         about(

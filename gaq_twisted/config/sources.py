@@ -21,6 +21,8 @@ _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,20}")
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
 # Kubernetes sets <SERVICE>_PORT for a service of that name.
 _SERVICE_LINK = re.compile(r"(?:tcp|udp)://")
+_IN_ENVIRONMENT = " in the environment"
+_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 # Known keys that are not settings. Editors read the first to find the schema of the file. The
 # second tunes how Superset's Node.js server shares its time between events.
 _OTHER_KEYS = ("$schema", "eventYieldBatchSize")
@@ -102,6 +104,26 @@ def _is_alike(known: str, key: str) -> bool:
     return section in ("", known_section) and bool(get_close_matches(known_name, [name]))
 
 
+def configured_by(file: Path | None, sources: Mapping[str, str]) -> str:
+    """Returns what settings come from, such as `ws.json and 3 variables`.
+
+    Args:
+        file: the configuration file, if there is one.
+        sources: where each setting comes from, by key.
+    """
+    variables = {
+        name
+        for source in sources.values()
+        if source.endswith(_IN_ENVIRONMENT)
+        for name in source.removesuffix(_IN_ENVIRONMENT).split(", ")
+        if _VARIABLE.fullmatch(name)
+    }
+    parts = [printable(str(file))] if file else []
+    if variables:
+        parts.append("1 variable" if len(variables) == 1 else f"{len(variables)} variables")
+    return " and ".join(parts) or "defaults only"
+
+
 def in_environment(setting: Setting, environ: Mapping[str, str]) -> Found | None:
     """Returns the value that the environment sets, or None.
 
@@ -118,7 +140,7 @@ def in_variable(setting: Setting, name: str, environ: Mapping[str, str]) -> Foun
     text = environ.get(name, "").strip()
     if not text or _is_service_link(setting, text):
         return None
-    return Found(_as_json(setting, text), f"{name} in the environment", text)
+    return Found(_as_json(setting, text), f"{name}{_IN_ENVIRONMENT}", text)
 
 
 def ignored_service_links(environ: Mapping[str, str]) -> Iterator[str]:
@@ -142,8 +164,8 @@ def _secret_in_environment(name: str, environ: Mapping[str, str]) -> Found | Non
     if text.strip() and file:
         raise ConfigError([f"{name} and {name}_FILE are both set: remove one of them"])
     if file:
-        return Found(_secret_in(Path(file), f"{name}_FILE"), f"{name}_FILE in the environment")
-    return Found(text, f"{name} in the environment") if text.strip() else None
+        return Found(_secret_in(Path(file), f"{name}_FILE"), f"{name}_FILE{_IN_ENVIRONMENT}")
+    return Found(text, f"{name}{_IN_ENVIRONMENT}") if text.strip() else None
 
 
 def _secret_in(file: Path, name: str) -> str:

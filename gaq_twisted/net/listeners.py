@@ -21,6 +21,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import implementer
 
 from gaq_twisted.config.errors import ConfigError
+from gaq_twisted.net.places import NotingEndpoint, Place
 from gaq_twisted.net.proxy_header import ProxyHeaderFactory
 from gaq_twisted.net.reactor import Reactor
 
@@ -58,15 +59,23 @@ class Listeners:
         """One for each endpoint."""
         self._setting = setting
         self._certificates: dict[str, _Certificates] = {}
+        self._places: list[Place] = []
+        one: Any
         for endpoint in endpoints:
             if isinstance(endpoint, str):
                 # Twisted does not parse texts of a class that is derived from str.
-                self.services.append(self._described(str(endpoint), factory, reactor, reuse_port))
+                one = self._described(str(endpoint), factory, reactor, reuse_port)
+                kind = endpoint.partition(":")[0]
+                one.endpoint = NotingEndpoint(one.endpoint, kind, self._places)
             else:
                 # Made from a text, because only such a service raises what goes wrong.
                 one = service("tcp:0", factory, reactor=reactor)
-                one.endpoint = endpoint
-                self.services.append(one)
+                one.endpoint = NotingEndpoint(endpoint, "tcp", self._places)
+            self.services.append(one)
+
+    def places(self) -> str:
+        """Returns where connections are accepted, such as `tcp:8080 and unix:/run/gaq.sock`."""
+        return " and ".join(map(str, self._places))
 
     def read_certificates(self) -> "Certificates":
         """Returns the certificates as their files are now; they are not used yet.

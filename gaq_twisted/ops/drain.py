@@ -68,7 +68,9 @@ class Drain:
         self._readiness.is_draining = True
         if self._delay_seconds:
             self._log.info(
-                "stopping in {seconds} s", event="drain_delayed", seconds=self._delay_seconds
+                "waiting {seconds} s for load balancers",
+                event="drain_delayed",
+                seconds=self._delay_seconds,
             )
             await deferLater(self._clock, self._delay_seconds)
         await gatherResults([maybeDeferred(one.stopService) for one in self._listening])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -24,6 +25,18 @@ from twisted.python.logfile import LogFile
 from zope.interface import implementer
 
 from gaq_twisted.config.settings import Settings
+
+_OURS = "gaq_twisted"
+# Lines of level info by which Twisted reports its own start, stop and ports. Not all of its lines
+# of that level: it also reports faults so, such as a user that it cannot become.
+_ROUTINE = re.compile(
+    r"twistd .+ starting up\.|reactor class: .+|set e?uid/e?gid .+|.+ starting on .+"
+    r"|\(.*Port .+ Closed\)|Main loop terminated\.|Server Shut Down\."
+    r"|(?:Starting|Stopping) (?:factory|protocol) .+",
+    re.DOTALL,
+)
+# What Twisted's older way of logging has in place of a logger.
+_LEGACY = "log_legacy"
 
 
 @implementer(ILogObserver)
@@ -53,7 +66,7 @@ class LogOutput:
 
     def __call__(self, event: LogEvent) -> None:
         """Logs an event if its level is high enough."""
-        self._observer(event)
+        self._observer({**event, "log_level": LogLevel.debug} if _is_routine(event) else event)
 
     def begin_file(self) -> None:
         """Begins a new log file, if this process logs to a file.
@@ -94,22 +107,39 @@ class LogOutput:
 def json_line(event: LogEvent) -> str:
     """Returns an event as one line of JSON.
 
-    The key `event` names the kind of event, and stays the same when the words of
-    the `message` change; each fact in the message has a key of its own.
+    The key `event` names the kind of event, and stays the same when the words of the `message`
+    change; each fact in the message has a key of its own. All lines of a library have the same
+    `event`, and no facts, and so have all our lines for debugging.
     """
+    is_ours = _is_ours(event)
+    namespace = event.get("log_namespace")
     line: dict[str, Any] = {
         "time": datetime.fromtimestamp(event["log_time"], UTC).isoformat(timespec="milliseconds"),
         "level": event["log_level"].name if event.get("log_level") else "info",
-        "event": event.get("event"),
-        "logger": event.get("log_namespace"),
+        "event": event.get("event", "debug") if is_ours else "library",
+        "logger": "twisted" if namespace == _LEGACY else namespace,
         "message": formatEvent(event),
     }
     if "log_failure" in event:
         line["traceback"] = eventAsText(event, includeTimestamp=False, includeSystem=False)
-    for key, value in event.items():
+    for key, value in event.items() if is_ours else ():
         if not key.startswith("log_") and key not in line and _is_fact(value):
             line[key] = value
-    return json.dumps({key: value for key, value in line.items() if value is not None}) + "\n"
+    return json.dumps(line) + "\n"
+
+
+def _is_ours(event: LogEvent) -> bool:
+    """Returns whether this package logged an event, and not a library."""
+    return str(event.get("log_namespace", "")).partition(".")[0] == _OURS
+
+
+def _is_routine(event: LogEvent) -> bool:
+    """Returns whether an event says only that Twisted goes about its work."""
+    return (
+        not _is_ours(event)
+        and event.get("log_level") is LogLevel.info
+        and _ROUTINE.fullmatch(formatEvent(event)) is not None
+    )
 
 
 def _is_fact(value: object) -> bool:

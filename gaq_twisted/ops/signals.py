@@ -43,16 +43,22 @@ class Signals:
         reactor: is stopped.
         reload: called for SIGHUP; if None that stops the server too, as when a terminal closes.
         output: where the log goes; None if twistd takes care of it.
+        announce: called with the name of the signal that stops the server, before it stops.
     """
 
     _log = Logger()
 
     def __init__(
-        self, reactor: Reactor, reload: Callable[[], None] | None, output: LogFile | None
+        self,
+        reactor: Reactor,
+        reload: Callable[[], None] | None,
+        output: LogFile | None,
+        announce: Callable[[str], None],
     ) -> None:
         self._reactor = reactor
         self._reload = reload
         self._output = output
+        self._announce = announce
         self._is_stopping = False
 
     def install(self) -> None:
@@ -75,7 +81,11 @@ class Signals:
             # As a shell reports a process that was ended by that signal.
             os._exit(128 + number)
         self._is_stopping = True
-        self._reactor.callFromThread(self._reactor.stop)
+        self._reactor.callFromThread(self._begin_stop, signal.Signals(number).name)
+
+    def _begin_stop(self, name: str) -> None:
+        self._announce(name)
+        self._reactor.stop()
 
     def _reload_all(self) -> None:
         if self._output is not None:

@@ -19,7 +19,7 @@ from gaq_twisted.tools.schema import schema
 _GROUPS = {
     "port": "Where to listen",
     "logLevel": "Logs",
-    "statsd.host": "StatsD",
+    "statsd.enabled": "StatsD",
     "protocol": "Which Supersets are served",
     "redis.url": "Redis",
     "redisStreamPrefix": "Streams of Superset 1.2 to 6.1",
@@ -122,7 +122,8 @@ those without are of the whole server, for all its sockets.
   the port for browsers if that is empty. Names of counters end in `_total`. In addition to the
   metrics below there are those that prometheus-client has for every Python process: `process_*`,
   `python_info` and `python_gc_*`.
-- **StatsD** gets the metrics at `statsd.host` and `statsd.port`, with DogStatsD tags:
+- **StatsD** gets the metrics at `statsd.host` and `statsd.port`, unless `statsd.enabled` is false.
+  Tags are those of DogStatsD:
   `statsd.globalTags` and the label. Each second, counters that have risen are sent. A time is sent
   as the mean of the second in milliseconds; of other distributions the sum is sent, as a counter.
   Gauges are sent every ten seconds, except while they are infinite. While the host's name does

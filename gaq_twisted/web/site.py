@@ -1,7 +1,7 @@
 """The HTTP side: health checks, readiness, and every other request that is not a WebSocket's."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from twisted.internet.interfaces import (
@@ -92,13 +92,21 @@ class EventSite(Site):
 
 
 class NotFound(Resource):
-    """Answers 404 to everything."""
+    """Answers 404 to everything.
+
+    Args:
+        text: what it answers.
+    """
 
     isLeaf = True
 
+    def __init__(self, text: str = "not found") -> None:
+        super().__init__()
+        self._text = text.encode() + b"\n"
+
     def render(self, request: Request) -> bytes:
         """Answers 404."""
-        return _answer(request, 404, b"not found; a WebSocket upgrade is taken on any path\n")
+        return _answer(request, 404, self._text)
 
 
 class Branch(Resource):
@@ -107,6 +115,46 @@ class Branch(Resource):
     def getChild(self, path: bytes, request: Request) -> IResource:
         """Returns the resource that answers where there is no child."""
         return NotFound()
+
+
+class Root(Branch):
+    """The root of the resources of a port, or a part of the path before them.
+
+    Args:
+        not_found: what is answered where there is nothing.
+    """
+
+    def __init__(self, not_found: str) -> None:
+        super().__init__()
+        self._not_found = NotFound(not_found)
+
+    def getChild(self, path: bytes, request: Request) -> IResource:
+        """Returns the resource that answers where there is no child."""
+        return self._not_found
+
+    def render(self, request: Request) -> bytes:
+        """Answers 404."""
+        return self._not_found.render(request)
+
+
+class Start(Branch):
+    """Redirects to a page.
+
+    Args:
+        page: the path of the page.
+        paths: those of all pages, for clients that do not follow.
+    """
+
+    def __init__(self, page: str, paths: Iterable[str]) -> None:
+        super().__init__()
+        self._page = page
+        self._text = "".join(f"{path}\n" for path in paths)
+
+    def render_GET(self, request: Request) -> bytes:
+        """Answers with a redirect."""
+        # Relative, because a proxy may have removed a part of the path.
+        request.setHeader(b"location", self._page.encode())
+        return _answer(request, 302, self._text.encode())
 
 
 class Health(Branch):
@@ -157,16 +205,19 @@ def _answer(
     return b"" if request.method == b"HEAD" else text
 
 
-def resource_tree(resources: Mapping[bytes, IResource], base_path: str = "") -> Branch:
+def resource_tree(
+    resources: Mapping[bytes, IResource], base_path: str = "", *, not_found: str = "not found"
+) -> Branch:
     """Returns a tree of resources.
 
     Args:
         resources: by the last part of their path.
         base_path: the path before that, such as `/a/b`.
+        not_found: what is answered where there is nothing.
     """
-    root = place = Branch()
+    root = place = Root(not_found)
     for part in base_path.encode().split(b"/")[1:]:
-        branch = Branch()
+        branch = Root(not_found)
         place.putChild(part, branch)
         place = branch
     for path, resource in resources.items():

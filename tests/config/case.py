@@ -49,6 +49,7 @@ _STREAMS_SAMPLES = [
     Sample("logFormat", "LOG_FORMAT", "text", "json", "json", "json"),
     Sample("logToFile", "LOG_TO_FILE", False, True, "false", False),
     Sample("logFilename", "LOG_FILENAME", "app.log", "a.log", "/b.log", "/b.log"),
+    Sample("statsd.enabled", "STATSD_ENABLED", True, False, "1", True),
     Sample("statsd.host", "STATSD_HOST", "127.0.0.1", "one", "two", "two"),
     Sample("statsd.port", "STATSD_PORT", 8125, 1, "2", 2),
     Sample("statsd.globalTags", "STATSD_GLOBAL_TAGS", [], ["a:b"], "c:d, e ,,", ["c:d", "e"]),

@@ -38,7 +38,7 @@ class ProtocolTests(ConfigTestCase):
     def test_default(self) -> None:
         """Without a trace of Superset 7 it is streams."""
         for values in ({}, {"jwtCookieName": "x"}, {"realtimeJwtCookieName": "superset-ws-token"}):
-            self.assert_protocol(self.load(values), "streams", "default", "the default")
+            self.assert_protocol(self.load(values), "streams", "default", "default")
 
     def test_prefix(self) -> None:
         """A channel prefix, even an empty one in the file, means realtime."""
@@ -50,7 +50,7 @@ class ProtocolTests(ConfigTestCase):
         ):
             self.assert_protocol(loaded, "realtime", reason, reason)
         blank = self.load({}, {"REALTIME_CHANNEL_PREFIX": ""})
-        self.assert_protocol(blank, "streams", "default", "the default")
+        self.assert_protocol(blank, "streams", "default", "default")
 
     def test_cookie(self) -> None:
         """The cookie of Superset 7 means realtime."""

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from gaq_twisted.config.load import load
+from gaq_twisted.config.sources import configured_by
 from tests.config.case import DEFAULTS, SAMPLES, SECRETS, ConfigTestCase, flat
 from tests.support.samples import SECRET
 
@@ -41,6 +42,28 @@ class EnvironmentTests(ConfigTestCase):
                 self.assertIn("Kubernetes", warnings[0])
         (warning,) = self.load({}, {"REDIS_PORT": "tcp://a\nb"}).warnings
         self.assertIn(r"=tcp://a\nb:", warning)
+
+
+class SummaryTests(ConfigTestCase):
+    """What the settings come from, in a few words."""
+
+    def test_counts(self) -> None:
+        """The file is named, and each variable counts once, however many settings it sets."""
+        urls = {"REDIS_URL": "redis://user:password@redis:1/2"}
+        tags = {"DD_ENV": "prod", "DD_SERVICE": "gaq"}
+        for values, environ, expected in (
+            ({}, {}, ""),
+            ({}, {"PORT": "1"}, " and 1 variable"),
+            ({"statsd.globalTags": ["a:b"]}, {**urls, **tags, "PATH": "x"}, " and 3 variables"),
+        ):
+            sources = self.load(values, environ).sources
+            self.assertEqual(configured_by(self.file, sources), f"{self.file}{expected}")
+
+    def test_no_file(self) -> None:
+        """Without a file there are only variables, if any."""
+        sources = load(None, {"JWT_SECRET": SECRET, "PORT": "1"}).sources
+        self.assertEqual(configured_by(None, sources), "2 variables")
+        self.assertEqual(configured_by(None, {}), "defaults only")
 
 
 class UnknownKeyTests(ConfigTestCase):

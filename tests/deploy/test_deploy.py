@@ -372,6 +372,8 @@ class DockerTests(SynchronousTestCase):
                 )
         (cache,) = (root / "gaq-twisted").rglob("dropin.cache")
         self.assertIn(b"gaq_ws", cache.read_bytes())
+        for unwanted in ("test", "tests", "pip"):
+            self.assertEqual([*(root / "gaq-twisted").rglob(unwanted)], [])
         copied = [one.text for one in final if one.name == "COPY"]
         self.assertEqual(copied[0], "--from=build /opt/gaq-twisted /opt/gaq-twisted")
         for text in copied[1:]:
@@ -399,6 +401,41 @@ class DockerTests(SynchronousTestCase):
         self.assertNotIn("cache", server.text())
         self.assertNotEqual(Program(self, check, environ=environ, directory=home).wait(), 0)
         self.assertEqual([file.name for file in home.iterdir()], ["config.json"])
+
+    def test_health_check(self) -> None:
+        """It asks where the settings say, whatever kind of endpoint that is."""
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        home = Path(directory.name)
+        certificate = home / "cert.pem"
+        trustme.CA().issue_cert("a.test").private_key_and_cert_chain_pem.write_to_path(certificate)
+        one, two, three, internal = (free_port() for _ in range(4))
+        endpoints = [
+            f"tcp:{one}:interface=127.0.0.1",
+            f"haproxy:tcp:port={two}:interface=127.0.0.1",
+            f"ssl:{three}:privateKey={certificate}:interface=127.0.0.1",
+            rf"unix:{home}/gaq\:1.sock",
+        ]
+        environ = {
+            **environment(RedisProcess(self).port),
+            "LISTEN": ",".join(endpoints),
+            "INTERNAL_LISTEN": f"tcp:{internal}:interface=127.0.0.1",
+            "BASE_PATH": "/a/b",
+        }
+        server = Program(self, [BIN / "gaq-ws"], environ=environ, directory=home)
+        server.wait_until(lambda: "following" in server.text(), "not following")
+        check: list[str | Path] = [sys.executable, DEPLOY / "docker" / "healthcheck.py"]
+        for listen in (*endpoints, "systemd:domain=INET:index=0"):
+            program = Program(self, check, environ={**environ, "LISTEN": listen}, directory=home)
+            self.assertEqual((program.wait(), program.text()), (0, ""), listen)
+        for changes, reason in (
+            ({"BASE_PATH": "/other"}, "/other/health answered 404"),
+            ({"LISTEN": "systemd:domain=INET:index=0", "INTERNAL_LISTEN": ""}, "internalListen"),
+            ({"LISTEN": f"tcp:{free_port()}"}, "refused"),
+        ):
+            program = Program(self, check, environ={**environ, **changes}, directory=home)
+            self.assertEqual(program.wait(), 1)
+            self.assertIn(reason, program.text())
 
     def health_check(self, places: dict[str, str]) -> list[str]:
         """Return the command that tells whether the container is healthy."""

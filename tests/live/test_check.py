@@ -191,6 +191,9 @@ class CheckTests(CheckTestCase):
             self.assertIn(reason, warning)
         outcome = await self.run_check(self.environ)
         self.assert_well(outcome, "statsd: metrics are sent to 127.0.0.1:")
+        environ = {**self.environ, "STATSD_ENABLED": "false", "STATSD_HOST": "no-such-host.invalid"}
+        outcome = await self.run_check(environ)
+        self.assert_well(outcome, "statsd: no metrics are sent: statsd.enabled is false")
 
     async def test_broken_settings(self) -> None:
         """Each fault is a line; so is each warning."""

@@ -85,12 +85,13 @@ class CommandTests(SynchronousTestCase):
         self.assertEqual(int((directory / "ws.pid").read_text()), program.process.pid)
 
 
-class ProtocolTests(SynchronousTestCase):
-    """What the log says of the protocol at the start."""
+class StartLineTests(SynchronousTestCase):
+    """What the log says at the start."""
 
     def output(self, **values: str) -> str:
         """Returns what the server has logged, with these environment variables, in its life."""
         redis = RedisProcess(self)
+        self.redis_port = redis.port
         directory = Path(self.mktemp())
         directory.mkdir()
         environ = environment(redis.port, **values)
@@ -99,21 +100,26 @@ class ProtocolTests(SynchronousTestCase):
         self.assertEqual(program.stop(), 0)
         return program.text()
 
-    def test_start_line(self) -> None:
+    def test_protocol(self) -> None:
         """It names the protocol, and why it is that."""
-        self.assertIn("serving protocol streams, the default", self.output())
+        self.assertIn("protocol streams (default)", self.output())
         self.assertIn(
-            "serving protocol realtime, because realtimeChannelPrefix is set",
+            "protocol realtime (because realtimeChannelPrefix is set)",
             self.output(REALTIME_CHANNEL_PREFIX="a:"),
         )
         self.assertIn(
-            "serving protocol both, set as PROTOCOL in the environment",
+            "protocol both (set as PROTOCOL in the environment)",
             self.output(PROTOCOL="both"),
         )
 
     def test_structured(self) -> None:
-        """As JSON, the event has both as fields."""
+        """As JSON, the event has all of it as fields."""
         lines = self.output(LOG_FORMAT="json").splitlines()
         events = [json.loads(line) for line in lines if line.startswith("{")]
-        (event,) = [event for event in events if event.get("event") == "protocol"]
-        self.assertEqual((event["protocol"], event["reason"]), ("streams", "the default"))
+        event = events[1]
+        self.assertEqual(event["event"], "started")
+        self.assertEqual((event["protocol"], event["reason"]), ("streams", "default"))
+        self.assertEqual(event["version"], version("gaq-twisted"))
+        self.assertEqual(event["redis"], f"127.0.0.1:{self.redis_port}/0")
+        self.assertRegex(event["listening"], r"^WebSocket on tcp:[0-9]+$")
+        self.assertRegex(event["configuration"], r"^[0-9]+ variables$")

@@ -162,7 +162,7 @@ class StopTests(OperationsTestCase):
         """A second signal ends it at once."""
         server = self.start(DRAIN_DELAY_MS="60000")
         server.process.send_signal(signal.SIGTERM)
-        server.wait_for_text("stopping in 60.0 s")
+        server.wait_for_text("waiting 60.0 s for load balancers")
         self.assertEqual(server.stop(signal.SIGTERM), 128 + signal.SIGTERM)
 
 
@@ -209,9 +209,10 @@ class ReloadTests(OperationsTestCase):
                 "logLevel": "debug",
                 "pingSocketsIntervalMs": 100,
                 "redisStreamReadCount": 7,
+                "statsd": {"enabled": False},
             }
             said = self.reload(server, file, json.dumps(changed), until="need a restart")
-            self.assertIn("need a restart: redisStreamReadCount", said)
+            self.assertIn("need a restart: statsd.enabled, redisStreamReadCount", said)
             for key in changed:
                 self.assertIn(key, said + "previousJwtSecret")
             self.assert_delivers(tab.connection)
@@ -505,18 +506,24 @@ class LookTests(OperationsTestCase):
             (internal, "/health", 200),
         ):
             self.assertEqual(get(port, path)[0], code, path)
+        self.assertIn("served on internalListen", get(server.port, "/superset/ws/ready")[1])
+        # The redirect is followed.
+        self.assertIn("<title>", get(internal, "/")[1])
         with Tab(server.port, path="/superset/ws") as tab:
             self.assert_delivers(tab.connection)
 
     def test_json_log(self) -> None:
-        """With that format every line of the log is JSON, from the first to the last."""
-        server = self.start(LOG_FORMAT="json")
+        """Every line is a JSON object of this server, from the start to the end of the process."""
+        server = self.start(LOG_FORMAT="json", ALLOWED_ORIGINS="*")
+        server.wait_until_ready()
+        server.wait_for_text('"ready"')
         with self.assertRaises(InvalidStatus):
             Tab(server.port, token="x")
         server.stop()
         lines = [json.loads(line) for line in server.text().splitlines()]
-        self.assertLessEqual(
-            {"following", "upgrade_refused"}, {line.get("event") for line in lines}
+        self.assertEqual(
+            [line["event"] for line in lines],
+            ["started", "following", "ready", "upgrade_refused", "stopping", "stopped"],
         )
-        (refusal,) = [line for line in lines if line.get("event") == "upgrade_refused"]
+        refusal = lines[3]
         self.assertEqual(refusal["code"], 401)

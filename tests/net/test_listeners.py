@@ -57,6 +57,15 @@ class EndpointTests(ListenersTestCase):
             [(1, 4096, ""), (2, 9000, "127.0.0.1"), (3, 50, "")],
         )
 
+    def test_places(self) -> None:
+        """What is open can be named, in the order in which it was opened."""
+        endpoint = TCP4ServerEndpoint(self.reactor, 3)
+        listeners = Listeners(["tcp:1", endpoint], self.factory, self.reactor)
+        self.assertEqual(listeners.places(), "")
+        for one in listeners.services:
+            one.privilegedStartService()
+        self.assertEqual(listeners.places(), "tcp:1 and tcp:3")
+
     def test_faults(self) -> None:
         """A text that is not usable is refused with the setting, the text and the reason."""
         for text, reason in (
@@ -73,14 +82,15 @@ class EndpointTests(ListenersTestCase):
         """Ports that are shared are opened with SO_REUSEPORT and adopted by the reactor."""
         adopted: list[int] = []
 
-        def adopt(number: int, family: object, factory: object) -> None:
+        def adopt(number: int, family: object, factory: object) -> Any:
             duplicate = socket.socket(fileno=socket.dup(number))
             self.addCleanup(duplicate.close)
             adopted.append(duplicate.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT))
+            return self.reactor.listenTCP(5, self.factory)
 
         self.patch(self.reactor, "adoptStreamPort", adopt)
-        self.started("tcp:0:interface=127.0.0.1", reuse_port=True)
-        self.assertEqual((adopted, self.reactor.tcpServers), ([1], []))
+        listeners = self.started("tcp:0:interface=127.0.0.1", reuse_port=True)
+        self.assertEqual((adopted, listeners.places()), ([1], "tcp:5"))
 
     def test_port_in_use(self) -> None:
         """A port that another program uses alone is reported like Twisted does it."""

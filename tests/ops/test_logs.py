@@ -60,7 +60,7 @@ class LogsTestCase(SynchronousTestCase):
 
 def _log(to: ILogObserver) -> None:
     """Logs an event of each level."""
-    logger = Logger("test", observer=to)
+    logger = Logger("gaq_twisted.test", observer=to)
     for level in LEVELS:
         getattr(logger, level)("an event of level {name}", name=level)
 
@@ -81,6 +81,67 @@ class LevelTests(LogsTestCase):
             _log(self.observer({"nodaemon": True}, log_level=name))
             passed = [line.split()[-1] for line in self.stdout.getvalue().splitlines()]
             self.assertEqual(passed, LEVELS[LEVELS.index(first) :], name)
+
+
+class RoutineTests(LogsTestCase):
+    """What Twisted reports of its own work."""
+
+    # As Twisted 25.5 to 26.10 write them.
+    ROUTINE = (
+        "twistd 26.10.0 (/usr/bin/python3 3.13.0) starting up.",
+        "reactor class: twisted.internet.epollreactor.EPollReactor.",
+        "Gateway starting on 8080",
+        "Gateway (TLS) starting on 8443",
+        "Gateway starting on '/run/gaq.sock'",
+        "DatagramProtocol starting on 41707",
+        "(TCP Port 8080 Closed)",
+        "(UDP Port 41707 Closed)",
+        "(Port '/run/gaq.sock' Closed)",
+        "Starting factory <twisted.web.server.Site object at 0x7f>",
+        "set uid/gid 65534/65534",
+        "Main loop terminated.",
+        "Server Shut Down.",
+    )
+    # Faults that it reports on the same level.
+    FAULTS = (
+        "failed to set uid/gid 1/1: Operation not permitted (are you root?) -- exiting.",
+        "Warning: No permission to delete pid file",
+        "EMFILE encountered; releasing reserved file descriptor.",
+    )
+
+    def shown(self, log: Callable[[str, ILogObserver], object], **values: Any) -> list[str]:
+        """Returns which of these lines are shown."""
+        self.stdout.truncate(self.stdout.seek(0))
+        to = self.observer({"nodaemon": True}, **values)
+        for text in (*self.ROUTINE, *self.FAULTS):
+            log(text, to)
+        return [line.partition("] ")[2] for line in self.stdout.getvalue().splitlines()]
+
+    def test_hidden(self) -> None:
+        """It is shown on level debug only, whichever way it is logged; faults are always shown."""
+
+        def legacy(text: str, to: ILogObserver) -> None:
+            LogPublisher(observerPublisher=to, publishPublisher=to).msg(text)
+
+        def modern(text: str, to: ILogObserver) -> None:
+            Logger("twisted.internet", observer=to).info("{text}", text=text)
+
+        for log in (legacy, modern):
+            self.assertEqual(self.shown(log), [*self.FAULTS])
+            everything = [*self.ROUTINE, *self.FAULTS]
+            self.assertEqual(self.shown(log, log_level="debug"), everything)
+
+    def test_warnings(self) -> None:
+        """A warning or error is shown whatever it says, and so is each line of this server."""
+
+        def warn(text: str, to: ILogObserver) -> None:
+            Logger("twisted.internet", observer=to).warn("{text}", text=text)
+
+        def ours(text: str, to: ILogObserver) -> None:
+            Logger("gaq_twisted.net", observer=to).info("{text}", text=text)
+
+        for log in (warn, ours):
+            self.assertEqual(self.shown(log), [*self.ROUTINE, *self.FAULTS])
 
 
 class DestinationTests(LogsTestCase):
@@ -200,7 +261,7 @@ class JsonTests(LogsTestCase):
     def lines(self, log: Callable[[Logger], object], **twistd: Any) -> list[dict[str, Any]]:
         """Returns what is written when something is logged."""
         to = self.observer({"nodaemon": True, **twistd}, log_format="json", log_level="debug")
-        log(Logger("some.place", observer=to))
+        log(Logger("gaq_twisted.place", observer=to))
         written = self.stdout.getvalue() or Path("one.txt").read_text()
         return [json.loads(line) for line in written.splitlines()]
 
@@ -211,7 +272,7 @@ class JsonTests(LogsTestCase):
         )
         at = datetime.fromisoformat(line.pop("time"))
         self.assertLess(abs((datetime.now(UTC) - at).total_seconds()), 60)
-        expected = {"level": "warn", "event": "got", "logger": "some.place"}
+        expected = {"level": "warn", "event": "got", "logger": "gaq_twisted.place"}
         self.assertEqual(line, {**expected, "message": "a\n got 2", "peer": "a\n", "count": 2})
 
     def test_failure(self) -> None:
@@ -232,13 +293,29 @@ class JsonTests(LogsTestCase):
             self.lines(lambda log: log.info("a"), logfile="one.txt")[0]["level"], "info"
         )
 
-    def test_legacy(self) -> None:
-        """Events of Twisted's legacy logger are lines like any other."""
+    def test_debug(self) -> None:
+        """A line for debugging that has no event of its own has one that all of them share."""
+        (line,) = self.lines(lambda log: log.debug("{client} came", client="a"))
+        self.assertEqual((line["event"], line["client"]), ("debug", "a"))
+
+    def test_library(self) -> None:
+        """Lines of libraries have the same keys, one event, and none of their own facts."""
         to = self.observer({"nodaemon": True}, log_format="json")
         publisher = LogPublisher(observerPublisher=to, publishPublisher=to)
-        publisher.msg("old", "words")
-        line = json.loads(self.stdout.getvalue().splitlines()[0])
-        self.assertEqual((line["level"], line["message"]), ("info", "old words"))
+        publisher.msg("old", "words", answer=42)
+        publisher.msg("old fault", isError=1)
+        Logger("twisted.somewhere", observer=to).warn("{what} broke", what="it", event="x")
+        lines = [json.loads(line) for line in self.stdout.getvalue().splitlines()]
+        keys = ["time", "level", "event", "logger", "message"]
+        self.assertEqual([list(line) for line in lines], [keys] * 3)
+        self.assertEqual(
+            [tuple(line.values())[1:] for line in lines],
+            [
+                ("info", "library", "twisted", "old words"),
+                ("critical", "library", "twisted", "old fault"),
+                ("warn", "library", "twisted.somewhere", "it broke"),
+            ],
+        )
 
 
 class EventNameTests(SynchronousTestCase):

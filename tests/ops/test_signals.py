@@ -2,6 +2,7 @@
 
 import os
 import signal
+from functools import partial
 from typing import Any
 
 from twisted.logger import capturedLogs
@@ -33,12 +34,13 @@ class RecordingReactor:
     def __init__(self) -> None:
         self.calls: list[Any] = []
 
-    def callFromThread(self, call: Any) -> None:
+    def callFromThread(self, call: Any, *arguments: Any) -> None:
         """Records the call."""
-        self.calls.append(call)
+        self.calls.append(partial(call, *arguments))
 
     def stop(self) -> None:
-        """Does nothing."""
+        """Records the stop."""
+        self.calls.append("stop")
 
 
 class RecordingOutput:
@@ -66,6 +68,7 @@ class SignalTests(SynchronousTestCase):
         self.exits: list[int] = []
         self.patch(os, "_exit", self.exits.append)
         self.reloads = 0
+        self.announced: list[str] = []
         self.start()
 
     def start(self, *, with_reload: bool = True) -> None:
@@ -73,7 +76,8 @@ class SignalTests(SynchronousTestCase):
         self.recorder = RecordingReactor()
         reactor: Any = self.recorder
         self.output = RecordingOutput()
-        Signals(reactor, self.reload if with_reload else None, self.output).install()
+        reload = self.reload if with_reload else None
+        Signals(reactor, reload, self.output, self.announced.append).install()
 
     def reload(self) -> None:
         """Counts the reload."""
@@ -83,12 +87,21 @@ class SignalTests(SynchronousTestCase):
         """Sends a signal to this process."""
         signal.raise_signal(number)
 
+    def assert_stops(self, number: signal.Signals) -> None:
+        """Checks that a signal stops the reactor from its own loop, once it has been announced."""
+        self.announced.clear()
+        self.send(number)
+        self.assertEqual(self.announced, [])
+        (call,) = self.recorder.calls
+        call()
+        self.assertEqual(self.recorder.calls, [call, "stop"])
+        self.assertEqual(self.announced, [number.name])
+
     def test_stop(self) -> None:
         """SIGTERM, SIGINT and SIGQUIT stop the reactor, from the reactor's own loop."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             self.start()
-            self.send(number)
-            self.assertEqual(self.recorder.calls, [self.recorder.stop])
+            self.assert_stops(number)
         self.assertEqual(self.exits, [])
 
     def test_second_signal(self) -> None:
@@ -111,8 +124,7 @@ class SignalTests(SynchronousTestCase):
     def test_nothing_to_reload(self) -> None:
         """SIGHUP stops a server that has nothing to reload."""
         self.start(with_reload=False)
-        self.send(signal.SIGHUP)
-        self.assertEqual(self.recorder.calls, [self.recorder.stop])
+        self.assert_stops(signal.SIGHUP)
 
     def test_log_file(self) -> None:
         """SIGUSR1 begins a new log file; SIGHUP does so if the old one was moved away."""

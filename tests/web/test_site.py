@@ -7,7 +7,7 @@ from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from gaq_twisted.web.site import Health, resource_tree
+from gaq_twisted.web.site import Health, Start, resource_tree
 from tests.support.memory import PEER, MemoryServer
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "BREW")
@@ -19,7 +19,12 @@ class SiteTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Makes a client of the resources."""
-        self.client: Any = StubTreq(resource_tree({b"health": Health()}))
+        self.client: Any = StubTreq(
+            resource_tree(
+                {b"health": Health(), b"": Start("health", ["/health"])},
+                not_found="not found: it is elsewhere",
+            )
+        )
 
     def request(self, method: str, path: str) -> tuple[Any, bytes]:
         """Returns the response and its body; checks that nothing above debug is logged."""
@@ -50,12 +55,33 @@ class SiteTests(SynchronousTestCase):
 
     def test_not_found(self) -> None:
         """There is nothing else, for no method."""
-        for path in ("/", "/health/", "/health/x", "/other", "/a/b/c", "/healthy", "/%ff"):
+        for path in ("/health/", "/health/x", "/other", "/a/b/c", "/healthy", "/%ff"):
             for method in METHODS:
                 response, content = self.request(method, path)
                 self.assertEqual(response.code, 404, f"{method} {path}")
                 self.assertEqual(response.headers.getRawHeaders("content-type"), TEXT)
                 self.assertEqual(content == b"", method == "HEAD")
+
+    def test_not_found_text(self) -> None:
+        """The text of a port is answered wherever it has nothing, also at the base path itself."""
+        for path in ("/other", "/a/b"):
+            self.assertEqual(self.request("GET", path)[1], b"not found: it is elsewhere\n", path)
+        self.client = StubTreq(resource_tree({}, "/a/b", not_found="no"))
+        for path in ("/", "/a", "/a/", "/a/b", "/a/b/", "/a/b/c", "/health"):
+            response, content = self.request("GET", path)
+            self.assertEqual((response.code, content), (404, b"no\n"), path)
+
+    def test_start(self) -> None:
+        """A redirect leads from the root to a page, and names all pages."""
+        for method in ("GET", "HEAD"):
+            response = self.successResultOf(
+                self.client.request(method, "http://gaq.test/", allow_redirects=False)
+            )
+            self.assertEqual(response.code, 302)
+            self.assertEqual(response.headers.getRawHeaders("location"), ["health"])
+            body = b"/health\n" if method == "GET" else b""
+            self.assertEqual(self.successResultOf(response.content()), body)
+        self.assertEqual(self.request("GET", "/")[1], b"OK")
 
     def test_no_markup(self) -> None:
         """The answer does not repeat the request."""

@@ -28,11 +28,13 @@ async def statsd_finding(
     unnoticed.
 
     Args:
-        settings: host and port.
+        settings: whether metrics are sent, and where.
         sources: where each setting comes from, by key; it is no fault if nothing listens at the
             default address.
         reactor: resolves names, and waits for refusals.
     """
+    if not settings.enabled:
+        return Finding(Mark.OK, "statsd", "no metrics are sent: statsd.enabled is false")
     path = socket_path(settings.host)
     place = path or f"{settings.host}:{settings.port}"
     if path:
@@ -59,7 +61,12 @@ async def statsd_finding(
         except OSError as error:
             is_default = sources["statsd.host"] == sources["statsd.port"] == DEFAULT
             if is_default:
-                return Finding(Mark.NOTE, "statsd", f"nothing listens at {place} (the default)")
+                return Finding(
+                    Mark.NOTE,
+                    "statsd",
+                    f"nothing listens at {place} (the default); to send no metrics, set"
+                    " statsd.enabled to false",
+                )
             return _unreachable(place, error.strerror or str(error))
     return Finding(
         Mark.OK, "statsd", f"metrics are sent to {place}; whether they arrive is not known"

@@ -93,8 +93,7 @@ def make_demo(twistd: Mapping[str, Any], reactor: ServerReactor) -> IService:
         },
     )
     output = LogOutput(settings, twistd)
-    reactor.callWhenRunning(Signals(reactor, None, output).install)
-    return make_server(
+    server = make_server(
         settings,
         reactor,
         Host(output=output),
@@ -104,6 +103,9 @@ def make_demo(twistd: Mapping[str, Any], reactor: ServerReactor) -> IService:
             endpoint=AdoptedStreamServerEndpoint(reactor, listener.detach(), socket.AF_INET),
         ),
     )
+    signals = Signals(reactor, None, output, server.announce_stop)
+    reactor.callWhenRunning(signals.install)
+    return server
 
 
 def make_page(settings: Settings, reactor: IClientReactor) -> DemoPage:
