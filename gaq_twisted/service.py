@@ -31,9 +31,10 @@ from gaq_twisted.server import Additions, Host, Server
 from gaq_twisted.streams.edition import StreamsEdition
 from gaq_twisted.web.prometheus import Exposition
 from gaq_twisted.web.site import EventSite, Health, Ready, resource_tree
+from gaq_twisted.web.status.about import About
 from gaq_twisted.web.status.contents import contents
 from gaq_twisted.web.status.feed import StatusFeed
-from gaq_twisted.web.status.page import StatusPage
+from gaq_twisted.web.status.page import StatusJson, StatusPage
 
 
 class ServerReactor(Reactor, IClientReactor, StatsdReactor):
@@ -85,11 +86,12 @@ def make_server(
     capacity = Capacity.of_files(host.max_files)
     gateway = Gateway(site, sockets, rejections, reactor.seconds, settings, capacity)
     listeners = _public_listeners(settings, gateway, additions, reactor)
-    dashboard = contents(version("gaq-twisted"), [edition.dashboard for edition in editions])
+    about = About(settings, host.max_files, lambda: {**listeners.expiries(), **internal.expiries()})
     status = StatusFeed(
         metrics,
         rejections,
-        dashboard,
+        contents(version("gaq-twisted"), [edition.dashboard for edition in editions]),
+        about,
         lambda: {"reasons": readiness.now().reasons, **readiness.now().facts},
         reactor,
         time.process_time,
@@ -114,7 +116,7 @@ def make_server(
         settings,
         reactor,
     )
-    live: list[Live] = [sockets, gateway, hub, housekeeping, drain, *editions]
+    live: list[Live] = [sockets, gateway, hub, housekeeping, drain, about, *editions]
     reloader = Reloader(
         settings,
         host.read_settings or (lambda: Loaded(settings, [], {})),
@@ -182,7 +184,12 @@ def _internal_site(
     observing: Mapping[bytes, IResource], status: StatusFeed, reactor: ServerReactor
 ) -> EventSite:
     """Returns the resources of the internal ports."""
-    resources = {b"health": Health(), b"status": StatusPage(status), **observing}
+    resources = {
+        b"health": Health(),
+        b"status": StatusPage(status),
+        b"status.json": StatusJson(status),
+        **observing,
+    }
     return EventSite(resource_tree(resources), reactor=reactor)
 
 

@@ -8,9 +8,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from gaq_twisted.core.rejections import Rejections
 from gaq_twisted.web.site import resource_tree
 from gaq_twisted.web.status.feed import StatusFeed
-from gaq_twisted.web.status.page import StatusPage
+from gaq_twisted.web.status.page import StatusJson, StatusPage
 from tests.support.memory import Browser
-from tests.support.status import SentEvent, events_of, metrics_with, streams_contents
+from tests.support.status import SentEvent, about, events_of, metrics_with, streams_contents
 
 
 class FeedTestCase(SynchronousTestCase):
@@ -27,11 +27,14 @@ class FeedTestCase(SynchronousTestCase):
             self.metrics,
             self.refusals,
             streams_contents(),
+            about(),
             lambda: {"reasons": self.reasons, "cursor": "5-1"},
             self.clock,
             lambda: 0.0,
         )
-        self.tree = resource_tree({b"status": StatusPage(self.feed)})
+        self.tree = resource_tree(
+            {b"status": StatusPage(self.feed), b"status.json": StatusJson(self.feed)}
+        )
         self.feed.startService()
 
     def tick(self, count: int = 1) -> None:
