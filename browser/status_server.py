@@ -67,7 +67,9 @@ class Script:
         """Let a second pass."""
         self.second += 1
         chance, metrics = self._random.random, self.metrics
-        opened, closed = (round(2.5 + math.sin(self.second / shift) + chance()) for shift in (40, 47))
+        opened, closed = (
+            round(2.5 + math.sin(self.second / shift) + chance()) for shift in (40, 47)
+        )
         self._sockets += opened - closed
         metrics.increment(core.CONNECTED_CLIENT, opened)
         metrics.increment(core.CLOSED, closed, "1001")
@@ -119,7 +121,7 @@ class Script:
 
 
 async def _ask_redis() -> Mapping[str, str]:
-    return {"redisVersion": "Valkey 8.1.1", "redisServer": "master mymaster at 10.0.3.7:6379, database 0"}
+    return {"redisVersion": "Valkey 8.1.1", "redisServer": "10.0.3.7:6379, db 0"}
 
 
 def serve() -> None:

@@ -51,7 +51,7 @@ class RedisAbout:
             pass
         finally:
             if self._redis.sentinels and connection.server_name:
-                place = connection.server_name.removeprefix("Redis ")
+                place = connection.server_name.removeprefix("Redis master ")
                 facts[f"{self._name}Server"] = _with_number(place, self._redis.db)
             connection.close()
         return facts
@@ -63,4 +63,4 @@ def _version(reply: Mapping[bytes, bytes]) -> str:
 
 
 def _with_number(place: str, db: int) -> str:
-    return f"{place}, database {db}"
+    return f"{place}, db {db}"

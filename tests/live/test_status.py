@@ -77,7 +77,7 @@ class ProcessTests(SynchronousTestCase):
 
     def test_places(self) -> None:
         """The page is available only on the internal port."""
-        for path in ("/status", "/status/events"):
+        for path in ("/status", "/status/events", "/status.json"):
             self.assertEqual(self.ask(path, self.server.port).status, 404)
         answer = self.ask("/status")
         self.assertEqual(answer.status, 200)
@@ -111,7 +111,7 @@ class ProcessTests(SynchronousTestCase):
             self.assertEqual(sample["tailEvents"], 1)
         with socket.create_connection(("127.0.0.1", self.server.port)) as client:
             client.sendall(b"HELO\r\n\r\n")
-            until("refusal", lambda sample: sample["requestsRefusedPerSecond"])
+            until("refusal", lambda sample: sample["rejectedRequestsPerSecond"])
         self.redis.kill()
         sample = until("down", lambda sample: not sample["redisUp"])
         self.assertEqual(sample["reasons"], ["Redis cannot be read"])
@@ -136,7 +136,7 @@ class ProcessTests(SynchronousTestCase):
             with socket.create_connection(("127.0.0.1", self.server.port)) as client:
                 client.sendall(b"HELO\r\n\r\n")
                 sent = [next(events)]
-                while not (sent[-1].name == "lists" and sent[-1].data["refusals"]):
+                while not (sent[-1].name == "lists" and sent[-1].data["rejections"]):
                     sent.append(next(events))
             text = repr(sent)
             for secret in ("090916f0", SECRET, "127.0.0.1"):
@@ -247,7 +247,7 @@ class BrowserTests(SynchronousTestCase):
         self.assertFalse([line for line in plots if re.search("NaN|undefined|Infinity", line)])
         with socket.create_connection(("127.0.0.1", server.port)) as client:
             client.sendall(b"HELO\r\n\r\n")
-            browser.wait_for("not HTTP/1.1", "#refusals td:nth-child(4)")
+            browser.wait_for("not HTTP/1.1", "#rejections td:nth-child(4)")
         redis.kill()
         browser.wait_for("not ready: Redis cannot be read", "#readiness")
         browser.wait_for("down", "#redis")

@@ -188,7 +188,8 @@ function showExpiry(now) {
   const {expiresAt} = server.certificates[0];
   const left = expiresAt - now;
   const level = left <= 0 ? "bad" : left < EXPIRY_WARN_SECONDS ? "warn" : "good";
-  setState(element("expiry"), level, left <= 0 ? `expired ${day(expiresAt)}` : `in ${span(left)}, ${day(expiresAt).slice(0, 10)}`);
+  const words = {bad: "expired", warn: `in ${span(left)}`, good: day(expiresAt).slice(0, 10)};
+  setState(element("expiry"), level, words[level]);
 }
 
 function showRows(rows, values) {

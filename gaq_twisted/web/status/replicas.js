@@ -1,5 +1,6 @@
 // Several servers in one table: this one, and those of `?with=host:port,host:port`.
-const others = (new URLSearchParams(location.search).get("with") || "").split(",").filter(Boolean);
+const others = (new URLSearchParams(location.search).get("with") || "").split(",").filter((address) => address && address !== location.host);
+// Events are read from Redis, and messages received from it; a server may have either or both.
 const SUMMED = ["eventsReadPerSecond", "messagesReceivedPerSecond"];
 
 /** Follow a server's events; `on` has a function for each kind, and `link` for the connection. */

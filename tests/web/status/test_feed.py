@@ -62,7 +62,7 @@ class FeedTests(FeedTestCase):
                 "Delivery, from Redis to socket",
                 "Frames sent",
                 "Bytes sent",
-                "Turned away",
+                "Rejected",
                 "Slow sockets",
                 "Redis",
                 "Tail",
@@ -74,12 +74,22 @@ class FeedTests(FeedTestCase):
         self.assertEqual(
             {title: [row["label"] for row in rows] for title, rows in tiles.items()},
             {
-                "Redis": ["last answer", "behind by", "connections opened", "cursor"],
+                "Redis": [
+                    "server",
+                    "version",
+                    "last answer",
+                    "behind by",
+                    "connections opened",
+                    "cursor",
+                ],
                 "Since the start": [
+                    "Redis outages",
+                    "Redis down for",
                     "gaps",
                     "entries skipped",
                     "writes failed",
                     "slow clients dropped",
+                    "rejected",
                 ],
             },
         )
@@ -100,7 +110,7 @@ class FeedTests(FeedTestCase):
             self.assertEqual(len(rows), count)
             self.assertEqual((rows[-1]["at"], rows[-1]["framesPerSecond"]), (1000 + count, count))
         state = browser.events("samples")[-1].data["state"]
-        self.assertEqual(state, {"reasons": [], "cursor": "5-1"})
+        self.assertEqual(state, {"reasons": [], "cursor": "5-1", "redisVersion": "Valkey 8.1.0"})
 
     def test_history(self) -> None:
         """A page that is opened later gets the last ten minutes."""
@@ -138,13 +148,13 @@ class FeedTests(FeedTestCase):
         self.tick(3)
         browser.pump.flush()
         (first,) = browser.events("lists")
-        self.assertEqual(first.data["refusals"], [])
-        self.assertEqual([note["kind"] for note in first.data["notes"]], ["Redis up"])
+        self.assertEqual(first.data["rejections"], [])
+        self.assertEqual([note["kind"] for note in first.data["incidents"]], ["Redis up"])
         self.refusals.connection(Peer("192.0.2.7"), 1008, ConnectionReason.RATE, "too much")
         self.tick(3)
         browser.pump.flush()
         _, second = browser.events("lists")
-        (refusal,) = second.data["refusals"]
+        (refusal,) = second.data["rejections"]
         self.assertEqual(
             refusal,
             {

@@ -71,7 +71,9 @@ class ContentsTests(SynchronousTestCase):
         for shown in (contents("1.2", []), streams_contents()):
             sent = {"cpu", *(column.name for column in shown.columns)}
             columns = set(_columns_of(shown))
-            self.assertEqual(columns - sent, {"cursor"} if shown.up else set())
+            self.assertEqual(
+                columns - sent, {"cursor", "redisServer", "redisVersion"} if shown.up else set()
+            )
             self.assertEqual(sent - columns, set())
 
     def test_reasons(self) -> None:

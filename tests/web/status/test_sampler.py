@@ -61,7 +61,7 @@ class SamplerTests(SynchronousTestCase):
         self.assertEqual(sample["framesPerSecond"], 3.0)
         self.assertEqual(sample["closesPerSecond"], 1.5)
         self.assertEqual(sample["connectsPerSecond"], 0.0)
-        self.assertEqual(sample["socketsRefusedPerSecond"], 2.0)
+        self.assertEqual(sample["rejectedSocketsPerSecond"], 2.0)
         self.assertEqual(sample["slowClientsDropped"], 3)
         self.assertEqual(sample["cpu"], 0.25)
         self.assertEqual(sampler.sample(103.0, 1.5)["framesPerSecond"], 0.0)
