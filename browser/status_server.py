@@ -128,7 +128,7 @@ def serve() -> None:
     """Serve the page until the process is ended."""
     script = Script()
     endpoint = "ssl:8443:privateKey=key.pem"
-    chosen = settings(listen=(endpoint,))
+    chosen = settings(listen=(endpoint,), allowed_origins=("https://bi.example.com",))
     about = About(chosen, 524_288, lambda: {endpoint: time.time() + 61 * _DAY_SECONDS})
     feed = StatusFeed(
         script.metrics,

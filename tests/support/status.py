@@ -1,7 +1,7 @@
 """The status page: metrics to show, and its events as browsers read them."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -42,10 +42,12 @@ async def ask_redis() -> Mapping[str, str]:
     return {"redisVersion": "Valkey 8.1.0"}
 
 
-def streams_contents() -> Dashboard:
+def streams_contents(
+    ask: Callable[[], Awaitable[Mapping[str, str]]] = ask_redis,
+) -> Dashboard:
     """Returns what the page of a server of the streams edition shows."""
     limits = settings(tail_max_events=1000, tail_max_bytes=100_000)
-    return contents("1.2", [streams_dashboard(limits, ask_redis)])
+    return contents("1.2", [streams_dashboard(limits, ask)])
 
 
 def about(**values: Any) -> About:
