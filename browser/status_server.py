@@ -83,7 +83,7 @@ class Script:
         metrics.increment(core.FRAMES_SENT, delivered * 2)
         metrics.increment(core.FRAME_BYTES_SENT, delivered * 2 * 240)
         for _ in range(delivered // 16):
-            metrics.observe(DELIVERY_SECONDS, 0.0006 + 0.004 * chance() ** 6)
+            metrics.observe(DELIVERY_SECONDS, self._random.lognormvariate(-6.3, 0.7))
         metrics.observe(core.REACTOR_STALL_SECONDS, 0.0007 + 0.02 * chance() ** 8)
         self._cpu_seconds += 0.012 + 0.0002 * read
         self._reject()
