@@ -81,7 +81,7 @@ _RULES = (
         News(
             Level.BAD,
             "subscription lost",
-            "the realtime channel was not followed for a while ({times})",
+            "the realtime channel was not followed ({times})",
         ),
     ),
     Rose(

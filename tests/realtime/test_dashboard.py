@@ -23,7 +23,7 @@ class DashboardTests(SynchronousTestCase):
         sampler = Sampler(Metrics((*CORE, *REALTIME)), page.columns, 0, 0.0)
         fine = {**sampler.sample(1, 0.0), "subscribed": True}
         cases: list[tuple[dict[str, Any], str, str]] = [
-            ({"subscriptionLosses": 1}, "subscription lost", "not followed for a while (once)"),
+            ({"subscriptionLosses": 1}, "subscription lost", "was not followed (once)"),
             ({"gapDisconnects": 2000}, "closed", "2,000 sockets that may have missed"),
             ({"messagesDropped": 3}, "dropped", "malformed messages ("),
         ]
