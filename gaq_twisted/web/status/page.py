@@ -34,7 +34,10 @@ class StatusPage(Branch):
         if others is None:
             request.setResponseCode(400)
             set_headers(request, _TEXT)
-            return b"with= takes host:port, or several with commas between them\n"
+            return (
+                b"with= takes host:port, or several with commas between them; browsers allow no"
+                b" underscores and no IPv6 addresses there\n"
+            )
         set_headers(request, b"text/html; charset=utf-8")
         allowed = b" ".join([b"connect-src 'self'", *(other.encode() for other in others)])
         policy = self._policy.replace(b"connect-src 'self'", allowed)

@@ -4,7 +4,8 @@ import re
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-_ADDRESS = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?(?::[0-9]{1,5})?")
+# What a Content-Security-Policy can name (CSP 3, section 2.3.1): no underscore, no IPv6 address.
+_ADDRESS = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,5})?")
 _MOST_ADDRESSES = 20
 # Names that nobody can register (RFC 6761, RFC 6762, ICANN's resolution 2024.07.29.06).
 _INTERNAL_DOMAINS = (".internal", ".local", ".localhost")

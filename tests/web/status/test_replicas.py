@@ -13,7 +13,7 @@ class AddressTests(SynchronousTestCase):
         for text, expected in (
             ("", []),
             ("gaq-1:9090", ["gaq-1:9090"]),
-            ("gaq_1:9090,10.0.0.7:1,", ["gaq_1:9090", "10.0.0.7:1"]),
+            ("gaq-1:9090,10.0.0.7:1,", ["gaq-1:9090", "10.0.0.7:1"]),
             ("a.b.svc.cluster.local", ["a.b.svc.cluster.local"]),
         ):
             self.assertEqual(addresses(text), expected, text)
@@ -31,6 +31,8 @@ class AddressTests(SynchronousTestCase):
             "a:1/path",
             "a:123456",
             "-a",
+            "gaq_1:9090",
+            "[::1]:9090",
             "a\n",
             "\ufffd",
             ",".join(["a:1"] * 21),
