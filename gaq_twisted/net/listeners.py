@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from OpenSSL import SSL, crypto
@@ -128,9 +129,10 @@ class Listeners:
 
 def _expiry(options: CertificateOptions) -> float:
     """Returns when a certificate expires, in seconds since 1970."""
-    certificate = options.certificate
-    assert certificate is not None
-    return certificate.to_cryptography().not_valid_after_utc.timestamp()
+    assert options.certificate is not None
+    # What cryptography has for it is not in the versions of older systems.
+    text = (options.certificate.get_notAfter() or b"").decode()
+    return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC).timestamp()
 
 
 def default_endpoint(port: int) -> str:
