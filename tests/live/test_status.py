@@ -370,6 +370,14 @@ class BrowserTests(SynchronousTestCase):
         self.assertRegex(browser.value("document.querySelector('#memory').textContent"), r" MB$")
         warning = browser.value("document.querySelector('#warnings li').textContent")
         self.assertIn("allowedOrigins is empty", warning)
+        for peaks, top in (
+            ("[...Array(60).fill(10), 1000, 900]", 10),
+            ("[...Array(60).fill(10), ...Array(9).fill(1000)]", 1000),
+            ("[...Array(60).fill(10), 25]", 25),
+            ("[...Array(595).fill(0), 3, 50]", 50),
+            ("[]", 1),
+        ):
+            self.assertEqual(browser.value(f"highest({peaks}, 1)"), top, "only spikes are cut")
         for window in ("60", "600"):
             browser.value(f"document.querySelector('[value=\"{window}\"]').click()")
             self.assertEqual(browser.value("String(windowSeconds)"), window)
