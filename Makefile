@@ -62,7 +62,7 @@ help:
 	@echo "make e2e          show the charts of a real Superset in a real browser, in all kinds of trouble"
 	@echo "make browser      check the server, the demo's page and a page of Superset 7 with a"
 	@echo "                  headless Chromium"
-	@echo "make screenshots  make the pictures of the demo's page for the documentation"
+	@echo "make screenshots  make the pictures of pages for the documentation"
 	@echo "make docs         build the documentation in build/docs, and check all links in it"
 	@echo "make reference    write the settings and metrics into the documentation anew"
 	@echo "make lint         check format, style and types"
@@ -121,7 +121,7 @@ browser: $(VENV)/ready | $(CHROMIUM)
 	$(BIN)/python $(TRIAL) $(REALTIME)
 
 screenshots: $(VENV)/ready | $(CHROMIUM)
-	$(BIN)/python $(TRIAL) browser.screenshots
+	$(BIN)/python $(TRIAL) browser.screenshots browser.status_screenshots
 
 docs: $(VENV)/ready
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env \

@@ -33,9 +33,10 @@ from gaq_twisted.server import Additions, Host, Server
 from gaq_twisted.streams.edition import StreamsEdition
 from gaq_twisted.web.prometheus import Exposition
 from gaq_twisted.web.site import EventSite, Health, NotFound, Ready, Start, resource_tree
+from gaq_twisted.web.status.about import About
 from gaq_twisted.web.status.contents import contents
 from gaq_twisted.web.status.feed import StatusFeed
-from gaq_twisted.web.status.page import StatusPage
+from gaq_twisted.web.status.page import StatusJson, StatusPage
 
 
 class ServerReactor(Reactor, IClientReactor, StatsdReactor):
@@ -86,11 +87,12 @@ def make_server(
     capacity = Capacity.of_files(host.max_files)
     gateway = Gateway(site, sockets, rejections, reactor.seconds, settings, capacity)
     listeners = _public_listeners(settings, gateway, additions, reactor)
-    dashboard = contents(version("gaq-twisted"), [edition.dashboard for edition in editions])
+    about = About(settings, host.max_files, lambda: {**listeners.expiries(), **internal.expiries()})
     status = StatusFeed(
         metrics,
         rejections,
-        dashboard,
+        contents(version("gaq-twisted"), [edition.dashboard for edition in editions]),
+        about,
         lambda: {"reasons": readiness.now().reasons, **readiness.now().facts},
         reactor,
         time.process_time,
@@ -128,7 +130,7 @@ def make_server(
         metrics,
         reactor,
     )
-    live: list[Live] = [sockets, gateway, hub, housekeeping, drain, *editions]
+    live: list[Live] = [sockets, gateway, hub, housekeeping, drain, about, *editions]
     reloader = Reloader(
         settings,
         host.read_settings or (lambda: Loaded(settings, [], {})),
@@ -221,7 +223,12 @@ def _internal_site(
     observing: Mapping[bytes, IResource], status: StatusFeed, reactor: ServerReactor
 ) -> EventSite:
     """Returns the resources of the internal ports."""
-    resources = {b"status": StatusPage(status), **observing, b"health": Health()}
+    resources = {
+        b"status": StatusPage(status),
+        b"status.json": StatusJson(status),
+        **observing,
+        b"health": Health(),
+    }
     resources[b""] = Start("status", [f"/{name.decode()}" for name in resources])
     tree = resource_tree(resources, not_found="not found; / leads to what is here")
     return EventSite(tree, reactor=reactor)

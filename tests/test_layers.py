@@ -56,6 +56,7 @@ PURE_MODULES = (
     "tools.loadtest.record",
     "tools.loadtest.report",
     "web.status.incidents",
+    "web.status.replicas",
     "web.status.sampler",
 )
 IMPURE = ("autobahn", "twisted.internet.reactor", "txredisapi")

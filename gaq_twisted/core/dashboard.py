@@ -1,6 +1,6 @@
 """What the status page shows, as data: each edition describes its own part of it."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum, StrEnum
 from typing import NamedTuple
@@ -30,6 +30,8 @@ class Format(StrEnum):
     BYTE_RATE = "byteRate"
     PERCENT = "percent"
     SECONDS = "seconds"
+    SPAN = "span"
+    """Seconds as days, hours, minutes and seconds."""
     LATENCY = "latency"
     """Seconds that are known within the ends of their axis only."""
     TEXT = "text"
@@ -45,6 +47,13 @@ class Count(NamedTuple):
     metric: Metric
 
 
+class Sum(NamedTuple):
+    """The whole number that some metrics are now together, over all labels."""
+
+    name: str
+    metrics: tuple[Metric, ...]
+
+
 class Value(NamedTuple):
     """The number that a metric is now, over all labels; None while it is not finite."""
 
@@ -57,6 +66,29 @@ class Flag(NamedTuple):
 
     name: str
     metric: Metric
+
+
+class Fresh(NamedTuple):
+    """Whether a gauge is not 0, and another one, which is an age, is not above a limit."""
+
+    name: str
+    metric: Metric
+    age: Metric
+    most_seconds: float
+
+
+class Outages(NamedTuple):
+    """How many times a flag, which is an earlier column, was reset after it had been set."""
+
+    name: str
+    flag: str
+
+
+class Downtime(NamedTuple):
+    """For how many seconds it was not set after it had been set once."""
+
+    name: str
+    flag: str
 
 
 class Rate(NamedTuple):
@@ -81,7 +113,18 @@ class Most(NamedTuple):
     metric: Metric
 
 
-Column = Count | Value | Flag | Rate | Quantile | Most
+Column = Count | Sum | Value | Flag | Fresh | Outages | Downtime | Rate | Quantile | Most
+
+
+class Question(NamedTuple):
+    """Facts that something else must be asked for."""
+
+    column: str
+    """They may differ once this column has changed."""
+    up: str
+    """A flag that is set while there is somebody to ask."""
+    ask: Callable[[], Awaitable[Mapping[str, str]]]
+    """Returns those that are known, by name."""
 
 
 # What the page draws of them. As JSON, what has its default is left out.
@@ -173,6 +216,8 @@ class Fault(Struct, frozen=True, omit_defaults=True):
     label: str
     column: str
     level: Level
+    """GOOD if it is none, but of interest beside those that are."""
+    format: Format = Format.COUNT
 
 
 # What makes an incident, which is a line of the page's list.
@@ -225,6 +270,9 @@ class Dashboard:
     process: tuple[Row, ...] = ()
     """What is shown of the process."""
     rules: tuple[Rule, ...] = ()
+    routes: str = ""
+    """What the metric of channels counts, in the plural; empty if no edition adds any."""
+    questions: tuple[Question, ...] = ()
     up: tuple[str, ...] = ()
     """The flags that are set while Redis can be read; all plots show when one was not."""
     facts: Mapping[str, float | str] = field(default_factory=dict)

@@ -2,7 +2,8 @@
 
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from OpenSSL import SSL, crypto
@@ -17,6 +18,7 @@ from twisted.internet.interfaces import (
     IStreamServerEndpoint,
 )
 from twisted.internet.protocol import ServerFactory
+from twisted.internet.ssl import CertificateOptions
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import implementer
 
@@ -90,6 +92,10 @@ class Listeners:
         for text, context_factory in certificates.items():
             self._certificates[text].current = context_factory
 
+    def expiries(self) -> Mapping[str, float]:
+        """Returns when the certificates in use expire, in seconds since 1970, by endpoint."""
+        return {text: _expiry(made.current) for text, made in self._certificates.items()}
+
     def _described(
         self, text: str, factory: IProtocolFactory, reactor: Reactor, reuse_port: bool
     ) -> IService:
@@ -109,14 +115,14 @@ class Listeners:
         except Exception as error:
             raise self._not_usable(text, error) from None
 
-    def _context_factory(self, text: str) -> IOpenSSLContextFactory:
+    def _context_factory(self, text: str) -> CertificateOptions:
         """Returns what makes the TLS contexts of an endpoint, from its files as they are now."""
         try:
             capture = captured(text)
             capture.context_factory.getContext().set_alpn_select_callback(_choose_protocol)
         except Exception as error:
             raise self._not_usable(text, error) from None
-        made: IOpenSSLContextFactory = capture.context_factory
+        made: CertificateOptions = capture.context_factory
         return made
 
     def _not_usable(self, text: str, error: Exception) -> ConfigError:
@@ -128,6 +134,14 @@ class Listeners:
         else:
             reason = f"it is not an endpoint string of Twisted: {error}"
         return ConfigError([f"{self._setting}: {text} cannot be used: {reason}"])
+
+
+def _expiry(options: CertificateOptions) -> float:
+    """Returns when a certificate expires, in seconds since 1970."""
+    assert options.certificate is not None
+    # What cryptography has for it is not in the versions of older systems.
+    text = (options.certificate.get_notAfter() or b"").decode()
+    return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC).timestamp()
 
 
 def default_endpoint(port: int) -> str:
@@ -175,7 +189,7 @@ def _choose_protocol(_: object, offered: list[bytes]) -> Any:
     return _HTTP_1_1 if _HTTP_1_1 in offered else SSL.NO_OVERLAPPING_PROTOCOLS
 
 
-Certificates = dict[str, IOpenSSLContextFactory]
+Certificates = dict[str, CertificateOptions]
 """Makers of TLS contexts, by endpoint string."""
 
 
@@ -183,7 +197,7 @@ Certificates = dict[str, IOpenSSLContextFactory]
 class _Certificates:
     """The certificates of one endpoint."""
 
-    def __init__(self, current: IOpenSSLContextFactory) -> None:
+    def __init__(self, current: CertificateOptions) -> None:
         self.current = current
 
     def getContext(self) -> SSL.Context:

@@ -16,11 +16,12 @@ from gaq_twisted.core.metrics import Metric, Metrics
 from gaq_twisted.core.readiness import Progress
 from gaq_twisted.core.socket import Socket
 from gaq_twisted.realtime import metrics as names
-from gaq_twisted.realtime.dashboard import DASHBOARD
+from gaq_twisted.realtime.dashboard import realtime_dashboard
 from gaq_twisted.realtime.delivery import Delivery
 from gaq_twisted.realtime.gap import GapSockets
 from gaq_twisted.realtime.subscriber import Subscriber
 from gaq_twisted.realtime.waiting import WaitingUpgrades
+from gaq_twisted.redis.about import RedisAbout
 from gaq_twisted.redis.remedies import Usage
 from gaq_twisted.redis.server import IClientReactor, RedisServer
 from gaq_twisted.redis.subscription import Subscription
@@ -47,7 +48,6 @@ class RealtimeEdition:
     _log = Logger()
     name = "realtime"
     query_key = "tab_id"
-    dashboard = DASHBOARD
 
     def __init__(
         self,
@@ -70,6 +70,8 @@ class RealtimeEdition:
             subscriber_usage(self._channel),
             section="redis" if settings.realtime_redis == settings.redis else "realtimeRedis",
         )
+        about = RedisAbout(server, settings.realtime_redis, "subscription")
+        self.dashboard = realtime_dashboard(settings, about.ask)
         self.certificates: Sequence[Renewable] = [server]
         subscription = Subscription(server.connection(), self._channel, self._receive)
         self._delivery = Delivery(self._audience, subscription, metrics, reactor)

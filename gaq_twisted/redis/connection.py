@@ -122,6 +122,11 @@ class Connection:
             raise RedisError("the connection was closed")
         return await self._ask(self._address, self._protocol, command, within_seconds, may_extend)
 
+    @property
+    def server_name(self) -> str:
+        """The name of the server that was connected to last; empty before that."""
+        return self._address.name if self._address is not None else ""
+
     async def has_moved(self) -> bool:
         """Returns whether the server is another one by now, asking every few seconds only."""
         return self._address is not None and await self._has_moved(self._address)

@@ -87,7 +87,7 @@ class RedisServer:
 
     def _address(self, kind: str, host: str, port: int, ssl: bool) -> ServerAddress:
         endpoint = HostnameEndpoint(self._reactor, host, port)
-        name = f"{kind} at {_host_and_port(host, port)}"
+        name = f"{kind} at {host_and_port(host, port)}"
         if ssl and self._tls is not None:
             return ServerAddress(name, self._tls.wrap(endpoint, host), speaks_tls=True)
         return ServerAddress(name, endpoint)
@@ -141,5 +141,6 @@ def _with_login_commands(usage: Usage, redis: Redis) -> Usage:
     return usage._replace(commands=tuple(commands))
 
 
-def _host_and_port(host: str, port: int) -> str:
+def host_and_port(host: str, port: int) -> str:
+    """Returns a host and a port as URLs have them."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,16 +1,22 @@
 """What the status page shows of the streams edition."""
 
+from collections.abc import Awaitable, Callable, Mapping
+
+from gaq_twisted.config.settings import Settings
 from gaq_twisted.core.dashboard import (
     Axis,
     Count,
     Dashboard,
+    Downtime,
     Fault,
-    Flag,
     Format,
+    Fresh,
     Level,
     News,
+    Outages,
     Plot,
     Quantile,
+    Question,
     Rate,
     Rose,
     Row,
@@ -22,7 +28,11 @@ from gaq_twisted.core.dashboard import (
     Value,
 )
 from gaq_twisted.core.metrics import DELIVERY_SECONDS
+from gaq_twisted.redis.about import database
 from gaq_twisted.streams import metrics
+
+# How long the answer to a read that waited may be under way.
+_LATE_SECONDS = 1.0
 
 _COLUMNS = (
     Rate("eventsReadPerSecond", (metrics.EVENTS_READ,)),
@@ -33,7 +43,6 @@ _COLUMNS = (
     Quantile("deliveryP99Seconds", DELIVERY_SECONDS, 0.99),
     Count("tailEvents", metrics.TAIL_EVENTS),
     Count("tailBytes", metrics.TAIL_BYTES),
-    Flag("redisUp", metrics.REDIS_UP),
     Count("redisConnections", metrics.REDIS_CONNECTIONS),
     Value("lagSeconds", metrics.CURSOR_LAG_SECONDS),
     Value("readAgeSeconds", metrics.READ_AGE_SECONDS),
@@ -49,7 +58,7 @@ _PLOTS = (
         series=(
             Series("eventsReadPerSecond", "read"),
             Series("eventsDeliveredPerSecond", "delivered"),
-            Series("eventsWithoutListenerPerSecond", "nobody listens"),
+            Series("eventsWithoutListenerPerSecond", "no listener"),
         ),
     ),
     Plot(
@@ -86,19 +95,13 @@ _PLOTS = (
         ),
     ),
 )
-_REDIS = Tile(
-    "Redis",
-    rows=(
-        Row("last answer", "readAgeSeconds", Format.SECONDS, suffix=" ago", none="never"),
-        Row("behind by", "lagSeconds", Format.SECONDS, zero="nothing"),
-        Row("connections opened", "redisConnections", Format.COUNT),
-        Row("cursor", "cursor", Format.TEXT, none="none yet"),
-    ),
-    states=(
-        State(Level.BAD, "down", ("redisUp",), most=0),
-        State(Level.WARN, "behind", ("lagSeconds",), least=1),
-        State(Level.GOOD, "up"),
-    ),
+_ROWS = (
+    Row("server", "redisServer", Format.TEXT),
+    Row("version", "redisVersion", Format.TEXT, none="not known"),
+    Row("last answer", "readAgeSeconds", Format.SECONDS, suffix=" ago", none="never"),
+    Row("behind by", "lagSeconds", Format.SECONDS, zero="nothing"),
+    Row("connections opened", "redisConnections", Format.COUNT),
+    Row("cursor", "cursor", Format.TEXT, none="none yet"),
 )
 _RULES = (
     Switched(
@@ -106,26 +109,48 @@ _RULES = (
         on=News(Level.GOOD, "Redis up", "following the global stream"),
         off=News(Level.BAD, "Redis down", "the global stream cannot be read"),
     ),
-    Rose("gaps", News(Level.BAD, "gap", "events may be lost ({times}); the log tells which")),
+    Rose("gaps", News(Level.BAD, "gap", "events may be lost ({times}); the log has more")),
     Rose(
         "invalidEvents",
-        News(Level.WARN, "skipped", "{count:,} stream entries were no good events"),
+        News(Level.WARN, "skipped", "{count:,} stream entries that are no valid events"),
     ),
 )
 
 
-def streams_dashboard(tail_max_events: int, tail_max_bytes: int) -> Dashboard:
+def streams_dashboard(
+    settings: Settings, ask_redis: Callable[[], Awaitable[Mapping[str, str]]]
+) -> Dashboard:
     """Returns this edition's part of the status page.
 
     Args:
-        tail_max_events: the most events that the tail holds.
-        tail_max_bytes: the most memory that they take.
+        settings: the limits of the tail, how long a read may wait, and the Redis server.
+        ask_redis: returns what is known of this server as `redisServer` and `redisVersion`.
     """
+    late_seconds = settings.redis_stream_read_block_ms / 1000 + _LATE_SECONDS
     return Dashboard(
-        columns=_COLUMNS,
+        columns=(
+            *_COLUMNS,
+            # A server that stands still is noticed before the read fails.
+            Fresh("redisUp", metrics.REDIS_UP, metrics.READ_AGE_SECONDS, late_seconds),
+            Outages("redisOutages", "redisUp"),
+            Downtime("redisDownSeconds", "redisUp"),
+        ),
         plots=_PLOTS,
-        tiles=(_REDIS,),
+        tiles=(
+            Tile(
+                "Redis",
+                rows=_ROWS,
+                states=(
+                    State(Level.BAD, "no answer", ("readAgeSeconds",), least=late_seconds),
+                    State(Level.BAD, "down", ("redisUp",), most=0),
+                    State(Level.WARN, "behind", ("lagSeconds",), least=1),
+                    State(Level.GOOD, "up"),
+                ),
+            ),
+        ),
         faults=(
+            Fault("Redis outages", "redisOutages", Level.BAD),
+            Fault("Redis down for", "redisDownSeconds", Level.BAD, Format.SPAN),
             Fault("gaps", "gaps", Level.BAD),
             Fault("entries skipped", "invalidEvents", Level.WARN),
         ),
@@ -134,6 +159,12 @@ def streams_dashboard(tail_max_events: int, tail_max_bytes: int) -> Dashboard:
             Row("tail takes", "tailBytes", Format.BYTES),
         ),
         rules=_RULES,
+        routes="channels",
+        questions=(Question("redisConnections", "redisUp", ask_redis),),
         up=("redisUp",),
-        facts={"tailMaxEvents": tail_max_events, "tailMaxBytes": tail_max_bytes},
+        facts={
+            "tailMaxEvents": settings.tail_max_events,
+            "tailMaxBytes": settings.tail_max_bytes,
+            "redisServer": database(settings.redis),
+        },
     )

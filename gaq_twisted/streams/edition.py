@@ -13,6 +13,7 @@ from gaq_twisted.core.hub import Hub
 from gaq_twisted.core.metrics import Metric, Metrics
 from gaq_twisted.core.readiness import Progress
 from gaq_twisted.core.socket import Socket
+from gaq_twisted.redis.about import RedisAbout
 from gaq_twisted.redis.connection import ANSWER_SECONDS
 from gaq_twisted.redis.server import IClientReactor
 from gaq_twisted.streams import metrics as names
@@ -73,7 +74,8 @@ class StreamsEdition:
             retry_delay,
             give_up,
         )
-        self.dashboard = streams_dashboard(settings.tail_max_events, settings.tail_max_bytes)
+        about = RedisAbout(self._streams.server, settings.redis, "redis")
+        self.dashboard = streams_dashboard(settings, about.ask)
         self._patience_seconds = (
             settings.redis_stream_read_block_ms / 1000 + ANSWER_SECONDS + _PATIENCE_SECONDS
         )

@@ -1,6 +1,7 @@
 """Endpoints and their certificates, with a reactor that opens no port."""
 
 import socket
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,10 @@ class ListenersTestCase(SynchronousTestCase):
         (fault,) = error.faults
         return str(fault)
 
-    def certificate(self, file: Path) -> None:
-        """Writes a new key and certificate into a file."""
-        trustme.CA().issue_cert("a.test").private_key_and_cert_chain_pem.write_to_path(file)
+    def certificate(self, file: Path, not_after: datetime | None = None) -> None:
+        """Writes a new key and certificate into a file; perhaps one that expires then."""
+        issued = trustme.CA().issue_cert("a.test", not_after=not_after)
+        issued.private_key_and_cert_chain_pem.write_to_path(file)
 
 
 class EndpointTests(ListenersTestCase):
@@ -127,6 +129,17 @@ class CertificateTests(ListenersTestCase):
         self.assertIs(self.context(), before)
         self.listeners.renew(certificates)
         self.assertIsNot(self.context(), before)
+
+    def test_expiries(self) -> None:
+        """When a certificate expires is known of those in use, not of those in the files."""
+        text, moments = f"ssl:1:privateKey={self.file}", []
+        for year in (2099, 2098):
+            self.certificate(self.file, datetime(year, 1, 1, tzinfo=UTC))
+            moments.append(self.listeners.expiries()[text])
+            self.listeners.renew(self.listeners.read_certificates())
+        moments.append(self.listeners.expiries()[text])
+        years = [datetime.fromtimestamp(moment, UTC).year for moment in moments]
+        self.assertEqual(years, [3000, 2099, 2098])
 
     def test_broken(self) -> None:
         """A file that is broken is reported, and what is used stays."""

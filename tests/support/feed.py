@@ -1,5 +1,6 @@
 """A status feed on a clock in memory, and clients of its events."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from twisted.internet.task import Clock
@@ -8,9 +9,16 @@ from twisted.trial.unittest import SynchronousTestCase
 from gaq_twisted.core.rejections import Rejections
 from gaq_twisted.web.site import resource_tree
 from gaq_twisted.web.status.feed import StatusFeed
-from gaq_twisted.web.status.page import StatusPage
+from gaq_twisted.web.status.page import StatusJson, StatusPage
 from tests.support.memory import Browser
-from tests.support.status import SentEvent, events_of, metrics_with, streams_contents
+from tests.support.status import (
+    SentEvent,
+    about,
+    ask_redis,
+    events_of,
+    metrics_with,
+    streams_contents,
+)
 
 
 class FeedTestCase(SynchronousTestCase):
@@ -23,16 +31,33 @@ class FeedTestCase(SynchronousTestCase):
         self.metrics = metrics_with()
         self.refusals = Rejections(self.metrics, self.clock.seconds)
         self.reasons: list[str] = []
+        self.reads = 0
+        """How often the state was read."""
+        self.answers = 0
+        """How often Redis was asked what it is."""
         self.feed = StatusFeed(
             self.metrics,
             self.refusals,
-            streams_contents(),
-            lambda: {"reasons": self.reasons, "cursor": "5-1"},
+            streams_contents(self.ask_redis),
+            about(),
+            self.read_state,
             self.clock,
             lambda: 0.0,
         )
-        self.tree = resource_tree({b"status": StatusPage(self.feed)})
+        self.tree = resource_tree(
+            {b"status": StatusPage(self.feed), b"status.json": StatusJson(self.feed)}
+        )
         self.feed.startService()
+
+    def read_state(self) -> Mapping[str, object]:
+        """Returns the state of the server."""
+        self.reads += 1
+        return {"reasons": self.reasons, "cursor": "5-1"}
+
+    async def ask_redis(self) -> Mapping[str, str]:
+        """Returns what a Redis server says of itself."""
+        self.answers += 1
+        return await ask_redis()
 
     def tick(self, count: int = 1) -> None:
         """Lets seconds pass."""

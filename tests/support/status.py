@@ -1,7 +1,7 @@
 """The status page: metrics to show, and its events as browsers read them."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -10,8 +10,9 @@ from gaq_twisted.core.dashboard import Dashboard
 from gaq_twisted.core.metrics import Metrics
 from gaq_twisted.streams import metrics as streams
 from gaq_twisted.streams.dashboard import streams_dashboard
+from gaq_twisted.web.status.about import About
 from gaq_twisted.web.status.contents import contents
-from tests.support.samples import streams_metrics
+from tests.support.samples import settings, streams_metrics
 
 GAUGES = {
     core.OPEN_SOCKETS: 3,
@@ -36,9 +37,22 @@ def metrics_with(**gauges: float) -> Metrics:
     return metrics
 
 
-def streams_contents() -> Dashboard:
+async def ask_redis() -> Mapping[str, str]:
+    """Returns what a server says of itself."""
+    return {"redisVersion": "Valkey 8.1.0"}
+
+
+def streams_contents(
+    ask: Callable[[], Awaitable[Mapping[str, str]]] = ask_redis,
+) -> Dashboard:
     """Returns what the page of a server of the streams edition shows."""
-    return contents("1.2", [streams_dashboard(1000, 100_000)])
+    limits = settings(tail_max_events=1000, tail_max_bytes=100_000)
+    return contents("1.2", [streams_dashboard(limits, ask)])
+
+
+def about(**values: Any) -> About:
+    """Returns what finds out what a server with those settings is."""
+    return About(settings(**values), 1024, dict)
 
 
 class SentEvent(NamedTuple):

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import TypeVar
 
+from msgspec.structs import replace
+
 from gaq_twisted.core import metrics
 from gaq_twisted.core.dashboard import (
     ANY,
@@ -24,6 +26,7 @@ from gaq_twisted.core.dashboard import (
     Section,
     Series,
     State,
+    Sum,
     Switched,
     Tile,
 )
@@ -34,29 +37,35 @@ _BAD_STALL_SECONDS = 1.0
 _STALL_BUCKETS = metrics.REACTOR_STALL_SECONDS.buckets
 
 REASONS: Mapping[str, str] = {
-    "files": "no room: too many open files",
-    "total": "no room: maxTotalConnections",
-    "channel": "no room: maxConnectionsPerChannel",
+    "files": "too many open files",
+    "total": "maxTotalConnections is reached",
+    "channel": "maxConnectionsPerChannel is reached",
     "rate": "sent too many bytes a second",
     "message_size": "sent too large a message",
     "origin": "origin not allowed",
     "signature": "bad signature of the token",
     "algorithm": "algorithm of the token not allowed",
-    "no_jwt": "the cookie is no token",
+    "no_jwt": "the cookie holds no token",
     "no_channel": "the token names no channel",
     "bad_handshake": "bad handshake",
     "not_http": "not HTTP/1.1",
     "long_headers": "headers too long",
-    "target": "the target is no path",
-    "host": "not one Host header",
+    "target": "the target is not a path",
+    "host": "no Host header, or several",
     "body": "has a body",
 }
 """The reasons of rejections that need other words than their names."""
 
+_REJECTIONS = (
+    metrics.UPGRADE_REJECTED,
+    metrics.REQUEST_REJECTED,
+    metrics.CONNECTION_REJECTED,
+    metrics.CLIENT_BACKPRESSURE_DISCONNECT,
+)
 _REJECTED = (
-    Series("upgradesRefusedPerSecond", "upgrades"),
-    Series("requestsRefusedPerSecond", "requests"),
-    Series("socketsRefusedPerSecond", "sockets"),
+    Series("rejectedUpgradesPerSecond", "upgrades"),
+    Series("rejectedRequestsPerSecond", "requests"),
+    Series("rejectedSocketsPerSecond", "sockets"),
 )
 
 CORE = Dashboard(
@@ -70,12 +79,13 @@ CORE = Dashboard(
         Most("stallSeconds", metrics.REACTOR_STALL_SECONDS),
         Count("slowSockets", metrics.SLOW_SOCKETS),
         Count("unsentBytes", metrics.UNSENT_BYTES),
-        Rate("requestsRefusedPerSecond", (metrics.REQUEST_REJECTED,)),
-        Rate("upgradesRefusedPerSecond", (metrics.UPGRADE_REJECTED,)),
+        Rate("rejectedRequestsPerSecond", (metrics.REQUEST_REJECTED,)),
+        Rate("rejectedUpgradesPerSecond", (metrics.UPGRADE_REJECTED,)),
         Rate(
-            "socketsRefusedPerSecond",
+            "rejectedSocketsPerSecond",
             (metrics.CONNECTION_REJECTED, metrics.CLIENT_BACKPRESSURE_DISCONNECT),
         ),
+        Sum("rejected", _REJECTIONS),
         Count("sendErrors", metrics.CLIENT_SEND_ERROR),
         Count("slowClientsDropped", metrics.CLIENT_BACKPRESSURE_DISCONNECT),
         Flag("isDraining", metrics.DRAINING),
@@ -111,12 +121,12 @@ CORE = Dashboard(
         ),
         Plot(
             section=Section.SENDING,
-            title="Turned away",
+            title="Rejected",
             format=Format.RATE,
             axis=Axis(least=1),
             series=_REJECTED,
             states=(
-                State(Level.WARN, "refusing", tuple(one.column for one in _REJECTED), least=ANY),
+                State(Level.WARN, "rejecting", tuple(one.column for one in _REJECTED), least=ANY),
             ),
         ),
         Plot(
@@ -124,7 +134,7 @@ CORE = Dashboard(
             title="Slow sockets",
             format=Format.COUNT,
             axis=Axis(least=10),
-            series=(Series("slowSockets", "do not keep up"),),
+            series=(Series("slowSockets", "read too slowly"),),
             more=(Series("unsentBytes", "unsent", format=Format.BYTES),),
             states=(State(Level.WARN, "some are slow", ("slowSockets",), least=ANY),),
         ),
@@ -151,6 +161,7 @@ CORE = Dashboard(
     faults=(
         Fault("writes failed", "sendErrors", Level.BAD),
         Fault("slow clients dropped", "slowClientsDropped", Level.WARN),
+        Fault("rejected", "rejected", Level.GOOD),
     ),
     rules=(
         Rose(
@@ -159,7 +170,7 @@ CORE = Dashboard(
         Reached(
             "stallSeconds",
             _STALL_SECONDS,
-            News(Level.WARN, "stall", "the process stood still for up to {value:.2g} s"),
+            News(Level.WARN, "stall", "the process did nothing else for up to {value:.2g} s"),
         ),
         Switched("isDraining", on=News(Level.WARN, "draining", "the server is about to stop")),
     ),
@@ -176,16 +187,19 @@ def contents(version: str, editions: Iterable[Dashboard]) -> Dashboard:
     """
     added = tuple(editions)
     parts = (CORE, *added)
+    plots = [
+        _with_routes(plot, " and ".join(part.routes for part in added if part.routes))
+        for plot in _joined(part.plots for part in parts)
+    ]
     return Dashboard(
         columns=_joined(part.columns for part in parts),
-        plots=tuple(
-            sorted(_joined(part.plots for part in parts), key=lambda plot: int(plot.section))
-        ),
+        plots=tuple(sorted(plots, key=lambda plot: int(plot.section))),
         tiles=(
             *_joined(part.tiles for part in parts),
             _faults_tile(_joined(part.faults for part in (*added, CORE))),
         ),
         process=_joined(part.process for part in parts),
+        questions=_joined(part.questions for part in parts),
         rules=_joined(part.rules for part in (*added, CORE)),
         up=_joined(part.up for part in parts),
         facts={"version": version, **dict(chain.from_iterable(p.facts.items() for p in parts))},
@@ -194,15 +208,26 @@ def contents(version: str, editions: Iterable[Dashboard]) -> Dashboard:
 
 def _faults_tile(faults: Sequence[Fault]) -> Tile:
     bad = tuple(fault.column for fault in faults if fault.level is Level.BAD)
+    any_fault = tuple(fault.column for fault in faults if fault.level is not Level.GOOD)
     return Tile(
         "Since the start",
-        rows=tuple(Row(fault.label, fault.column, Format.COUNT) for fault in faults),
+        rows=tuple(Row(fault.label, fault.column, fault.format) for fault in faults),
         states=(
             State(Level.BAD, "faults", bad, least=ANY),
-            State(Level.WARN, "some faults", tuple(fault.column for fault in faults), least=ANY),
+            State(Level.WARN, "some faults", any_fault, least=ANY),
             State(Level.GOOD, "no faults"),
         ),
     )
+
+
+def _with_routes(plot: Plot, routes: str) -> Plot:
+    """Returns a plot that names what the editions have in place of channels."""
+    if not routes:
+        return plot
+    series = [
+        replace(line, label=routes) if line.column == "channels" else line for line in plot.series
+    ]
+    return replace(plot, series=tuple(series))
 
 
 def _joined(parts: Iterable[Sequence[_T]]) -> tuple[_T, ...]:

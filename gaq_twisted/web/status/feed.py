@@ -14,6 +14,8 @@ from zope.interface import implementer
 from gaq_twisted.core.dashboard import Dashboard
 from gaq_twisted.core.metrics import Metrics
 from gaq_twisted.core.rejections import Rejections
+from gaq_twisted.web.status.about import About
+from gaq_twisted.web.status.answers import Answers
 from gaq_twisted.web.status.contents import REASONS
 from gaq_twisted.web.status.incidents import Incidents
 from gaq_twisted.web.status.sampler import Sample, Sampler, SampleRing
@@ -24,6 +26,8 @@ _MOST_WATCHERS = 10
 # How long a browser may take to read what it was sent.
 _PATIENCE_SAMPLES = 10
 _RETRY_MS = 2000
+# How often open pages are sent what the server is.
+_SERVER_SAMPLES = 10
 
 
 @implementer(IPushProducer)
@@ -85,6 +89,7 @@ class StatusFeed(Service):
         metrics: the numbers.
         rejections: the clients that were rejected.
         dashboard: what the page shows.
+        about: finds out what the server is.
         state: returns what else holds now, by name; among it `reasons`, why the server is
             not ready.
         clock: the time.
@@ -98,6 +103,7 @@ class StatusFeed(Service):
         metrics: Metrics,
         rejections: Rejections,
         dashboard: Dashboard,
+        about: About,
         state: Callable[[], Mapping[str, object]],
         clock: IReactorTime,
         cpu_seconds: Callable[[], float],
@@ -105,13 +111,14 @@ class StatusFeed(Service):
         self._metrics = metrics
         self._rejections = rejections
         self._dashboard = dashboard
+        self._about = about
+        self._answers = Answers(dashboard.questions)
         self._read_state = state
         self._clock = clock
         self._cpu_seconds = cpu_seconds
         self._incidents = Incidents(dashboard.rules)
         self._samples = SampleRing(_KEPT_SAMPLES)
         self._last: Sample | None = None
-        self._state = b"{}"
         self._watchers: dict[Watcher, None] = {}
         self._loop = LoopingCall(self._take_guarded)
         self._loop.clock = clock
@@ -123,6 +130,7 @@ class StatusFeed(Service):
         self._sampler = Sampler(self._metrics, self._dashboard.columns, now, self._cpu_seconds())
         # Distinguishes this process from the one that it replaces.
         self._run = f"{now * 1000:.0f}"
+        self._started_at = now
         self._hello = self._greeting(now)
         self._loop.start(_INTERVAL_SECONDS, now=False)
 
@@ -130,6 +138,7 @@ class StatusFeed(Service):
         """Ends the sampling, and all streams."""
         super().stopService()
         self._loop.stop()
+        self._answers.stop()
         for watcher in list(self._watchers):
             watcher.finish()
 
@@ -153,8 +162,25 @@ class StatusFeed(Service):
         request.notifyFinish().addBoth(lambda _: self._watchers.pop(watcher))
         request.registerProducer(watcher, True)
         watcher.send("hello", self._hello, f"retry: {_RETRY_MS}\n")
-        self._update(watcher)
+        self._update(watcher, self._state(), self._server())
         return True
+
+    def snapshot(self) -> bytes:
+        """Returns what the page shows now, as JSON."""
+        sample = self._last or {}
+        if sample:
+            self._answers.refresh(sample)
+        state = {**self._dashboard.facts, **self._answers.facts, **self._read_state()}
+        return msgspec.json.encode(
+            {
+                "ready": not state["reasons"],
+                **state,
+                "startedAt": self._started_at,
+                "server": self._about.now(),
+                "now": sample,
+                **self._lists(),
+            }
+        )
 
     def _greeting(self, now: float) -> bytes:
         """Returns what a page needs to know before the first sample."""
@@ -185,11 +211,22 @@ class StatusFeed(Service):
         self._incidents.compare(self._last, sample)
         self._last = sample
         self._samples.add(msgspec.json.encode(list(sample.values())))
-        self._state = msgspec.json.encode(self._read_state())
+        # What nobody watches is not read.
+        if not self._watchers:
+            return
+        self._answers.refresh(sample)
+        server = self._server() if self._samples.end % _SERVER_SAMPLES == 0 else b""
+        state = self._state()
         for watcher in list(self._watchers):
-            self._update(watcher)
+            self._update(watcher, state, server)
 
-    def _update(self, watcher: Watcher) -> None:
+    def _state(self) -> bytes:
+        return msgspec.json.encode({**self._answers.facts, **self._read_state()})
+
+    def _server(self) -> bytes:
+        return msgspec.json.encode(self._about.now())
+
+    def _update(self, watcher: Watcher, state: bytes, server: bytes) -> None:
         """Sends what a watcher does not have yet, unless it is slow; drops it if it is too slow."""
         if not watcher.can_read:
             watcher.unread_samples += 1
@@ -200,20 +237,20 @@ class StatusFeed(Service):
         lists_version = (self._rejections.version, self._incidents.version)
         if watcher.lists_version != lists_version:
             watcher.lists_version = lists_version
-            watcher.send("lists", self._lists())
+            watcher.send("lists", msgspec.json.encode(self._lists()))
+        if server:
+            watcher.send("server", server)
         rows = self._samples.since(watcher.next_number)
         watcher.next_number = self._samples.end
         if rows:
             watcher.send(
                 "samples",
-                b'{"state":%b,"samples":[%b]}' % (self._state, b",".join(rows)),
+                b'{"state":%b,"samples":[%b]}' % (state, b",".join(rows)),
                 f"id: {self._run}-{self._samples.end}\n",
             )
 
-    def _lists(self) -> bytes:
-        return msgspec.json.encode(
-            {
-                "refusals": self._rejections.newest_first(),
-                "notes": self._incidents.newest_first(),
-            }
-        )
+    def _lists(self) -> Mapping[str, object]:
+        return {
+            "rejections": self._rejections.newest_first(),
+            "incidents": self._incidents.newest_first(),
+        }

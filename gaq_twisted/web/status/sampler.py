@@ -1,12 +1,24 @@
 """What the server does, as a row of numbers for each second."""
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from math import inf, isfinite
 
-from gaq_twisted.core.dashboard import Column, Count, Flag, Most, Quantile, Rate, Value
-from gaq_twisted.core.metrics import Metric, Metrics
+from gaq_twisted.core.dashboard import (
+    Column,
+    Count,
+    Downtime,
+    Flag,
+    Fresh,
+    Most,
+    Outages,
+    Quantile,
+    Rate,
+    Sum,
+    Value,
+)
+from gaq_twisted.core.metrics import Histogram, Metrics
 
 # More digits than this cannot be seen.
 _DIGITS = 4
@@ -38,12 +50,16 @@ class Sampler:
         self.fields = ("at", *(column.name for column in columns), "cpu")
         """The names of a sample's columns, in their order."""
         self._metrics = metrics
-        self._columns = columns
         self._at = now_seconds
         self._interval_seconds = 0.0
         self._cpu_seconds = cpu_seconds
-        self._totals: dict[Column, float] = {}
-        self._buckets: dict[Column, tuple[list[int], float]] = {}
+        self._values: dict[str, float | None] = {}
+        of_histograms = [column for column in columns if isinstance(column, Quantile | Most)]
+        self._increases = {
+            metric: _Increase(metrics.histograms(metric)[""])
+            for metric in dict.fromkeys(column.metric for column in of_histograms)
+        }
+        self._readers = [(column.name, self._reader(column)) for column in columns]
         # What was counted before this began belongs to no interval.
         self.sample(now_seconds, cpu_seconds)
 
@@ -51,34 +67,42 @@ class Sampler:
         """Returns what happened since the last call; arguments as of the constructor."""
         self._interval_seconds, self._at = now_seconds - self._at, now_seconds
         used_seconds, self._cpu_seconds = cpu_seconds - self._cpu_seconds, cpu_seconds
-        return {
-            "at": round(now_seconds, 2),
-            **{column.name: self._read(column) for column in self._columns},
-            "cpu": self._per_second(used_seconds),
-        }
+        for increase in self._increases.values():
+            increase.take()
+        values = self._values = {"at": round(now_seconds, 2)}
+        for name, read in self._readers:
+            values[name] = read()
+        values["cpu"] = self._per_second(used_seconds)
+        return values
 
-    def _read(self, column: Column) -> float | None:
+    def _reader(self, column: Column) -> Callable[[], float | None]:
+        """Returns what reads a column; it is called once for each sample, in their order."""
+        total = self._metrics.total
         match column:
-            case Count():
-                return int(self._metrics.total(column.metric))
-            case Value():
-                return _shortened(self._metrics.total(column.metric))
-            case Flag():
-                return bool(self._metrics.total(column.metric))
-            case Rate():
-                return self._per_second(self._rise(column))
-            case Quantile():
-                counts, _ = self._new_values(column, column.metric)
-                return _shortened(quantile(column.metric.buckets, counts, column.part))
-            case Most():
-                counts, total = self._new_values(column, column.metric)
-                return _shortened(at_most(column.metric.buckets, counts, total))
-
-    def _rise(self, column: Rate) -> float:
-        """Returns by how much the counters of a column have risen."""
-        now = sum(self._metrics.total(metric) for metric in column.metrics)
-        before, self._totals[column] = self._totals.get(column, 0.0), now
-        return now - before
+            case Count(metric=metric):
+                return lambda: int(total(metric))
+            case Sum(metrics=metrics):
+                return lambda: int(sum(map(total, metrics)))
+            case Value(metric=metric):
+                return lambda: _shortened(total(metric))
+            case Flag(metric=metric):
+                return lambda: bool(total(metric))
+            case Fresh(metric=metric, age=age, most_seconds=most_seconds):
+                return lambda: bool(total(metric)) and total(age) <= most_seconds
+            case Outages(flag=flag):
+                return _Falls(lambda: self._values[flag]).take
+            case Downtime(flag=flag):
+                downtime = _Downtime(lambda: self._values[flag])
+                return lambda: downtime.take(self._interval_seconds)
+            case Rate(metrics=metrics):
+                rise = _Rise(lambda: sum(map(total, metrics)))
+                return lambda: self._per_second(rise.take())
+            case Quantile(metric=metric, part=part):
+                increase = self._increases[metric]
+                return lambda: _shortened(quantile(metric.buckets, increase.counts, part))
+            case Most(metric=metric):
+                increase = self._increases[metric]
+                return lambda: _shortened(at_most(metric.buckets, increase.counts, increase.sum))
 
     def _per_second(self, count: float) -> float | None:
         # The system's clock may have been set back.
@@ -86,13 +110,75 @@ class Sampler:
             return None
         return _shortened(count / self._interval_seconds)
 
-    def _new_values(self, column: Column, metric: Metric) -> tuple[list[int], float]:
-        """Returns what a histogram got: the number of values by bucket, and their sum."""
-        histogram = self._metrics.histograms(metric)[""]
-        counts, total = self._buckets.get(column, ([0] * len(histogram.counts), 0.0))
-        self._buckets[column] = (list(histogram.counts), histogram.sum)
-        new = [now - before for now, before in zip(histogram.counts, counts, strict=True)]
-        return new, histogram.sum - total
+
+class _Rise:
+    """By how much a number rises."""
+
+    def __init__(self, read: Callable[[], float]) -> None:
+        self._read = read
+        self._before = 0.0
+
+    def take(self) -> float:
+        """Returns by how much it has risen since the last call."""
+        now = self._read()
+        rise, self._before = now - self._before, now
+        return rise
+
+
+class _Falls:
+    """How often a flag was reset after it had been set."""
+
+    def __init__(self, read: Callable[[], float | None]) -> None:
+        self._read = read
+        self._was_set = False
+        self._count = 0
+
+    def take(self) -> int:
+        """Returns how often it was reset up to now."""
+        is_set = bool(self._read())
+        self._count += self._was_set and not is_set
+        self._was_set = is_set
+        return self._count
+
+
+class _Downtime:
+    """For how long a flag was not set after it had been set once."""
+
+    def __init__(self, read: Callable[[], float | None]) -> None:
+        self._read = read
+        self._has_been_set = False
+        self._seconds = 0.0
+
+    def take(self, seconds: float) -> float:
+        """Returns the time up to now, with the last seconds."""
+        is_set = bool(self._read())
+        self._has_been_set |= is_set
+        if self._has_been_set and not is_set:
+            self._seconds += max(0.0, seconds)
+        return round(self._seconds, 1)
+
+
+class _Increase:
+    """What a histogram got since the last sample."""
+
+    def __init__(self, histogram: Histogram) -> None:
+        self._histogram = histogram
+        self._none = [0] * len(histogram.counts)
+        self._counts_before, self._sum_before = self._none, 0.0
+        self.counts = self._none
+        """The number of values, by bucket."""
+        self.sum = 0.0
+        """The sum of the values."""
+
+    def take(self) -> None:
+        """Compares the histogram with what it was at the last call."""
+        counts, before = self._histogram.counts, self._counts_before
+        if counts == before:
+            self.counts, self.sum = self._none, 0.0
+            return
+        self.counts = [now - then for now, then in zip(counts, before, strict=True)]
+        self.sum = self._histogram.sum - self._sum_before
+        self._counts_before, self._sum_before = list(counts), self._histogram.sum
 
 
 class SampleRing:
@@ -156,6 +242,8 @@ def at_most(bounds: Sequence[float], counts: Sequence[int], total: float) -> flo
 
 def _shortened(number: float | None) -> float | None:
     """Returns a number with the digits that can be seen, or None if it is not finite."""
-    if number is None or not isfinite(number):
+    if not number:
+        return number
+    if not isfinite(number):
         return None
     return float(f"{number:.{_DIGITS}g}")

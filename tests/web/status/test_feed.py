@@ -29,12 +29,14 @@ class FeedTests(FeedTestCase):
         browser.pump = connect(channel, browser.line, browser, client, clock=self.clock)
         return browser
 
-    def watch(self, method: str = "GET", last_id: str = "") -> Watching:
+    def watch(self, method: str = "GET", last_id: str = "", origin: str = "") -> Watching:
         """Returns a client that has asked for the events."""
         browser = self.connect()
         lines = [f"{method} /status/events HTTP/1.1", "Host: gaq.test"]
         if last_id:
             lines.append(f"Last-Event-ID: {last_id}")
+        if origin:
+            lines.append(f"Origin: {origin}")
         browser.send("\r\n".join([*lines, "", ""]).encode())
         return browser
 
@@ -62,7 +64,7 @@ class FeedTests(FeedTestCase):
                 "Delivery, from Redis to socket",
                 "Frames sent",
                 "Bytes sent",
-                "Turned away",
+                "Rejected",
                 "Slow sockets",
                 "Redis",
                 "Tail",
@@ -74,12 +76,22 @@ class FeedTests(FeedTestCase):
         self.assertEqual(
             {title: [row["label"] for row in rows] for title, rows in tiles.items()},
             {
-                "Redis": ["last answer", "behind by", "connections opened", "cursor"],
+                "Redis": [
+                    "server",
+                    "version",
+                    "last answer",
+                    "behind by",
+                    "connections opened",
+                    "cursor",
+                ],
                 "Since the start": [
+                    "Redis outages",
+                    "Redis down for",
                     "gaps",
                     "entries skipped",
                     "writes failed",
                     "slow clients dropped",
+                    "rejected",
                 ],
             },
         )
@@ -100,7 +112,33 @@ class FeedTests(FeedTestCase):
             self.assertEqual(len(rows), count)
             self.assertEqual((rows[-1]["at"], rows[-1]["framesPerSecond"]), (1000 + count, count))
         state = browser.events("samples")[-1].data["state"]
-        self.assertEqual(state, {"reasons": [], "cursor": "5-1"})
+        self.assertEqual(state, {"reasons": [], "cursor": "5-1", "redisVersion": "Valkey 8.1.0"})
+
+    def test_server(self) -> None:
+        """What the server is comes at once, and then every ten seconds."""
+        browser = self.watch()
+        self.tick(20)
+        browser.pump.flush()
+        facts = browser.events("server")
+        self.assertEqual([one.data["maxFiles"] for one in facts], [1024] * 3)
+        self.assertTrue(facts[0].data["warnings"][0].startswith("allowedOrigins is empty"))
+
+    def test_unwatched(self) -> None:
+        """While no page is open, nothing is found out but a sample."""
+        self.tick(30)
+        self.assertEqual((self.reads, self.answers), (0, 0))
+        self.watch()
+        self.tick(3)
+        self.assertEqual((self.reads, self.answers), (4, 1))
+
+    def test_other_pages(self) -> None:
+        """Pages of other servers of the network may read the events; those of others may not."""
+        for origin, is_allowed in (("http://10.0.0.7:9090", True), ("https://evil.com", False)):
+            head = self.watch(origin=origin).received.partition(b"\r\n\r\n")[0].lower()
+            header = b"access-control-allow-origin: " + origin.encode()
+            self.assertEqual(header in head.split(b"\r\n"), is_allowed, origin)
+            self.assertIn(b"vary: origin", head)
+            self.assertNotIn(b"credentials", head)
 
     def test_history(self) -> None:
         """A page that is opened later gets the last ten minutes."""
@@ -138,13 +176,13 @@ class FeedTests(FeedTestCase):
         self.tick(3)
         browser.pump.flush()
         (first,) = browser.events("lists")
-        self.assertEqual(first.data["refusals"], [])
-        self.assertEqual([note["kind"] for note in first.data["notes"]], ["Redis up"])
+        self.assertEqual(first.data["rejections"], [])
+        self.assertEqual([note["kind"] for note in first.data["incidents"]], ["Redis up"])
         self.refusals.connection(Peer("192.0.2.7"), 1008, ConnectionReason.RATE, "too much")
         self.tick(3)
         browser.pump.flush()
         _, second = browser.events("lists")
-        (refusal,) = second.data["refusals"]
+        (refusal,) = second.data["rejections"]
         self.assertEqual(
             refusal,
             {

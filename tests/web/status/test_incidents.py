@@ -73,10 +73,10 @@ class IncidentTests(SynchronousTestCase):
         self.assertEqual(
             texts,
             [
-                "events may be lost (once); the log tells which",
-                "events may be lost (1,233 times); the log tells which",
-                "1,500 stream entries were no good events",
-                "the process stood still for up to 0.3 s",
+                "events may be lost (once); the log has more",
+                "events may be lost (1,233 times); the log has more",
+                "1,500 stream entries that are no valid events",
+                "the process did nothing else for up to 0.3 s",
             ],
         )
 

@@ -11,9 +11,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gaq_twisted.core.dashboard import Dashboard
 from gaq_twisted.core.reasons import ConnectionReason, RequestReason, UpgradeReason
+from gaq_twisted.realtime.dashboard import realtime_dashboard
+from gaq_twisted.streams.dashboard import streams_dashboard
 from gaq_twisted.web.status.contents import CORE, REASONS, contents
 from tests.support.feed import FeedTestCase
-from tests.support.status import streams_contents
+from tests.support.samples import settings
+from tests.support.status import ask_redis, streams_contents
 
 
 class PageTests(FeedTestCase):
@@ -51,6 +54,39 @@ class PageTests(FeedTestCase):
             self.assertEqual(rules[rule], f"'sha256-{digest}'")
         self.assertNotRegex(self.page, r"<[^>]* (?:style|on[a-z]+)=")
 
+    def test_other_servers(self) -> None:
+        """The servers that the address names may be asked too, and nothing else changes."""
+        client: Any = StubTreq(self.tree)
+        response = self.successResultOf(client.get("http://gaq.test/status?with=a:1,10.0.0.7:2"))
+        (before,) = self.headers.getRawHeaders("content-security-policy")
+        (policy,) = response.headers.getRawHeaders("content-security-policy")
+        self.assertEqual(
+            policy, before.replace("connect-src 'self'", "connect-src 'self' a:1 10.0.0.7:2")
+        )
+        self.assertEqual(self.successResultOf(response.text()), self.page)
+        response = self.successResultOf(client.get("http://gaq.test/status?with=*;x"))
+        self.assertEqual(response.code, 400)
+        self.assertIn("host:port", self.successResultOf(response.text()))
+
+    def test_json(self) -> None:
+        """What the page shows is to be had as JSON."""
+        self.tick()
+        client: Any = StubTreq(self.tree)
+        response = self.successResultOf(client.get("http://gaq.test/status.json"))
+        self.assertEqual(response.headers.getRawHeaders("content-type"), ["application/json"])
+        shown = self.successResultOf(response.json())
+        self.assertEqual(
+            (shown["ready"], shown["version"], shown["redisServer"], shown["redisVersion"]),
+            (True, "1.2", "127.0.0.1:6379, db 0", "Valkey 8.1.0"),
+        )
+        self.assertEqual((shown["startedAt"], shown["now"]["at"]), (1000.0, 1001.0))
+        self.assertEqual((shown["now"]["sockets"], shown["now"]["redisOutages"]), (3, 0))
+        self.assertEqual([one["kind"] for one in shown["incidents"]], ["Redis up"])
+        self.assertEqual((shown["rejections"], shown["server"]["maxFiles"]), ([], 1024))
+        self.reasons.append("draining")
+        response = self.successResultOf(client.get("http://gaq.test/status.json"))
+        self.assertFalse(self.successResultOf(response.json())["ready"])
+
     def test_no_assets(self) -> None:
         """It loads nothing from other servers, and uses nothing that it receives as markup."""
         self.assertEqual(re.findall(r"""(?:src|href)=["']?(?:https?:)?//""", self.page), [])
@@ -71,7 +107,9 @@ class ContentsTests(SynchronousTestCase):
         for shown in (contents("1.2", []), streams_contents()):
             sent = {"cpu", *(column.name for column in shown.columns)}
             columns = set(_columns_of(shown))
-            self.assertEqual(columns - sent, {"cursor"} if shown.up else set())
+            self.assertEqual(
+                columns - sent, {"cursor", "redisServer", "redisVersion"} if shown.up else set()
+            )
             self.assertEqual(sent - columns, set())
 
     def test_reasons(self) -> None:
@@ -91,6 +129,19 @@ class ContentsTests(SynchronousTestCase):
         for tile in streams_contents().tiles:
             last = tile.states[-1]
             self.assertEqual((last.columns, last.least, last.most), ((), None, None), tile.title)
+
+    def test_words_for_routes(self) -> None:
+        """What sockets belong to has the word of the editions."""
+        realtime = realtime_dashboard(settings(), ask_redis)
+        of_streams = streams_dashboard(settings(), ask_redis)
+        for editions, word in (
+            ([], "channels"),
+            ([of_streams], "channels"),
+            ([realtime], "users"),
+            ([of_streams, realtime], "channels and users"),
+        ):
+            sockets = contents("1.2", editions).plots[0]
+            self.assertEqual([line.label for line in sockets.series], ["sockets", word])
 
     def test_plots_have_colours(self) -> None:
         """A plot has three lines at most, and titles differ."""

@@ -61,7 +61,7 @@ class SamplerTests(SynchronousTestCase):
         self.assertEqual(sample["framesPerSecond"], 3.0)
         self.assertEqual(sample["closesPerSecond"], 1.5)
         self.assertEqual(sample["connectsPerSecond"], 0.0)
-        self.assertEqual(sample["socketsRefusedPerSecond"], 2.0)
+        self.assertEqual(sample["rejectedSocketsPerSecond"], 2.0)
         self.assertEqual(sample["slowClientsDropped"], 3)
         self.assertEqual(sample["cpu"], 0.25)
         self.assertEqual(sampler.sample(103.0, 1.5)["framesPerSecond"], 0.0)
@@ -86,6 +86,33 @@ class SamplerTests(SynchronousTestCase):
         self.assertEqual((sample["redisUp"], sample["redisConnections"]), (True, 5))
         self.assertEqual((sample["lagSeconds"], sample["readAgeSeconds"]), (0.0, 0.25))
         self.assertFalse(sample["isDraining"])
+
+    def test_sums(self) -> None:
+        """What was rejected for any reason is one number."""
+        metrics = metrics_with()
+        metrics.increment(core.UPGRADE_REJECTED, 2, "origin")
+        metrics.increment(core.REQUEST_REJECTED, 3, "body")
+        metrics.increment(core.CLIENT_BACKPRESSURE_DISCONNECT)
+        self.assertEqual(sampler_of(metrics, 100.0, 0.0).sample(101.0, 0.0)["rejected"], 6)
+
+    def test_outages(self) -> None:
+        """Outages are counted with their time, also after they are over; a slow start is none."""
+        ups = iter((False, False, True, False, False, True, False, True))
+        metrics = metrics_with()
+        metrics.read_from(streams.REDIS_UP, lambda: next(ups))
+        sampler = sampler_of(metrics, 100.0, 0.0)
+        numbers = []
+        for second in range(101, 108):
+            sample = sampler.sample(float(second), 0.0)
+            numbers.append((sample["redisOutages"], sample["redisDownSeconds"]))
+        self.assertEqual(numbers, [(0, 0), (0, 0), (1, 1), (1, 2), (1, 2), (2, 3), (2, 3)])
+
+    def test_no_answer(self) -> None:
+        """A Redis that stands still counts as down once an answer is late."""
+        for age_seconds, is_up in ((5.9, True), (6.1, False), (float("inf"), False)):
+            metrics = metrics_with(**{streams.READ_AGE_SECONDS.name: age_seconds})
+            sample = sampler_of(metrics, 100.0, 0.0).sample(101.0, 0.0)
+            self.assertEqual(sample["redisUp"], is_up, age_seconds)
 
     def test_never_read(self) -> None:
         """An infinite age becomes None, which JSON can express."""
