@@ -26,7 +26,7 @@ class Argument(NamedTuple):
 def arguments(command: Command) -> list[Argument]:
     """Returns the options and arguments of a command that its help shows."""
     parser = command.parser()
-    formatter = parser.formatter_class(parser.prog)
+    formatter = parser._get_formatter()
     return [
         Argument(
             names=tuple(action.option_strings),

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from gaq_twisted.tools.loadtest.command import remarks, table
+from gaq_twisted.tools.loadtest.table import remarks, table
 from gaq_twisted.tools.loadtest.realtime_record import (
     AWAY,
     CUT_OFF,

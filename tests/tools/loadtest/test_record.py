@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from gaq_twisted.tools.loadtest.command import remarks, table
+from gaq_twisted.tools.loadtest.table import remarks, table
 from gaq_twisted.tools.loadtest.record import Channel, Listener, NumberedEvent, Record, Sight
 from gaq_twisted.tools.loadtest.report import Load, Report
 
