@@ -97,6 +97,8 @@ async def _run(
     except ConfigError as error:
         _give_up(error.faults)
     interrupts = Interrupts(reactor)
+    interrupts.install()
+    # The reactor replaces the handler of SIGTERM when it starts.
     reactor.callWhenRunning(interrupts.install)
     _say(
         f"{plan.clients:,} clients of {plan.channels:,} channels will connect to"
@@ -121,7 +123,7 @@ async def _run(
     except (CannotPublish, CannotConnect) as error:
         progress.clear()
         _give_up([str(error)])
-    except (CancelledError, KeyboardInterrupt):
+    except CancelledError:
         progress.clear()
         _say("interrupted before the test began")
         raise SystemExit(interrupts.exit_code) from None
@@ -136,16 +138,16 @@ def _ask_permission(neighbours: str, interrupts: Interrupts) -> None:
 
     Args:
         neighbours: what is known of the others.
-        interrupts: lets Ctrl-C end the question.
+        interrupts: lets Ctrl-C end the process meanwhile.
 
     Raises:
         SystemExit: if the answer is no, or nobody can answer.
-        KeyboardInterrupt: on Ctrl-C.
+        CancelledError: if a signal came before.
     """
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         _give_up([f"{neighbours}. Nothing was published: --yes publishes without asking"])
-    print(f"{_PREFIX}{neighbours}. Publish there? [y/N] ", end="", file=sys.stderr, flush=True)
-    if interrupts.answer().strip().lower() not in ("y", "yes"):
+    answer = interrupts.answer(f"{_PREFIX}{neighbours}. Publish there? [y/N] ")
+    if answer.strip().lower() not in ("y", "yes"):
         _give_up(["nothing was published"])
 
 

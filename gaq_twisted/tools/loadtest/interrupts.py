@@ -1,10 +1,11 @@
 """Ctrl-C and SIGTERM during the load test."""
 
 import signal
+import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorFromThreads
 
 _T = TypeVar("_T")
@@ -27,7 +28,7 @@ class Interrupts:
         """Called for each signal."""
 
     def install(self) -> None:
-        """Handles the signals; the reactor must be running."""
+        """Handles the signals."""
         for number in _SIGNALS:
             signal.signal(number, self._note)
 
@@ -44,30 +45,26 @@ class Interrupts:
         finally:
             self.on_signal = _ignore
 
-    def answer(self) -> str:
-        """Returns a line from standard input.
+    def answer(self, question: str) -> str:
+        """Asks on standard error; returns a line from standard input.
 
         Raises:
-            KeyboardInterrupt: if Ctrl-C comes first.
+            CancelledError: if a signal came before.
         """
-        # Nothing else would end a blocking read.
-        signal.signal(signal.SIGINT, self._break_off)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        try:
-            return input()
-        except EOFError:
-            return ""
-        finally:
-            self.install()
+        # Python's own handlers cannot end a read that has just begun.
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        if self._number:
+            raise CancelledError
+        print(question, end="", file=sys.stderr, flush=True)
+        line = sys.stdin.readline()
+        self.install()
+        return line
 
     @property
     def exit_code(self) -> int:
         """The exit code of a process that the last signal has ended; 0 if there was none."""
         return self._number and _EXIT_CODE_BASE + self._number
-
-    def _break_off(self, number: int, _: object) -> None:
-        self._number = number
-        raise KeyboardInterrupt
 
     def _note(self, number: int, _: object) -> None:
         self._number = number
