@@ -119,8 +119,7 @@ COMMANDS = (
         options.serve_options,
         f"  {PROGRAM} --config ws.json\n"
         f"  {PROGRAM} --logfile ws.log -- --config ws.json\n"
-        "                        options before -- are those of Twisted's twistd,\n"
-        "                        which `twistd --help` lists",
+        "      # before --: options of Twisted's twistd, which twistd --help lists",
     ),
     Command(
         "check",
@@ -159,9 +158,9 @@ COMMANDS = (
         "print the completions for a shell",
         "Prints a script that completes commands and options in a shell.",
         options.completion_options,
-        f'  eval "$({PROGRAM} completion bash)"         in ~/.bashrc\n'
-        f'  eval "$({PROGRAM} completion zsh)"          in ~/.zshrc, after compinit\n'
-        f"  {PROGRAM} completion fish | source          in config.fish",
+        f'  eval "$({PROGRAM} completion bash)"         # in ~/.bashrc\n'
+        f'  eval "$({PROGRAM} completion zsh)"          # in ~/.zshrc, after compinit\n'
+        f"  {PROGRAM} completion fish | source          # in config.fish",
     ),
     Command(
         "demo",

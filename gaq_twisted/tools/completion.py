@@ -1,42 +1,13 @@
 """Scripts with which shells complete the commands and options of `gaq-ws`."""
 
-from argparse import SUPPRESS
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
 
-from gaq_twisted.commands.table import COMMANDS, DEFAULT, PROGRAM, Command
+from gaq_twisted.commands.table import COMMANDS, DEFAULT, PROGRAM
+from gaq_twisted.tools.command_options import Argument, arguments
 
 _FILE = "FILE"
 _ZSH_SPECIAL = str.maketrans({"[": r"\[", "]": r"\]", ":": r"\:", "'": r"'\''"})
 _FISH_SPECIAL = str.maketrans({"\\": r"\\", "'": r"\'"})
-
-
-class Argument(NamedTuple):
-    """An option of a command, or a positional argument."""
-
-    names: tuple[str, ...]
-    """Its spellings; none if it is positional."""
-    help: str
-    value: str
-    """What its value is called; empty if it has none."""
-    choices: tuple[str, ...]
-    """The values, if they are listed."""
-
-
-def arguments(command: Command) -> list[Argument]:
-    """Returns the options and arguments of a command that its help shows."""
-    parser = command.parser()
-    formatter = parser._get_formatter()
-    return [
-        Argument(
-            names=tuple(action.option_strings),
-            help=formatter._expand_help(action) if action.help else "",
-            value="" if action.nargs == 0 else str(action.metavar or action.dest.upper()),
-            choices=tuple(action.choices or ()),
-        )
-        for action in parser._actions
-        if action.help != SUPPRESS
-    ]
 
 
 def script(shell: str) -> str:

@@ -144,8 +144,8 @@ class CheckTests(CommandTestCase):
         (self.directory / "ws.json").write_text(json.dumps(_settings(redis.port)))
         for arguments in (("check", "--config", "ws.json"), ("-c", "ws.json", "--check")):
             self.assertIn("0 failed", self.output(*arguments))
-        for arguments in (("check", "--json"), ("--json", "--check")):
-            code, output, errors = self.outcome(*arguments)
+        for spelling in (("check", "--json"), ("--json", "--check")):
+            code, output, errors = self.outcome(*spelling)
             self.assertEqual((code, errors), (1, ""))
             self.assertEqual(json.loads(output)["failed"], 1)
 
