@@ -420,9 +420,12 @@ class RealtimeTests(CommandTestCase):
         self.assertIn("choose one with --protocol", done.stderr)
 
     def test_asks(self) -> None:
-        """Where servers follow the channel, it asks."""
+        """Where servers follow the channel, it asks, as the user that the documentation has."""
+        rule = "on >password +publish +pubsub|numsub resetchannels &realtime"
+        self.redis.client.execute_command("ACL", "SETUSER", "gaq-load", *rule.split())
+        user = {"REDIS_USERNAME": "gaq-load", "REDIS_PASSWORD": "password"}
         arguments = [word for word in SMALL if word != "--yes"]
-        done = self.run_command("--url", self.url, *arguments, **self.environ)
+        done = self.run_command("--url", self.url, *arguments, **self.environ, **user)
         self.assertEqual((done.returncode, done.stdout), (2, ""))
         self.assertIn("the channel realtime has subscribers (1)", done.stderr)
         self.assertEqual(self.published(), 0)
