@@ -109,10 +109,11 @@ def _realtime_cookie(settings: Settings, wish: Wish, now: int) -> NewCookie:
     header = RealtimeSigner(settings).cookie_header(route, now, expires_at)
     message = {"topic": "try", "scope": "principal", "payload": {"a": 1}, "routes": [route]}
     channel = shlex.quote(channel_of(settings))
+    url = wish.url or _url(settings)
     return NewCookie(
         header,
         f"realtime, {route}, valid until {shown_time(expires_at)}",
-        _connect(f"{wish.url or _url(settings)}?tab_id=1", header),
+        _connect(f"{url}{'&' if '?' in url else '?'}tab_id=1", header),
         f"{_redis_cli(settings.realtime_redis)} PUBLISH {channel} {_quoted(message)}",
     )
 
@@ -136,13 +137,20 @@ def _connect(url: str, header: str) -> list[str]:
 
 
 def _redis_cli(redis: Redis) -> str:
-    """Returns the command of a client of Redis, without the password."""
+    """Returns the command of a client of Redis, which asks for the password if there is one."""
+    words = ["redis-cli"]
     if redis.sentinels:
-        return "redis-cli -h MASTER"
-    if redis.unix_socket_path:
-        return f"redis-cli -s {shlex.quote(redis.unix_socket_path)} -n {redis.db}"
-    tls = " --tls" if redis.ssl else ""
-    return f"redis-cli -h {shlex.quote(str(redis.host))} -p {redis.port} -n {redis.db}{tls}"
+        words += ["-h", "MASTER"]
+    elif redis.unix_socket_path:
+        words += ["-s", redis.unix_socket_path]
+    else:
+        words += ["-h", str(redis.host), "-p", str(redis.port)]
+    words += ["-n", str(redis.db)]
+    if redis.ssl:
+        words.append("--tls")
+    if redis.password:
+        words += ["--user", redis.username or "default", "--askpass"]
+    return shlex.join(words)
 
 
 def _quoted(document: object) -> str:

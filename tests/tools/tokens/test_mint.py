@@ -61,16 +61,15 @@ class MintTests(SynchronousTestCase):
     def test_commands(self) -> None:
         """They can be pasted into a shell, and show neither secret nor password."""
         url = "ws://x/?a=b&c='d'"
+        place = ["-h", "127.0.0.1", "-p", "6379", "-n"]
         for environ, client in (
-            ({}, ["-h", "127.0.0.1", "-p", "6379", "-n", "0"]),
-            (
-                {"REDIS_SSL": "true", "REDIS_DB": "3"},
-                ["-h", "127.0.0.1", "-p", "6379", "-n", "3", "--tls"],
-            ),
+            ({}, [*place, "0"]),
+            ({"REDIS_SSL": "true", "REDIS_DB": "3"}, [*place, "3", "--tls"]),
             ({"REDIS_UNIX_SOCKET_PATH": "/a b"}, ["-s", "/a b", "-n", "0"]),
-            ({"REDIS_SENTINELS": "s:1"}, ["-h", "MASTER"]),
+            ({"REDIS_SENTINELS": "s:1"}, ["-h", "MASTER", "-n", "0"]),
+            ({"REDIS_PASSWORD": "pass word"}, [*place, "0", "--user", "default", "--askpass"]),
         ):
-            cookie = made(Wish(url=url), REDIS_PASSWORD="pass word", **environ)
+            cookie = made(Wish(url=url), **environ)
             websocat, python = cookie.connect
             self.assertEqual(
                 shlex.split(websocat), ["websocat", url, f"-H=Cookie: {cookie.header}"]
@@ -79,7 +78,7 @@ class MintTests(SynchronousTestCase):
             self.assertEqual(program, "python3")
             compile(code, "python", "exec")
             words = shlex.split(cookie.publish)
-            self.assertEqual(words[: 1 + len(client)], ["redis-cli", *client])
+            self.assertEqual(words[: words.index("XADD")], ["redis-cli", *client])
             for text in (*cookie.connect, cookie.publish):
                 self.assertNotIn(SECRET, text)
                 self.assertNotIn("pass word", text)
@@ -87,6 +86,8 @@ class MintTests(SynchronousTestCase):
     def test_url(self) -> None:
         """The URL follows the settings as far as these tell it."""
         self.assertIn("ws://127.0.0.1:9999/", made(Wish(), PORT="9999").connect[0])
+        realtime = made(Wish(url="wss://x/?a=b"), PROTOCOL="realtime")
+        self.assertIn("'wss://x/?a=b&tab_id=1'", realtime.connect[0])
         self.assertIn("ws://HOST:PORT/", made(Wish(), LISTEN="tcp:81").connect[0])
 
     def test_impossible(self) -> None:
