@@ -64,7 +64,7 @@ help:
 	@echo "                  headless Chromium"
 	@echo "make screenshots  make the pictures of pages for the documentation"
 	@echo "make docs         build the documentation in build/docs, and check all links in it"
-	@echo "make reference    write the settings and metrics into the documentation anew"
+	@echo "make reference    write settings, metrics and commands into the documentation"
 	@echo "make lint         check format, style and types"
 	@echo "make format       format the sources"
 	@echo "make package      build wheel and sdist, check them, install the wheel and try it"
@@ -72,7 +72,7 @@ help:
 	@echo "make clean        remove what the other targets made"
 
 demo: $(VENV)/ready
-	$(BIN)/twistd --nodaemon --pidfile= gaq-ws --demo
+	$(BIN)/gaq-ws demo
 
 test: $(VENV)/ready $(PEERS)
 	$(BIN)/python $(TRIAL) -j $(JOBS) $(TESTS)
@@ -133,6 +133,7 @@ reference: $(VENV)/ready
 	$(BIN)/python -m gaq_twisted.tools.reference schema > docs/config.schema.json
 	$(BIN)/python -m gaq_twisted.tools.reference example > config.example.json
 	$(BIN)/python -m gaq_twisted.tools.reference metrics > docs/metrics.md
+	$(BIN)/python -m gaq_twisted.tools.reference commands > docs/commands.md
 
 lint: $(VENV)/ready
 	$(BIN)/ruff format --check $(SOURCES)

@@ -32,10 +32,11 @@ class Options(usage.Options):
         " [--origin ORIGIN [--host HOST]]] | --demo"
     )
 
-    longdesc = """Pushes Apache Superset's background-query events to browsers over WebSocket.
-    Settings come from the file, and from environment variables, which win; see
-    config.example.json and docs/configuration.md. Options of twistd come before gaq-ws, or before
-    a -- where the command is gaq-ws itself."""
+    longdesc = (
+        "Pushes Apache Superset's background-query events to browsers over WebSocket. Settings"
+        " come from the JSON file, and from environment variables, which win. The options of twistd"
+        " come before gaq-ws. The command gaq-ws has the same options as commands, and more."
+    )
 
     optParameters = [
         [
@@ -48,18 +49,23 @@ class Options(usage.Options):
             "cookie",
             None,
             None,
-            "For --check: a browser's Cookie header, or only its token; - to read it from the"
+            "With --check: a browser's Cookie header, or only its token; - reads it from"
             " standard input.",
         ],
-        ["origin", None, None, "For --check: the origin of a page, as https://bi.example.com."],
-        ["host", None, None, "For --check: the host that the page connects to, for same-host."],
+        [
+            "origin",
+            None,
+            None,
+            "With --check: the origin of a page, such as https://bi.example.com.",
+        ],
+        ["host", None, None, "With --check: the host that the page connects to, for same-host."],
     ]
 
     optFlags = [
-        ["check", None, "Look whether the server would work, say what would not, and end."],
-        ["verbose", "v", "For --check: list the settings, too, and where each comes from."],
-        ["json", None, "For --check: print one JSON object."],
-        ["demo", None, "Run with a Redis-compatible server of its own and a page at /demo."],
+        ["check", None, "Check settings, ports and Redis, say how to fix what fails, and exit."],
+        ["verbose", "v", "With --check: list the settings and their sources, too."],
+        ["json", None, "With --check: print one JSON object."],
+        ["demo", None, "Run with a Valkey of its own, and a page that shows the server."],
     ]
 
     def postOptions(self) -> None:

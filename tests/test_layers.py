@@ -17,7 +17,7 @@ MAX_LINES = 300
 MAX_TOP_MODULES = 7
 
 LAYERS = (
-    ("text",),
+    ("text", "commands"),
     ("config",),
     ("core",),
     ("access", "redis"),
@@ -55,6 +55,7 @@ PURE_MODULES = (
     "tools.loadtest.realtime_record",
     "tools.loadtest.record",
     "tools.loadtest.report",
+    "tools.tokens.explain",
     "web.status.incidents",
     "web.status.replicas",
     "web.status.sampler",
@@ -281,6 +282,9 @@ class PurityTests(SynchronousTestCase):
             ["gaq_twisted.tap"], "twisted.internet.reactor", "gaq_twisted.tools.demo"
         )
         self.assert_loads_none(["gaq_twisted.tools.loadtest.command"], "twisted.internet.reactor")
+        # Each of its commands pays only for itself.
+        others = [f"{PACKAGE}.config", f"{PACKAGE}.tools", "twisted"]
+        self.assert_loads_none([f"{PACKAGE}.cli"], *others)
 
     def test_plugin(self) -> None:
         """The plugin file, which every run of twistd may import, loads nothing of ours."""

@@ -1,4 +1,4 @@
-"""The reference: every setting and every metric, written from their own definitions.
+"""The reference: every setting, metric and command, written from their own definitions.
 
 `python -m gaq_twisted.tools.reference WHAT` prints one of the texts; `make reference` writes all.
 """
@@ -13,6 +13,7 @@ from gaq_twisted.config.derived import DERIVED_KEYS, REALTIME_KEYS, REALTIME_RED
 from gaq_twisted.core.metrics import CORE, Kind, Metric
 from gaq_twisted.realtime.metrics import REALTIME
 from gaq_twisted.streams.metrics import STREAMS
+from gaq_twisted.tools.commands_page import commands
 from gaq_twisted.tools.schema import schema
 
 # The settings by what they are about; each group begins with the named one.
@@ -214,6 +215,7 @@ TEXTS: Mapping[str, Callable[[], str]] = {
     "schema": lambda: _json(schema()),
     "example": example,
     "metrics": metrics,
+    "commands": commands,
 }
 """What can be printed, by name."""
 

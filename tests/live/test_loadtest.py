@@ -24,26 +24,23 @@ from tests.support.processes import (
     wait_until,
 )
 
-COMMAND = str(Path(sys.executable).with_name("gaq-ws-load"))
+COMMAND = (str(Path(sys.executable).with_name("gaq-ws")), "load")
 EVENTS = 60
-SMALL = ("--clients", "10", "--tabs", "2", "--rate", "120", "--seconds", "0.5")
+SMALL = ("-c", "10", "--tabs", "2", "-r", "120", "-d", "500ms", "--yes")
 
 
 class CommandTestCase(SynchronousTestCase):
-    """A test that runs `gaq-ws-load`."""
+    """A test that runs `gaq-ws load`."""
 
     def run_command(self, *arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
         """Runs it to its end, in an empty directory."""
         directory = Path(self.mktemp())
         directory.mkdir()
-        return subprocess.run(
-            [COMMAND, *arguments],
+        return sessions.run(
+            [*COMMAND, *arguments],
+            seconds=3 * DEADLINE_SECONDS,
             cwd=directory,
             env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environ},
-            capture_output=True,
-            text=True,
-            timeout=3 * DEADLINE_SECONDS,
-            check=False,
         )
 
 
@@ -81,8 +78,12 @@ class ServerTests(CommandTestCase):
         self.assertGreater(report["reconnects"], 0)
         self.assertEqual(report["failed_connects"], {})
         self.assertGreater(report["latency_worst_ms"], 0.0)
-        # No more than what it has announced.
-        [announcement] = done.stderr.splitlines()
+        # No more than what it has announced, and each phase.
+        announcement, *phases = done.stderr.splitlines()
+        self.assertEqual(
+            [line.split(": ")[:2] for line in phases],
+            [["gaq-ws load", phase] for phase in ("starting", "connecting", "running", "settling")],
+        )
         self.assertIn(
             f"about {EVENTS} entries will be added to the stream {PREFIX}full", announcement
         )
@@ -124,8 +125,9 @@ class ServerTests(CommandTestCase):
             self.assertEqual((done.returncode, done.stdout), (2, ""))
             self.assertIn(f": {reason}", done.stderr)
             self.assertIn(remedy, done.stderr)
-            self.assertEqual(len(done.stderr.splitlines()), 2, done.stderr)
+            self.assertNotIn("running", done.stderr)
         self.assertLess(self.redis.client.xlen(f"{PREFIX}full"), 5)
+        self.assertEqual(self.keys(), {f"{PREFIX}full"})
 
     def test_tls(self) -> None:
         """It speaks TLS, and only with a server whose certificate this machine trusts."""
@@ -177,10 +179,10 @@ class ServerTests(CommandTestCase):
         """On a terminal it shows how far it is; Ctrl-C ends it early, with the table."""
         ours, its = pty.openpty()
         self.addCleanup(os.close, ours)
-        arguments = ("--url", f"ws://127.0.0.1:{self.server.port}", *SMALL, "--seconds", "600")
+        arguments = ("--url", f"ws://127.0.0.1:{self.server.port}", *SMALL, "-d", "10m")
         process = sessions.start(
             self,
-            [COMMAND, *arguments],
+            [*COMMAND, *arguments],
             env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **self.environ},
             stdout=subprocess.PIPE,
             stderr=its,
@@ -190,13 +192,132 @@ class ServerTests(CommandTestCase):
         shown = ""
         while "running    [" not in shown:
             shown += os.read(ours, 1000).decode()
-        self.assertIn("connecting [#", shown)
+        self.assertIn("connecting [", shown)
+        self.assertIn(" of 10 clients", shown)
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=DEADLINE_SECONDS)
         shown += os.read(ours, 10_000).decode()
         self.assertIn("the test was interrupted", shown)
         self.assertRegex(output, r"(?m)^lost +0$")
-        self.assertEqual(process.returncode, 0)
+        self.assertEqual(process.returncode, 130)
+
+    def test_failed_publications(self) -> None:
+        """A result is not good if Redis did not take all events, even if the others arrived."""
+        self.redis.client.execute_command(
+            *("ACL", "SETUSER", "gaq", "on", ">password", "+xadd", "+unlink", f"~{PREFIX}*")
+        )
+        process = sessions.start(
+            self,
+            [*COMMAND, "--url", f"ws://127.0.0.1:{self.server.port}", *SMALL, "-d", "10m"],
+            env={
+                **{"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **self.environ},
+                **{"REDIS_USERNAME": "gaq", "REDIS_PASSWORD": "password"},
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        wait_until(lambda: self.entries() > EVENTS, self.server.text)
+        self.redis.client.execute_command("ACL", "SETUSER", "gaq", "-xadd")
+        denied = "acl_access_denied_cmd"
+        stats: Any = self.redis.client.info
+        wait_until(lambda: int(stats("stats").get(denied, 1)) > 0, self.server.text)
+        process.send_signal(signal.SIGTERM)
+        output, errors = process.communicate(timeout=DEADLINE_SECONDS)
+        self.assertRegex(output, r"(?m)^ +[0-9,]+ not published: Redis at .*: NOPERM$")
+        self.assertRegex(output, r"(?m)^lost +0$")
+        self.assertIn("could not be published, so the result is not good", errors)
+        self.assertEqual(process.returncode, 143)
+
+    def entries(self) -> int:
+        """Returns the length of the global stream."""
+        return int(str(self.redis.client.xlen(f"{PREFIX}full")))
+
+
+class PermissionTests(CommandTestCase):
+    """A Redis that others may use."""
+
+    def setUp(self) -> None:
+        """Starts it, and puts an event into the stream."""
+        self.redis = RedisProcess(self)
+        self.redis.publish("job")
+        self.environ = environment(self.redis.port)
+        self.arguments = tuple(word for word in SMALL if word != "--yes")
+
+    def entries(self) -> int:
+        """Returns the length of the global stream."""
+        return int(str(self.redis.client.xlen(f"{PREFIX}full")))
+
+    def ask(self) -> "tuple[subprocess.Popen[str], int]":
+        """Returns the process, which has asked on a terminal, and that terminal."""
+        ours, its = pty.openpty()
+        self.addCleanup(os.close, ours)
+        process = sessions.start(
+            self,
+            [*COMMAND, *self.arguments],
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **self.environ},
+            stdin=its,
+            stdout=subprocess.PIPE,
+            stderr=its,
+            text=True,
+        )
+        os.close(its)
+        shown = ""
+        while "[y/N]" not in shown:
+            shown += os.read(ours, 1000).decode()
+        self.assertIn(f"has the stream {PREFIX}full (length 1), perhaps of Superset", shown)
+        return process, ours
+
+    def test_no_terminal(self) -> None:
+        """Where nobody can answer it ends with 2, says why, and publishes nothing."""
+        done = self.run_command(*self.arguments, **self.environ)
+        self.assertEqual((done.returncode, done.stdout), (2, ""))
+        self.assertIn("Nothing was published: --yes publishes without asking", done.stderr)
+        self.assertEqual(self.entries(), 1)
+
+    def test_answers(self) -> None:
+        """On a terminal it asks; only a yes lets it publish."""
+        for answer, code, entries in ((b"\n", 2, 1), (b"no\n", 2, 1), (b"y\n", 2, 2)):
+            process, terminal = self.ask()
+            os.write(terminal, answer)
+            # No server listens, which it only finds after its first event.
+            self.assertEqual(process.wait(DEADLINE_SECONDS), code)
+            self.assertEqual(self.entries(), entries)
+
+    def test_interrupted(self) -> None:
+        """Ctrl-C answers the question, too; shells report that as 130."""
+        process, _ = self.ask()
+        process.send_signal(signal.SIGINT)
+        self.assertEqual(process.wait(DEADLINE_SECONDS), -signal.SIGINT)
+        self.assertEqual(self.entries(), 1)
+
+    def test_may_not_look(self) -> None:
+        """A user of Redis who may not ask for the length gets the question, too."""
+        self.redis.client.execute_command(
+            *("ACL", "SETUSER", "gaq", "on", ">password", "+xadd", "+unlink", f"~{PREFIX}*")
+        )
+        user = {"REDIS_USERNAME": "gaq", "REDIS_PASSWORD": "password"}
+        done = self.run_command(*self.arguments, **self.environ, **user)
+        self.assertEqual((done.returncode, done.stdout), (2, ""))
+        self.assertIn("it is unknown whether Superset uses this Redis", done.stderr)
+
+    def test_stalled(self) -> None:
+        """Ctrl-C ends it while Redis does not answer."""
+        self.redis.signal(signal.SIGSTOP)
+        process = sessions.start(
+            self,
+            [*COMMAND, *SMALL],
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **self.environ},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stderr is not None
+        while "starting: " not in process.stderr.readline():
+            self.assertIsNone(process.poll())
+        process.send_signal(signal.SIGINT)
+        self.assertEqual(process.wait(DEADLINE_SECONDS), 130)
+        self.assertIn("interrupted before the test began", process.stderr.read())
 
 
 class RealtimeTests(CommandTestCase):
@@ -232,7 +353,7 @@ class RealtimeTests(CommandTestCase):
         self.assertGreater(report["reconnects"], 0)
         self.assertEqual(report["failed_connects"], {})
         self.assertGreater(report["latency_worst_ms"], 0.0)
-        [announcement] = done.stderr.splitlines()
+        announcement = done.stderr.splitlines()[0]
         self.assertIn(f"about {EVENTS} messages will be published on the channel", announcement)
         self.assertEqual(self.redis.client.keys(), [])
 
@@ -250,10 +371,10 @@ class RealtimeTests(CommandTestCase):
 
     def test_gap(self) -> None:
         """Where the server admits a gap by 1012, clients come back, and nothing counts as lost."""
-        arguments = ("--url", self.url, *SMALL, "--seconds", "600", "--drops", "0", "--json")
+        arguments = ("--url", self.url, *SMALL, "-d", "10m", "--drops", "0", "--json")
         process = sessions.start(
             self,
-            [COMMAND, *arguments],
+            [*COMMAND, *arguments],
             env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **self.environ},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -267,8 +388,9 @@ class RealtimeTests(CommandTestCase):
         wait_until(lambda: self.published() > before + 4 * EVENTS, self.server.text)
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=DEADLINE_SECONDS)
-        self.assertEqual(process.returncode, 0, errors)
+        self.assertEqual(process.returncode, 130, errors)
         report = json.loads(output)
+        self.assertTrue(report["is_good"])
         self.assertEqual((report["lost"], report["reconnects"]), (0, 10))
         [(reason, count)] = report["failed_connects"].items()
         self.assertTrue(reason.startswith("closed with 1012"), reason)
@@ -295,7 +417,18 @@ class RealtimeTests(CommandTestCase):
         """Where both protocols are served, one must be chosen."""
         done = self.load(PROTOCOL="both")
         self.assertEqual((done.returncode, done.stdout), (2, ""))
-        self.assertIn("say which with --protocol", done.stderr)
+        self.assertIn("choose one with --protocol", done.stderr)
+
+    def test_asks(self) -> None:
+        """Where servers follow the channel, it asks, as the user that the documentation has."""
+        rule = "on >password +publish +pubsub|numsub resetchannels &realtime"
+        self.redis.client.execute_command("ACL", "SETUSER", "gaq-load", *rule.split())
+        user = {"REDIS_USERNAME": "gaq-load", "REDIS_PASSWORD": "password"}
+        arguments = [word for word in SMALL if word != "--yes"]
+        done = self.run_command("--url", self.url, *arguments, **self.environ, **user)
+        self.assertEqual((done.returncode, done.stdout), (2, ""))
+        self.assertIn("the channel realtime has subscribers (1)", done.stderr)
+        self.assertEqual(self.published(), 0)
 
     def published(self) -> int:
         """Returns how many messages were published."""
@@ -304,15 +437,14 @@ class RealtimeTests(CommandTestCase):
 
 
 class OptionTests(CommandTestCase):
-    """What cannot be meant."""
+    """The command line."""
 
     def test_bad_arguments(self) -> None:
         """Bad arguments and settings end it with status 2 and a reason, and nothing else."""
         for arguments, reason in (
-            (("--clients", "0"), "--clients: 0 is not a whole number above 0"),
+            (("--connections", "0"), "--connections: 0 is not a whole number above 0"),
             (("--rate", "nan"), "--rate: nan is not a number above 0"),
-            (("--broadcasts", "2"), "--broadcasts: 2 is not a number from 0 to 1"),
-            (("--drops", "-1"), "--drops: -1 is not a number from 0 on"),
+            (("--duration", "3x"), "--duration: 3x is not a duration above 0, such as 90s"),
             (("--url", "http://127.0.0.1/"), "--url: 'http://127.0.0.1/' is not like ws://"),
             (("--config", "none.json"), "cannot read none.json: No such file"),
             ((), "jwtSecret is not set"),
@@ -320,3 +452,19 @@ class OptionTests(CommandTestCase):
             done = self.run_command(*arguments)
             self.assertEqual((done.returncode, done.stdout), (2, ""))
             self.assertIn(reason, done.stderr)
+
+    def test_first_names(self) -> None:
+        """The command's first name works, with the names that options had then."""
+        done = sessions.run(
+            [
+                *(sys.executable, "-c", "from gaq_twisted.cli import load; load()"),
+                *("--clients", "7", "--seconds", "1"),
+            ],
+            env={
+                **{"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+                **environment(free_port()),
+            },
+        )
+        self.assertEqual((done.returncode, done.stdout), (2, ""))
+        self.assertIn("7 clients of 4 channels will connect", done.stderr)
+        self.assertIn("about 20 entries", done.stderr)

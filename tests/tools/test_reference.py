@@ -30,6 +30,7 @@ FILES = {
     "schema": "docs/config.schema.json",
     "example": "config.example.json",
     "metrics": "docs/metrics.md",
+    "commands": "docs/commands.md",
 }
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 # Values for all kinds of settings, good for some and bad for others.

@@ -96,12 +96,12 @@ class Crowd:
         self._endpoint = self._secured(kind(self.reactor, peer.host, peer.port))
 
     async def connect_others(
-        self, progress: Callable[[float], None], wants_end: Callable[[], bool]
+        self, progress: Callable[[int], None], wants_end: Callable[[], bool]
     ) -> None:
         """Connects all other clients, with a few retries each.
 
         Args:
-            progress: called with the share that is done, from 0 to 1.
+            progress: called with how many clients are done.
             wants_end: returns whether to skip the rest.
         """
         waiting = iter(self._clients[1:])
@@ -113,7 +113,7 @@ class Crowd:
                 if wants_end() or not await self._connect_with_tries(client):
                     self.counts.never_connected += 1
                 done += 1
-                progress(done / len(self._clients))
+                progress(done)
 
         await gatherResults(
             [Deferred.fromCoroutine(connect_some()) for _ in range(_HANDSHAKES_AT_A_TIME)]

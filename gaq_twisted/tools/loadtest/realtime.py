@@ -84,6 +84,20 @@ class RealtimeTraffic:
             f" topic {_BROADCAST_TOPIC}, which Superset's pages ignore"
         )
 
+    async def neighbours(self) -> str:
+        """Returns who follows the channel; empty if nobody does.
+
+        Raises:
+            RedisError: if Redis does not say.
+        """
+        _, count = await self._redis.ask("PUBSUB", "NUMSUB", self._channel)
+        if not count:
+            return ""
+        return (
+            f"the channel {self._channel} has subscribers ({count:,}), and broadcasts reach all"
+            " their sockets"
+        )
+
     def add_clients(self, crowd: Crowd, count: int, expires_at: int) -> None:
         """Adds a client for each tab."""
         cookie_headers: dict[str, dict[str, str]] = {}

@@ -132,8 +132,10 @@ class Report(NamedTuple):
 
     @property
     def is_good(self) -> bool:
-        """Whether every client connected and received all its events and no others."""
-        return not (self.lost or self.misdelivered or self.never_connected)
+        """Whether all was published, and every client connected and received all it was owed."""
+        return not (
+            self.failed_publications or self.lost or self.misdelivered or self.never_connected
+        )
 
     def for_machines(self) -> dict[str, Any]:
         """Returns the result as JSON object."""

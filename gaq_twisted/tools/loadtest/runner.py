@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from gaq_twisted.config.settings import Settings
-from gaq_twisted.redis.errors import RedisError
+from gaq_twisted.redis.errors import RedisError, RedisRefused
 from gaq_twisted.redis.server import IClientReactor
 from gaq_twisted.tools.loadtest.clients import Crowd
 from gaq_twisted.tools.loadtest.realtime import RealtimeTraffic
@@ -31,8 +31,8 @@ _LONGEST_TICK_SECONDS = 0.1
 # Time for duplicates to arrive once nothing is missing.
 _CALM_SECONDS = 0.3
 
-Progress = Callable[[str, float], None]
-"""Called with the name of the phase, and the share of it that is done, from 0 to 1."""
+Progress = Callable[[str, float, str], None]
+"""Called with the name of the phase, the share of it that is done, from 0 to 1, and numbers."""
 
 
 class Plan(NamedTuple):
@@ -95,6 +95,7 @@ class LoadTest:
         self._dice = Random()
         self._traffic = self._new_traffic()
         self._counts = self._traffic.counts
+        self._has_published = False
         self._under_way: set[Deferred[None]] = set()
         self._wants_end = False
         self._wants_end_now = False
@@ -125,16 +126,38 @@ class LoadTest:
         """Returns what will be done to Redis."""
         return self._traffic.announcement(self._plan.events)
 
-    async def run(self) -> Report:
-        """Runs all phases; returns the result.
+    async def neighbours(self) -> str:
+        """Returns who else may use what the test publishes to; empty if nobody does.
+
+        Raises:
+            CannotPublish: if Redis does not answer.
+        """
+        try:
+            return await self._traffic.neighbours()
+        except RedisRefused as error:
+            return f"it is unknown whether Superset uses this Redis, because {error.fact}"
+        except RedisError as error:
+            raise CannotPublish(str(error)) from None
+
+    async def start(self) -> None:
+        """Publishes an event for nobody, and connects the first client.
 
         Raises:
             CannotPublish: if Redis does not accept events.
-            CannotConnect: if the server refuses the first client.
+            CannotConnect: if the server refuses the client.
         """
+        self._progress("starting", 0.0, "publishing an event for nobody")
         try:
-            await self._try_to_publish()
-            await self._crowd.connect_first()
+            await self._traffic.try_to_publish()
+        except RedisError as error:
+            raise CannotPublish(str(error)) from None
+        self._has_published = True
+        self._show_connected(0)
+        await self._crowd.connect_first()
+
+    async def run(self) -> Report:
+        """Runs all phases; returns the result."""
+        try:
             await self._connect()
             await self._publish_and_drop()
             await self._settle()
@@ -144,7 +167,7 @@ class LoadTest:
 
     async def clean_up(self) -> str | None:
         """Removes what the test has left in Redis; returns what is wrong if it cannot."""
-        return await self._traffic.clean_up()
+        return await self._traffic.clean_up() if self._has_published else None
 
     def interrupt(self) -> None:
         """Stops publishing and waits for missing events; the second call stops waiting, too."""
@@ -152,20 +175,16 @@ class LoadTest:
         self._wants_end_now = self._wants_end
         self._wants_end = True
 
-    async def _try_to_publish(self) -> None:
-        try:
-            await self._traffic.try_to_publish()
-        except RedisError as error:
-            raise CannotPublish(str(error)) from None
-
     async def _connect(self) -> None:
         meter = _Meter()
-        await self._crowd.connect_others(
-            lambda share: self._progress("connecting", share), lambda: self._wants_end
-        )
+        await self._crowd.connect_others(self._show_connected, lambda: self._wants_end)
         self._counts.connecting = meter.load()
         # Otherwise garbage collections would traverse all clients again and again, delaying frames.
         gc.freeze()
+
+    def _show_connected(self, count: int) -> None:
+        clients = self._plan.clients
+        self._progress("connecting", count / clients, f"{count:,} of {clients:,} clients")
 
     async def _publish_and_drop(self) -> None:
         plan, clock = self._plan, self._reactor
@@ -181,7 +200,12 @@ class LoadTest:
             while next_drop_at <= now:
                 self._crowd.drop_one()
                 next_drop_at += self._seconds_to_drop()
-            self._progress("running", (now - begun_at) / plan.seconds)
+            seconds = now - begun_at
+            self._progress(
+                "running",
+                seconds / plan.seconds,
+                f"{min(seconds, plan.seconds):.0f} of {plan.seconds:g} s, {given:,} published",
+            )
             next_at = min(begun_at + given / plan.rate, next_drop_at, now + _LONGEST_TICK_SECONDS)
             await deferLater(clock, max(_SHORTEST_TICK_SECONDS, next_at - now))
             now = clock.seconds()
@@ -205,11 +229,13 @@ class LoadTest:
         while not self._wants_end_now:
             now = self._reactor.seconds()
             quiet_seconds = now - max(begun_at, self._crowd.last_frame_at)
-            self._progress("settling", quiet_seconds / self._plan.settle_seconds)
+            lost = self._counts.lost()
+            share = quiet_seconds / self._plan.settle_seconds
+            self._progress("settling", share, f"{lost:,} missing")
             if quiet_seconds > self._plan.settle_seconds:
                 break
             is_calm = not (self._under_way or self._crowd.away()) and quiet_seconds > _CALM_SECONDS
-            if is_calm and not self._counts.lost():
+            if is_calm and not lost:
                 break
             await deferLater(self._reactor, _LONGEST_TICK_SECONDS)
         for publishing in list(self._under_way):

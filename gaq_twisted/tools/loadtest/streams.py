@@ -63,6 +63,18 @@ class StreamsTraffic:
             " the end"
         )
 
+    async def neighbours(self) -> str:
+        """Returns who else may use the streams; empty if nobody does.
+
+        Raises:
+            RedisError: if Redis does not say.
+        """
+        stream = f"{self._prefix}full"
+        entries = await self._redis.ask("XLEN", stream)
+        if not entries:
+            return ""
+        return f"Redis has the stream {stream} (length {entries:,}), perhaps of Superset"
+
     def add_clients(self, crowd: Crowd, count: int, expires_at: int) -> None:
         """Adds clients, which share the channels evenly."""
         channels = self.counts.channels

@@ -4,7 +4,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from gaq_twisted.tools.loadtest.command import remarks, table
 from gaq_twisted.tools.loadtest.realtime_record import (
     AWAY,
     CUT_OFF,
@@ -14,6 +13,7 @@ from gaq_twisted.tools.loadtest.realtime_record import (
     RealtimeRecord,
     Tab,
 )
+from gaq_twisted.tools.loadtest.table import remarks, table
 
 SETTLE_NS = 100
 MINE, OTHER = "user:a", "user:b"

@@ -4,9 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from gaq_twisted.tools.loadtest.command import remarks, table
 from gaq_twisted.tools.loadtest.record import Channel, Listener, NumberedEvent, Record, Sight
 from gaq_twisted.tools.loadtest.report import Load, Report
+from gaq_twisted.tools.loadtest.table import remarks, table
 
 
 def event(channel: Channel, number: int, published_ns: int = 0) -> NumberedEvent:
@@ -71,6 +71,8 @@ class RecordTests(SynchronousTestCase):
         self.record.failed_connects.update({"HTTP 503: busy": 2, "closed with 1013: full": 1200})
         self.record.failed_publications["Redis is gone"] = 3
         lines = [line.strip() for line in table(self.report()).splitlines()]
+        self.assertFalse(self.report().is_good)
+        self.assertIn("3 events could not be published", "".join(remarks(self.report())))
         at = lines.index("1,200: closed with 1013: full")
         self.assertRegex(lines[at - 1], "failed connects +1,202")
         self.assertEqual(lines[at + 1], "2: HTTP 503: busy")

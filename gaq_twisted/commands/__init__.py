@@ -1,0 +1,1 @@
+"""The command line of `gaq-ws`, without what its commands do."""
