@@ -11,6 +11,7 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 
 from gaq_twisted.core.metrics import Metrics
+from gaq_twisted.core.slices import Slices
 from gaq_twisted.redis.errors import RedisError, RedisTooOld
 from gaq_twisted.streams.continuity import Continuity, Reset, Truncated, VerifiedStream
 from gaq_twisted.streams.events import BEGINNING, Entry, Event, EventSink, StreamId
@@ -47,8 +48,8 @@ class GlobalStream(VerifiedStream, Protocol):
     def read_count(self) -> int:
         """As Streams.read_count."""
 
-    async def after(self, last: Entry) -> list[Entry]:
-        """As Streams.after."""
+    async def follow(self, last: Entry, take: Callable[[list[Entry]], Entry | None]) -> None:
+        """As Streams.follow."""
 
 
 class Firehose(Service):
@@ -90,6 +91,8 @@ class Firehose(Service):
         # Whether more entries may exist already.
         self._is_behind = False
         self._answered_at = -inf
+        # The last delivery of a sequence of reads, perhaps not done yet.
+        self._delivery: Slices | None = None
         self._loop = LoopingCall(self._begin_turn)
         self._loop.clock = clock
         self._turn: Deferred[None] | None = None
@@ -125,8 +128,8 @@ class Firehose(Service):
         return self._stopped
 
     def _begin_turn(self) -> "Deferred[None]":
-        # The loop starts the next turn only after a turn of the reactor, so that
-        # a backlog leaves time for everything else.
+        # The loop starts the next turn only after a turn of the reactor, so that a backlog
+        # leaves time for everything else. While there is none, a turn is many reads long.
         self._turn = Deferred.fromCoroutine(self._read_once())
         return self._turn
 
@@ -153,16 +156,37 @@ class Firehose(Service):
             self._last = await self._start()
             self._outage.end()
             return
-        entries: list[Entry] = []
         if self._is_behind or self._continuity.due():
             entries = await self._verified(self._last)
-        if not entries:
-            entries = await self._streams.after(self._last)
-            self._outage.end()
-            if self._continuity.is_reconnected:
+            if entries:
+                await self._finish(self._begin_delivery(entries))
                 return
-        await self._in_slices(self._deliver(entries))
+        self._delivery = None
+        await self._streams.follow(self._last, self._take)
+        if self._delivery is not None:
+            await self._finish(self._delivery)
+
+    def _take(self, entries: list[Entry]) -> Entry | None:
+        """Passes on the entries of one read; returns where the next one may begin at once.
+
+        It may not if there is more to do, which needs other commands or other turns.
+        """
+        self._answered_at = self._clock.seconds()
+        self._outage.end()
+        if self._continuity.is_reconnected:
+            # The entries may be another server's; they are read again once that is known.
+            return None
+        self._delivery = self._begin_delivery(entries)
+        if not self._delivery.is_done or self._is_behind or self._continuity.due():
+            return None
+        return self._last
+
+    def _begin_delivery(self, entries: Sequence[Entry]) -> Slices:
+        """Passes on entries for as long as one slice lasts."""
+        delivery = Slices(self._deliver(entries), self._clock.seconds, _SLICE_SECONDS)
+        delivery.advance()
         self._is_behind = len(entries) >= self._streams.read_count
+        return delivery
 
     async def _start(self) -> Entry:
         """Passes the recent entries to the sink; returns the place to go on from."""
@@ -172,7 +196,8 @@ class Firehose(Service):
         # Redis may have trimmed older ones.
         first, last = (entries[0], entries[-1]) if entries else (BEGINNING, BEGINNING)
         events: list[Event] = []
-        await self._in_slices(self._parser.parse(entries, events))
+        parsing = Slices(self._parser.parse(entries, events), self._clock.seconds, _SLICE_SECONDS)
+        await self._finish(parsing)
         self._parser.report_skipped()
         self._sink.start(events, whole_from=first.id)
         size_bytes = sum(len(entry.data or b"") for entry in entries)
@@ -231,10 +256,8 @@ class Firehose(Service):
             self._continuity.remember(page)
         self._parser.report_skipped()
 
-    async def _in_slices(self, steps: Iterator[None]) -> None:
-        """Takes all steps, and gives the reactor a turn now and then."""
-        pause_at = self._clock.seconds() + _SLICE_SECONDS
-        for _ in steps:
-            if self._clock.seconds() >= pause_at:
-                await deferLater(self._clock, 0)
-                pause_at = self._clock.seconds() + _SLICE_SECONDS
+    async def _finish(self, work: Slices) -> None:
+        """Does what is left of some work, each slice in a turn of the reactor of its own."""
+        while not work.is_done:
+            await deferLater(self._clock, 0)
+            work.advance()
