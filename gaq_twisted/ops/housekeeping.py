@@ -20,7 +20,7 @@ _LEAST_PINGS_PER_SLICE = 8
 _LEAST_SLICE_SECONDS = 0.125
 _EXPIRIES_AT_A_TIME = 200
 # Every wake-up of an idle process costs more than all that is done in it.
-_TICK_SECONDS = 0.25
+_TICK_SECONDS = 0.5
 _SECOND = 1.0
 
 

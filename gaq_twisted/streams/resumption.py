@@ -192,7 +192,7 @@ class Resumption:
                 if socket in self._early
             }
         is_timed = number % _DISPATCHES_PER_OBSERVATION == 0
-        published_at = events[-1].stream_id().ms / 1000 if is_timed else None
+        published_at = events[-1].published_at() if is_timed else None
         return Dispatch((channel,), _frames(events), len(events), published_at, instead)
 
     # What a socket missed
