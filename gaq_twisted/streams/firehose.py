@@ -23,6 +23,7 @@ from gaq_twisted.streams.parsing import EntryParser
 _SLICE_SECONDS = 0.005
 # How many entries are passed on as one page.
 _PAGE_ENTRIES = 1000
+_DONE = object()
 
 
 class Progress(NamedTuple):
@@ -91,8 +92,8 @@ class Firehose(Service):
         # Whether more entries may exist already.
         self._is_behind = False
         self._answered_at = -inf
-        # The last delivery of a sequence of reads, perhaps not done yet.
-        self._delivery: Slices | None = None
+        # What is left to do of a delivery that is longer than a slice.
+        self._undelivered: Slices | None = None
         self._loop = LoopingCall(self._begin_turn)
         self._loop.clock = clock
         self._turn: Deferred[None] | None = None
@@ -156,15 +157,16 @@ class Firehose(Service):
             self._last = await self._start()
             self._outage.end()
             return
+        self._undelivered = None
+        entries: list[Entry] = []
         if self._is_behind or self._continuity.due():
             entries = await self._verified(self._last)
-            if entries:
-                await self._finish(self._begin_delivery(entries))
-                return
-        self._delivery = None
-        await self._streams.follow(self._last, self._take)
-        if self._delivery is not None:
-            await self._finish(self._delivery)
+        if entries:
+            self._begin_delivery(entries)
+        else:
+            await self._streams.follow(self._last, self._take)
+        if self._undelivered is not None:
+            await self._finish(self._undelivered)
 
     def _take(self, entries: list[Entry]) -> Entry | None:
         """Passes on the entries of one read; returns where the next one may begin at once.
@@ -176,17 +178,21 @@ class Firehose(Service):
         if self._continuity.is_reconnected:
             # The entries may be another server's; they are read again once that is known.
             return None
-        self._delivery = self._begin_delivery(entries)
-        if not self._delivery.is_done or self._is_behind or self._continuity.due():
+        self._begin_delivery(entries)
+        if self._undelivered is not None or self._is_behind or self._continuity.due():
             return None
         return self._last
 
-    def _begin_delivery(self, entries: Sequence[Entry]) -> Slices:
-        """Passes on entries for as long as one slice lasts."""
-        delivery = Slices(self._deliver(entries), self._clock.seconds, _SLICE_SECONDS)
-        delivery.advance()
+    def _begin_delivery(self, entries: Sequence[Entry]) -> None:
+        """Passes on entries for as long as a slice lasts, and keeps the rest for later ones."""
+        steps = self._deliver(entries)
         self._is_behind = len(entries) >= self._streams.read_count
-        return delivery
+        # A few entries for a few sockets take one step.
+        if next(steps, _DONE) is not _DONE:
+            rest = Slices(steps, self._clock.seconds, _SLICE_SECONDS)
+            rest.advance()
+            if not rest.is_done:
+                self._undelivered = rest
 
     async def _start(self) -> Entry:
         """Passes the recent entries to the sink; returns the place to go on from."""

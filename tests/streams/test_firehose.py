@@ -529,7 +529,7 @@ class SliceTests(FirehoseTestCase):
 
         self.patch(self.sink, "deliver", deliver)
         self.streams.answer(*map(entry, range(2, 6)))
-        self.assertEqual(delivered, [b"2-0", b"3-0"])
+        self.assertEqual(delivered, [b"2-0", b"3-0", b"4-0"])
         self.clock.advance(0)
         self.assertEqual(delivered, [b"2-0", b"3-0", b"4-0", b"5-0"])
         self.assertEqual(self.asked(), ("after", b"5-0"))
