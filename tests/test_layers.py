@@ -301,7 +301,7 @@ class PurityTests(SynchronousTestCase):
                 for name in _imported_names(node)
             )
         }
-        self.assertEqual(users, {"connection.py", "protocol.py"})
+        self.assertEqual(users, {"protocol.py", "session.py"})
 
 
 def _imported_names(node: ast.AST) -> list[str]:

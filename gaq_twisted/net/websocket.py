@@ -13,6 +13,7 @@ from zope.interface import implementer
 from gaq_twisted.access.origins import OriginRules
 from gaq_twisted.config.settings import Settings
 from gaq_twisted.config.types import LEAST_SOCKET_BUFFER_BYTES
+from gaq_twisted.core import direct_write
 from gaq_twisted.core.close import (
     INTERNAL_ERROR,
     TOO_MANY_BYTES,
@@ -26,7 +27,6 @@ from gaq_twisted.core.hub import Hub, NoRoom
 from gaq_twisted.core.metrics import CLOSED, Metrics
 from gaq_twisted.core.reasons import ConnectionReason
 from gaq_twisted.core.rejections import Rejections
-from gaq_twisted.net import direct_write
 from gaq_twisted.net.handshake import HandshakeSocket
 from gaq_twisted.net.slim import SlimFactory
 

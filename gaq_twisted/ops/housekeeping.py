@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from math import ceil
+from math import ceil, inf
 
 from twisted.application.service import Service
 from twisted.internet.interfaces import IReactorTime
@@ -14,10 +14,13 @@ from gaq_twisted.core.every import every, guarded
 from gaq_twisted.core.hub import Hub
 from gaq_twisted.core.metrics import REACTOR_STALL_SECONDS, Metrics
 
-_PING_SLICE_SECONDS = 0.125
-_EXPIRY_SECONDS = 0.25
+# A round of pings is made of slices: few if there are few sockets, because each wakes the
+# process up, and of several sockets each if there are many.
+_LEAST_PINGS_PER_SLICE = 8
+_LEAST_SLICE_SECONDS = 0.125
 _EXPIRIES_AT_A_TIME = 200
-_STALL_SECONDS = 0.1
+# Every wake-up of an idle process costs more than all that is done in it.
+_TICK_SECONDS = 0.5
 _SECOND = 1.0
 
 
@@ -50,6 +53,8 @@ class Housekeeping(Service):
         self._metrics = metrics
         self._clock = clock
         self._next_ping_slice = 0
+        self._slices = 1
+        self._slice_seconds = inf
         self._round: Iterator[bool] = iter(())
         self._per_slice = 0
         self._ended = 0
@@ -59,15 +64,14 @@ class Housekeeping(Service):
 
     def apply(self, settings: Settings) -> None:
         """Uses the intervals of these settings from now on."""
-        ping_seconds = settings.ping_sockets_interval_ms / 1000
-        self._ping_slices = max(1, int(ping_seconds / _PING_SLICE_SECONDS))
+        self._ping_seconds = settings.ping_sockets_interval_ms / 1000
+        self._slice_seconds = min(self._slice_seconds, self._ping_seconds)
         self._most_silent_rounds = ceil(
             settings.socket_response_timeout_ms / settings.ping_sockets_interval_ms
         )
         self._intervals_seconds: dict[Callable[[], None], float] = {
-            self._ping: ping_seconds / self._ping_slices,
-            self._expire: _EXPIRY_SECONDS,
-            self._measure_stall: _STALL_SECONDS,
+            self._ping: self._slice_seconds,
+            self._tick: _TICK_SECONDS,
             self._do_each_second: _SECOND,
             self._sweep: settings.gc_channels_interval_ms / 1000,
         }
@@ -77,7 +81,8 @@ class Housekeeping(Service):
     def startService(self) -> None:
         """Starts all loops."""
         super().startService()
-        self._measured_at = self._clock.seconds() - _STALL_SECONDS
+        self._measured_at = self._clock.seconds() - _TICK_SECONDS
+        self._plan_slices()
         self._start_loops()
 
     def stopService(self) -> None:
@@ -98,12 +103,8 @@ class Housekeeping(Service):
             self._loops[task] = every(seconds, task, self._clock, self._log)
 
     def _ping(self) -> None:
-        # Sent all at once, the pings and then the pongs would delay every event.
         if self._next_ping_slice == 0:
-            # A round keeps its settings, even if they change meanwhile.
-            self._slices, self._silent_rounds = self._ping_slices, self._most_silent_rounds
-            self._round = self._hub.ping(self._silent_rounds)
-            self._per_slice = ceil(self._hub.socket_count / self._slices)
+            self._begin_round()
         self._next_ping_slice = (self._next_ping_slice + 1) % self._slices
         self._ended += sum(islice(self._round, self._per_slice))
         if self._next_ping_slice == 0 and self._ended:
@@ -115,6 +116,27 @@ class Housekeeping(Service):
             )
             self._ended = 0
 
+    def _begin_round(self) -> None:
+        # A round keeps its settings, even if they change meanwhile.
+        self._plan_slices()
+        self._silent_rounds = self._most_silent_rounds
+        self._round = self._hub.ping(self._silent_rounds)
+        self._per_slice = ceil(self._hub.socket_count / self._slices)
+        if self._ping in self._loops:
+            self._loops[self._ping].interval = self._slice_seconds
+
+    def _plan_slices(self) -> None:
+        """Divides a round: sent all at once, the pings and then the pongs would delay every event."""
+        most_slices = max(1, int(self._ping_seconds / _LEAST_SLICE_SECONDS))
+        wanted_slices = max(1, ceil(self._hub.socket_count / _LEAST_PINGS_PER_SLICE))
+        self._slices = min(most_slices, wanted_slices)
+        self._slice_seconds = self._ping_seconds / self._slices
+        self._intervals_seconds[self._ping] = self._slice_seconds
+
+    def _tick(self) -> None:
+        self._measure_stall()
+        self._expire()
+
     def _expire(self) -> None:
         if self._hub.expire(_EXPIRIES_AT_A_TIME) and self.running:
             # Other work runs in between.
@@ -122,7 +144,7 @@ class Housekeeping(Service):
 
     def _measure_stall(self) -> None:
         now = self._clock.seconds()
-        late_seconds = now - self._measured_at - _STALL_SECONDS
+        late_seconds = now - self._measured_at - _TICK_SECONDS
         self._measured_at = now
         self._metrics.observe(REACTOR_STALL_SECONDS, max(0.0, late_seconds))
 

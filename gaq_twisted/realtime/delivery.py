@@ -21,7 +21,6 @@ from gaq_twisted.realtime.metrics import (
 # How long messages are sent before the reactor does other work. Some answers, such as pongs, take
 # two turns of the reactor: one to read the ping, and one to write the pong.
 _SLICE_SECONDS = 0.003
-_STEPS_PER_LOOK = 16
 _MESSAGES_PER_BATCH = 32
 # Messages closer together than this arrived in one turn of the reactor.
 _BURST_SECONDS = 0.0005
@@ -66,7 +65,6 @@ class Delivery:
         self._is_paused = False
         self._sending: Iterator[None] | None = None
         self._call: IDelayedCall | None = None
-        self._step_count = 0
         self._pause_at = 0.0
         # When the queue was last empty.
         self._idle_at = 0.0
@@ -81,7 +79,7 @@ class Delivery:
             self._pause_at = now + _SLICE_SECONDS
         self._queue.extend(published)
         self._queued_bytes += sum(map(len, published))
-        if self._call is None:
+        if self._call is None and not self._is_slice_over():
             self._send()
         if self._queued_bytes > _MOST_QUEUED_BYTES and not self._is_paused:
             self._is_paused = True
@@ -107,8 +105,7 @@ class Delivery:
             if self._sending is None:
                 self._sending = self._next()
             for _ in self._sending:
-                self._step_count += 1
-                if self._step_count % _STEPS_PER_LOOK == 0 and self._is_slice_over():
+                if self._is_slice_over():
                     return
             self._sending = None
             if self._queue and self._is_slice_over():

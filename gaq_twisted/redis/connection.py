@@ -5,19 +5,20 @@ reactor is installed.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
-import txredisapi
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeadlineError
 from twisted.internet.error import ConnectError, DNSLookupError
-from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from gaq_twisted.redis.deadline import in_time, never
+from gaq_twisted.redis.deadline import no_extension
 from gaq_twisted.redis.errors import RedisError
 from gaq_twisted.redis.protocol import RedisFactory, RedisProtocol
 from gaq_twisted.redis.remedies import Remedies
+from gaq_twisted.redis.session import ServerAddress, Session
 
 _CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 5.0
@@ -26,16 +27,6 @@ ANSWER_SECONDS = 5.0
 _ADDRESS_SECONDS = 5.0
 
 _T = TypeVar("_T")
-
-
-class ServerAddress(NamedTuple):
-    """Where a server is."""
-
-    name: str
-    """The name of the server in logs; another server has another name."""
-    endpoint: IStreamClientEndpoint
-    """How to reach it."""
-    speaks_tls: bool = False
 
 
 class Credentials(NamedTuple):
@@ -79,9 +70,8 @@ class Connection:
         self._clock = clock
         self._is_opening = False
         self._waiting: list[Deferred[None]] = []
-        self._address: ServerAddress | None = None
+        self._session: Session | None = None
         self._located_at = 0.0
-        self._protocol: RedisProtocol | None = None
         self.on_messages: Callable[[Sequence[bytes]], None] = _ignore
         """Called with the messages of a subscribed channel that came together."""
         self.on_loss: Callable[[], None] = _ignore
@@ -99,28 +89,40 @@ class Connection:
             RedisTooOld: if Redis does not know the command.
             RedisError: if there is no reply, or the reply is another error.
         """
-        address, protocol = await self._connected()
-        return await self._ask(address, protocol, command, within_seconds)
+        session = await self._connected()
+        return await session.ask(*command, within_seconds=within_seconds)
+
+    async def converse(
+        self,
+        first: bytes,
+        next_command: Callable[[Any], bytes | None],
+        *,
+        name: str,
+        within_seconds: float,
+    ) -> None:
+        """Sends commands as Session.converse does; arguments and errors as there."""
+        session = await self._connected()
+        await session.converse(first, next_command, name=name, within_seconds=within_seconds)
 
     async def ask_same(
         self,
         *command: object,
         within_seconds: float = ANSWER_SECONDS,
-        may_extend: Callable[[], bool] = never,
+        extension: Callable[[], float] = no_extension,
     ) -> Any:
         """Returns the reply to a command as `ask` does, but never on a new connection.
 
         Args:
             command: the words of the command.
             within_seconds: how long the reply may take.
-            may_extend: asked when that is over; whether the reply may take as long again.
+            extension: called when that is over; returns how many seconds more it may take.
 
         Raises:
             RedisError: also if the connection was lost.
         """
-        if self._protocol is None or self._address is None:
+        if self._session is None:
             raise RedisError("the connection was closed")
-        return await self._ask(self._address, self._protocol, command, within_seconds, may_extend)
+        return await self._session.ask(*command, within_seconds=within_seconds, extension=extension)
 
     @property
     def server_name(self) -> str:
@@ -129,40 +131,39 @@ class Connection:
 
     async def has_moved(self) -> bool:
         """Returns whether the server is another one by now, asking every few seconds only."""
-        return self._address is not None and await self._has_moved(self._address)
+        return self._session is not None and await self._has_moved(self._session.address)
 
     def pause(self) -> None:
         """Stops reading from it."""
-        if self._protocol is not None:
-            self._protocol.pause()
+        if self._session is not None:
+            self._session.protocol.pause()
 
     def resume(self) -> None:
         """Reads from it again."""
-        if self._protocol is not None:
-            self._protocol.resume()
+        if self._session is not None:
+            self._session.protocol.resume()
 
     def close(self) -> None:
         """Closes the connection; commands under way fail."""
-        if self._protocol is not None:
-            self._abort(self._protocol)
+        if self._session is not None:
+            self._session.abort()
+            self._session = None
 
-    async def _connected(self) -> "tuple[ServerAddress, RedisProtocol]":
+    async def _connected(self) -> Session:
         while self._is_opening:
             turn: Deferred[None] = Deferred()
             self._waiting.append(turn)
             await turn
         self._is_opening = True
         try:
-            if self._protocol is not None and self._protocol.connected:
-                assert self._address is not None
-                if await self._has_moved(self._address):
-                    self.close()
-            if self._protocol is None or not self._protocol.connected:
-                self._address = await self._locate()
-                self._located_at = self._clock.seconds()
-                await self._connect(self._address)
-            assert self._address is not None and self._protocol is not None
-            return self._address, self._protocol
+            session = self._session
+            if session is not None and session.is_open:
+                if not await self._has_moved(session.address):
+                    return session
+                self.close()
+            address = await self._locate()
+            self._located_at = self._clock.seconds()
+            return await self._connect(address)
         finally:
             self._is_opening = False
             # All are woken from here: a chain of thousands that each wake the next one
@@ -181,7 +182,7 @@ class Connection:
             # A server that replies is better than none.
             return False
 
-    async def _connect(self, address: ServerAddress) -> None:
+    async def _connect(self, address: ServerAddress) -> Session:
         factory = RedisFactory(self._received, self._lost)
         connecting = _cancellable(address.endpoint.connect(factory))
         try:
@@ -193,18 +194,17 @@ class Connection:
                 f"cannot connect to {address.name} within {self._connect_seconds:g} s"
             ) from None
         assert isinstance(protocol, RedisProtocol)
-        self._protocol = protocol
+        self._session = session = Session(address, protocol, self._remedies, self._clock)
         try:
-            await self._log_in(address, protocol)
+            await self._log_in(session)
         except (RedisError, CancelledError):
             self.close()
             raise
         self.times_opened += 1
+        return session
 
-    async def _log_in(self, address: ServerAddress, protocol: "RedisProtocol") -> None:
-        async def ask(*command: object) -> Any:
-            return await self._ask(address, protocol, command, self._connect_seconds)
-
+    async def _log_in(self, session: Session) -> None:
+        ask = partial(session.ask, within_seconds=self._connect_seconds)
         username, password, db, must_be_master = self._credentials
         if password:
             # Redis before 6.0 knows no users; later ones take this form for the default user.
@@ -215,54 +215,20 @@ class Connection:
         if must_be_master:
             role = (await ask("ROLE"))[0]
             if role != b"master":
-                raise RedisError(f"{address.name} is not a master yet, but a {role.decode()}")
+                name = session.address.name
+                raise RedisError(f"{name} is not a master yet, but a {role.decode()}")
 
-    async def _ask(
-        self,
-        address: ServerAddress,
-        protocol: "RedisProtocol",
-        command: Sequence[object],
-        within_seconds: float,
-        may_extend: Callable[[], bool] = never,
-    ) -> Any:
-        try:
-            answer: Deferred[Any] = protocol.execute_command(*command)
-            return await in_time(answer, within_seconds, self._clock, may_extend)
-        except txredisapi.ResponseError as error:
-            # Redis repeats the arguments of a command that it does not know: with AUTH, a password.
-            reply = str(error).partition(", with args")[0]
-            raise self._remedies.error_reply(address.name, str(command[0]), reply) from None
-        except txredisapi.RedisError:
-            reason = self._remedies.lost_connection(
-                protocol.lost, speaks_tls=address.speaks_tls, has_answered=protocol.has_answered
-            )
-            raise RedisError(f"the connection to {address.name} was lost: {reason}") from None
-        except (DeadlineError, CancelledError) as error:
-            # The reply may still come, and would be taken for that of the next command.
-            self._abort(protocol)
-            if isinstance(error, CancelledError):
-                raise
-            hint = ""
-            if address.speaks_tls and not protocol.is_secure:
-                hint = self._remedies.no_tls_hint
-            raise RedisError(
-                f"{address.name} did not answer within {within_seconds:g} s{hint}",
-                f"{address.name} does not answer",
-            ) from None
-
-    def _received(self, protocol: "RedisProtocol", messages: Sequence[bytes]) -> None:
-        if protocol is self._protocol:
+    def _received(self, protocol: RedisProtocol, messages: Sequence[bytes]) -> None:
+        if self._uses(protocol):
             self.on_messages(messages)
 
-    def _lost(self, protocol: "RedisProtocol") -> None:
-        if protocol is self._protocol:
+    def _lost(self, protocol: RedisProtocol) -> None:
+        if self._uses(protocol):
             self.on_loss()
 
-    def _abort(self, protocol: "RedisProtocol") -> None:
-        if protocol is self._protocol:
-            self._protocol = None
-        if protocol.connected:
-            protocol.transport.abortConnection()
+    def _uses(self, protocol: RedisProtocol) -> bool:
+        session = self._session
+        return session is not None and session.protocol is protocol and not session.is_aborted
 
 
 def _cancellable(deferred: "Deferred[_T]") -> "Deferred[_T]":

@@ -9,16 +9,16 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 
-def never() -> bool:
+def no_extension() -> float:
     """Extends no deadline."""
-    return False
+    return 0.0
 
 
 def in_time(
     answer: "Deferred[Any]",
     seconds: float,
     clock: IReactorTime,
-    may_extend: Callable[[], bool] = never,
+    extension: Callable[[], float] = no_extension,
 ) -> "Deferred[Any]":
     """Cancels an answer that takes too long; then it fails with DeadlineError.
 
@@ -26,12 +26,12 @@ def in_time(
         answer: the answer.
         seconds: how long it may take.
         clock: the source of time.
-        may_extend: called when the time is over; returns whether to wait as long again.
+        extension: called when the time is over; returns how many more seconds to wait, or 0.
 
     Returns:
         The same Deferred.
     """
-    deadline = _Deadline(answer, seconds, clock, may_extend)
+    deadline = _Deadline(answer, seconds, clock, extension)
     return answer.addBoth(deadline.note)
 
 
@@ -43,18 +43,18 @@ class _Deadline:
         answer: "Deferred[Any]",
         seconds: float,
         clock: IReactorTime,
-        may_extend: Callable[[], bool],
+        extension: Callable[[], float],
     ) -> None:
         self._answer = answer
-        self._seconds = seconds
         self._clock = clock
-        self._may_extend = may_extend
+        self._extension = extension
         self._is_over = False
         self._call = clock.callLater(seconds, self._end)
 
     def _end(self) -> None:
-        if self._may_extend():
-            self._call = self._clock.callLater(self._seconds, self._end)
+        seconds = self._extension()
+        if seconds > 0:
+            self._call = self._clock.callLater(seconds, self._end)
         else:
             self._is_over = True
             self._answer.cancel()

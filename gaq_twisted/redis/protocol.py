@@ -8,11 +8,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import txredisapi
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHandshakeListener
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from gaq_twisted.core.direct_write import writer_for
 from gaq_twisted.redis.keepalive import detect_dead_peers
 
 
@@ -31,6 +33,9 @@ class RedisProtocol(txredisapi.HiredisProtocol):  # type: ignore[misc]
         self.lost: Failure | None = None
         self.is_secure = False
         self.has_answered = False
+        # Of a conversation.
+        self._next_command: Callable[[Any], bytes | None] | None = None
+        self._ended: Deferred[None] = Deferred()
 
     def handshakeCompleted(self) -> None:
         """Notes that TLS is established."""
@@ -49,12 +54,63 @@ class RedisProtocol(txredisapi.HiredisProtocol):  # type: ignore[misc]
         """Keeps the reason, and fails the commands that wait for replies."""
         self.lost = self.lost or why
         super().connectionLost(why)
+        if self._next_command is not None:
+            self._end(Failure(txredisapi.ConnectionError("Lost connection")))
         self._on_loss(self)
 
     def connectionMade(self) -> None:
         """Lets the system notice a peer that is gone without a word."""
         super().connectionMade()
+        self._write = writer_for(self.transport)
         detect_dead_peers(self.transport)
+
+    def converse(
+        self, first: bytes, next_command: Callable[[Any], bytes | None]
+    ) -> "Deferred[None]":
+        """Sends commands, each as soon as the reply to the one before has been handled.
+
+        A Deferred and a turn of the reactor for each reply would cost several times as much as
+        reading it.
+
+        Args:
+            first: the first command, as Redis reads it.
+            next_command: takes a reply that is no error; returns the next command, or None to end.
+
+        Returns:
+            A Deferred that fires at the end, and fails as one of execute_command does.
+        """
+        if not self.connected:
+            raise txredisapi.ConnectionError("Not connected")
+        self._ended = Deferred(self._stop_conversing)
+        self._next_command = next_command
+        self._write(self.transport, first)
+        return self._ended
+
+    def replyReceived(self, reply: Any) -> None:
+        """Passes a reply to the conversation, or to the command that waits for it."""
+        if self._next_command is None:
+            super().replyReceived(reply)
+            return
+        try:
+            if isinstance(reply, Exception):
+                raise reply
+            command = self._next_command(reply)
+        except Exception:
+            self._end(Failure())
+            return
+        if command is None:
+            self._end(None)
+        elif self._next_command is not None:
+            self._write(self.transport, command)
+
+    def _end(self, result: Failure | None) -> None:
+        """Ends the conversation, unless that has happened while its reply was handled."""
+        if self._next_command is not None:
+            self._next_command = None
+            self._ended.callback(result)
+
+    def _stop_conversing(self, _: object) -> None:
+        self._next_command = None
 
     def _take_replies(self, data: bytes) -> None:
         """Separates the messages of a channel from the replies to commands.

@@ -9,9 +9,10 @@ from twisted.internet.interfaces import (
 )
 
 from gaq_twisted.config.sections import Redis
-from gaq_twisted.redis.connection import Connection, Credentials, ServerAddress
+from gaq_twisted.redis.connection import Connection, Credentials
 from gaq_twisted.redis.errors import RedisError
 from gaq_twisted.redis.remedies import Remedies, Usage
+from gaq_twisted.redis.session import ServerAddress
 from gaq_twisted.redis.tls import ClientTls
 
 # If a Sentinel takes longer, the next one is asked.

@@ -68,7 +68,7 @@ class Subscription:
         self._was_paused = False
         with suppress(RedisReplied, RedisTooOld):
             await self._connection.ask_same(
-                "PING", within_seconds=_ANSWER_SECONDS, may_extend=self._take_pause
+                "PING", within_seconds=_ANSWER_SECONDS, extension=self._take_pause
             )
         if await self._connection.has_moved():
             raise RedisError("another server has become the master")
@@ -83,10 +83,10 @@ class Subscription:
         self._is_paused = False
         self._connection.resume()
 
-    def _take_pause(self) -> bool:
-        """Returns whether a reply may be late because of a pause; each pause counts once."""
+    def _take_pause(self) -> float:
+        """Returns how much later a reply may be because of a pause; each pause counts once."""
         was_paused, self._was_paused = self._was_paused, self._is_paused
-        return was_paused
+        return _ANSWER_SECONDS if was_paused else 0.0
 
     def close(self) -> None:
         """Ends the subscription."""

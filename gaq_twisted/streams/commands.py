@@ -1,6 +1,7 @@
 """The commands that read the event streams."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from twisted.application.service import Service
@@ -67,6 +68,17 @@ class Streams(Service):
         """How many entries a read that waits for them returns at most."""
         self._behind_count = max(self.read_count, _BEHIND_ENTRIES)
         self._block_ms = settings.redis_stream_read_block_ms
+        # All of the command but the last word; it is sent for each read.
+        self._read_prefix = _encoded(
+            "XREAD",
+            "COUNT",
+            self.read_count,
+            "BLOCK",
+            self._block_ms,
+            "STREAMS",
+            self._global,
+            more_words=1,
+        )
 
     @property
     def times_connected(self) -> int:
@@ -105,25 +117,33 @@ class Streams(Service):
         newest_first.reverse()
         return newest_first
 
-    async def after(self, last: Entry) -> list[Entry]:
-        """Returns the next entries of the global stream; waits for one up to the block time.
+    async def follow(self, last: Entry, take: Callable[[list[Entry]], Entry | None]) -> None:
+        """Reads the next entries of the global stream, and waits for them, again and again.
 
         Args:
             last: the last entry that was read; Redis uses only its id.
+            take: called with the entries of each read, which are none after the block time;
+                returns the last entry that was read now, or None to stop.
 
         Raises:
             RedisError: if they cannot be read.
         """
-        limits = ("COUNT", self.read_count, "BLOCK", self._block_ms)
-        reply = await self._ask_global(
-            "XREAD",
-            *limits,
-            "STREAMS",
-            self._global,
-            last.id,
-            within_seconds=self._block_ms / 1000 + ANSWER_SECONDS,
-        )
-        return _entries(reply[0][1]) if reply else []
+
+        def next_command(reply: Any) -> bytes | None:
+            read = take(_entries(reply[0][1]) if reply else [])
+            return None if read is None else self._read_after(read)
+
+        with self._noting_moves():
+            await self._following.converse(
+                self._read_after(last),
+                next_command,
+                name="XREAD",
+                within_seconds=self._block_ms / 1000 + ANSWER_SECONDS,
+            )
+
+    def _read_after(self, last: Entry) -> bytes:
+        """Returns the command that waits for the entries after one."""
+        return b"%b$%d\r\n%b\r\n" % (self._read_prefix, len(last.id), last.id)
 
     async def following(self, last: Entry) -> list[Entry] | None:
         """Returns the next entries of the global stream that exist already.
@@ -177,9 +197,15 @@ class Streams(Service):
         """
         return await _trimmed(self._following, self._global) == 0
 
-    async def _ask_global(self, *command: object, within_seconds: float = ANSWER_SECONDS) -> Any:
+    async def _ask_global(self, *command: object) -> Any:
+        with self._noting_moves():
+            return await self._following.ask(*command)
+
+    @contextmanager
+    def _noting_moves(self) -> Iterator[None]:
+        """Closes the connections if Redis replies that another node has the stream."""
         try:
-            return await self._following.ask(*command, within_seconds=within_seconds)
+            yield
         except RedisReplied as error:
             if error.is_elsewhere:
                 # The name may lead to the right node by now, but only for a new connection.
@@ -229,6 +255,13 @@ async def _trimmed(connection: Connection, key: str) -> int | None:
         return int(facts[b"entries-added"] - facts[b"length"])
     # Redis before 7.0 does not count them.
     return 0 if facts[b"length"] < _UNTRIMMED_ENTRIES else None
+
+
+def _encoded(*words: object, more_words: int) -> bytes:
+    """Returns the beginning of a command as Redis reads it; so many words are still to come."""
+    encoded = [str(word).encode() for word in words]
+    count = b"*%d\r\n" % (len(words) + more_words)
+    return count + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in encoded)
 
 
 def _entries(reply: Sequence[Any]) -> list[Entry]:

@@ -116,6 +116,10 @@ class Event(msgspec.Struct, frozen=True, gc=False, eq=False):
         """Returns the id as numbers."""
         return StreamId.parse(self.id)
 
+    def published_at(self) -> float:
+        """Returns when Redis got it, in seconds since 1970 by its clock."""
+        return int(self.id.partition(b"-")[0]) / 1000
+
     def with_id(self, shown: bytes) -> "Event":
         """Returns the same event with another id."""
         return Event(shown, self.channel, self.data)
@@ -163,7 +167,7 @@ class EventSink(Protocol):
         """Takes the next events.
 
         Returns:
-            The steps that send them, one for each socket. The events are taken
+            The steps that send them, a few sockets a step. The events are taken
             when this method returns, and sent when all steps are done; only then
             may the next ones be delivered.
         """

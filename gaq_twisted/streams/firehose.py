@@ -11,6 +11,7 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 
 from gaq_twisted.core.metrics import Metrics
+from gaq_twisted.core.slices import Slices
 from gaq_twisted.redis.errors import RedisError, RedisTooOld
 from gaq_twisted.streams.continuity import Continuity, Reset, Truncated, VerifiedStream
 from gaq_twisted.streams.events import BEGINNING, Entry, Event, EventSink, StreamId
@@ -22,6 +23,7 @@ from gaq_twisted.streams.parsing import EntryParser
 _SLICE_SECONDS = 0.005
 # How many entries are passed on as one page.
 _PAGE_ENTRIES = 1000
+_DONE = object()
 
 
 class Progress(NamedTuple):
@@ -47,8 +49,8 @@ class GlobalStream(VerifiedStream, Protocol):
     def read_count(self) -> int:
         """As Streams.read_count."""
 
-    async def after(self, last: Entry) -> list[Entry]:
-        """As Streams.after."""
+    async def follow(self, last: Entry, take: Callable[[list[Entry]], Entry | None]) -> None:
+        """As Streams.follow."""
 
 
 class Firehose(Service):
@@ -90,6 +92,8 @@ class Firehose(Service):
         # Whether more entries may exist already.
         self._is_behind = False
         self._answered_at = -inf
+        # What is left to do of a delivery that is longer than a slice.
+        self._undelivered: Slices | None = None
         self._loop = LoopingCall(self._begin_turn)
         self._loop.clock = clock
         self._turn: Deferred[None] | None = None
@@ -125,8 +129,8 @@ class Firehose(Service):
         return self._stopped
 
     def _begin_turn(self) -> "Deferred[None]":
-        # The loop starts the next turn only after a turn of the reactor, so that
-        # a backlog leaves time for everything else.
+        # The loop starts the next turn only after a turn of the reactor, so that a backlog
+        # leaves time for everything else. While there is none, a turn is many reads long.
         self._turn = Deferred.fromCoroutine(self._read_once())
         return self._turn
 
@@ -153,16 +157,42 @@ class Firehose(Service):
             self._last = await self._start()
             self._outage.end()
             return
+        self._undelivered = None
         entries: list[Entry] = []
         if self._is_behind or self._continuity.due():
             entries = await self._verified(self._last)
-        if not entries:
-            entries = await self._streams.after(self._last)
-            self._outage.end()
-            if self._continuity.is_reconnected:
-                return
-        await self._in_slices(self._deliver(entries))
+        if entries:
+            self._begin_delivery(entries)
+        else:
+            await self._streams.follow(self._last, self._take)
+        if self._undelivered is not None:
+            await self._finish(self._undelivered)
+
+    def _take(self, entries: list[Entry]) -> Entry | None:
+        """Passes on the entries of one read; returns where the next one may begin at once.
+
+        It may not if there is more to do, which needs other commands or other turns.
+        """
+        self._answered_at = self._clock.seconds()
+        self._outage.end()
+        if self._continuity.is_reconnected:
+            # The entries may be another server's; they are read again once that is known.
+            return None
+        self._begin_delivery(entries)
+        if self._undelivered is not None or self._is_behind or self._continuity.due():
+            return None
+        return self._last
+
+    def _begin_delivery(self, entries: Sequence[Entry]) -> None:
+        """Passes on entries for as long as a slice lasts, and keeps the rest for later ones."""
+        steps = self._deliver(entries)
         self._is_behind = len(entries) >= self._streams.read_count
+        # A few entries for a few sockets take one step.
+        if next(steps, _DONE) is not _DONE:
+            rest = Slices(steps, self._clock.seconds, _SLICE_SECONDS)
+            rest.advance()
+            if not rest.is_done:
+                self._undelivered = rest
 
     async def _start(self) -> Entry:
         """Passes the recent entries to the sink; returns the place to go on from."""
@@ -172,7 +202,8 @@ class Firehose(Service):
         # Redis may have trimmed older ones.
         first, last = (entries[0], entries[-1]) if entries else (BEGINNING, BEGINNING)
         events: list[Event] = []
-        await self._in_slices(self._parser.parse(entries, events))
+        parsing = Slices(self._parser.parse(entries, events), self._clock.seconds, _SLICE_SECONDS)
+        await self._finish(parsing)
         self._parser.report_skipped()
         self._sink.start(events, whole_from=first.id)
         size_bytes = sum(len(entry.data or b"") for entry in entries)
@@ -231,10 +262,8 @@ class Firehose(Service):
             self._continuity.remember(page)
         self._parser.report_skipped()
 
-    async def _in_slices(self, steps: Iterator[None]) -> None:
-        """Takes all steps, and gives the reactor a turn now and then."""
-        pause_at = self._clock.seconds() + _SLICE_SECONDS
-        for _ in steps:
-            if self._clock.seconds() >= pause_at:
-                await deferLater(self._clock, 0)
-                pause_at = self._clock.seconds() + _SLICE_SECONDS
+    async def _finish(self, work: Slices) -> None:
+        """Does what is left of some work, each slice in a turn of the reactor of its own."""
+        while not work.is_done:
+            await deferLater(self._clock, 0)
+            work.advance()

@@ -31,20 +31,26 @@ class EntryParser:
         self._throttle = Throttle(clock.seconds, most=1)
 
     def parse(self, entries: Sequence[Entry], events: list[Event]) -> Iterator[None]:
-        """Appends the events of some entries to a list; returns the steps that do so."""
+        """Appends the events of some entries to a list; returns the steps that do so.
+
+        There is a pause between two steps, none after the last one.
+        """
         for start in range(0, len(entries), _STEP_ENTRIES):
+            if start:
+                yield
             for entry in entries[start : start + _STEP_ENTRIES]:
                 try:
                     events.append(parse_event(entry.id, entry.data))
                 except InvalidEvent as error:
                     self._skipped.append((entry.id, error.reason))
-            yield
 
     def report_skipped(self) -> None:
         """Counts the entries skipped since the last report; logs them, but not too often."""
+        if not self._skipped:
+            return
         for reason, count in Counter(reason for _, reason in self._skipped).items():
             self._metrics.increment(INVALID_EVENT, count, reason)
-        if self._skipped and self._throttle.admits():
+        if self._throttle.admits():
             first_id, reason = self._skipped[0]
             self._log.warn(
                 "skipped {count} entries that are not events; the first is {id}: {reason}",

@@ -170,7 +170,10 @@ class Resumption:
             for channel, news in by_channel.items():
                 for catch_up in self._catching_up.get(channel, {}).values():
                     catch_up.arrived.extend(news)
-        dispatches = [self._dispatch(*numbered) for numbered in enumerate(by_channel.items())]
+        dispatches = [
+            self._dispatch(channel, news, is_timed=number % _DISPATCHES_PER_OBSERVATION == 0)
+            for number, (channel, news) in enumerate(by_channel.items())
+        ]
         heard, steps = self._audience.dispatch(dispatches)
         self._metrics.increment(EVENTS_READ, len(events))
         self._metrics.increment(EVENTS_DELIVERED, heard)
@@ -182,8 +185,7 @@ class Resumption:
         self._tail.mark_incomplete(self._tail.newest_id)
         return self.channel_count
 
-    def _dispatch(self, number: int, news: tuple[str, list[Event]]) -> Dispatch:
-        channel, events = news
+    def _dispatch(self, channel: str, events: list[Event], *, is_timed: bool) -> Dispatch:
         instead: Mapping[Socket, bytes] = {}
         if self._early:
             instead = {
@@ -191,8 +193,7 @@ class Resumption:
                 for socket in self._audience.routes[channel]
                 if socket in self._early
             }
-        is_timed = number % _DISPATCHES_PER_OBSERVATION == 0
-        published_at = events[-1].stream_id().ms / 1000 if is_timed else None
+        published_at = events[-1].published_at() if is_timed else None
         return Dispatch((channel,), _frames(events), len(events), published_at, instead)
 
     # What a socket missed
@@ -297,4 +298,6 @@ class Resumption:
 
 
 def _frames(events: Sequence[Event]) -> bytes:
+    if len(events) == 1:
+        return events[0].frame()
     return b"".join([event.frame() for event in events])

@@ -49,10 +49,14 @@ class Tail:
         channels = self._channels
         added_bytes = 0
         for event in events:
-            channels.setdefault(event.channel, []).append(event)
+            of_channel = channels.get(event.channel)
+            if of_channel is None:
+                channels[event.channel] = [event]
+            else:
+                of_channel.append(event)
             added_bytes += len(event.data)
         self._bytes += added_bytes + len(events) * _EVENT_OVERHEAD_BYTES
-        while len(self._events) > self.max_events or self._bytes > self.max_bytes:
+        if len(self._events) > self.max_events or self._bytes > self.max_bytes:
             self._drop_oldest()
 
     def mark_incomplete(self, until: StreamId) -> None:
@@ -105,10 +109,18 @@ class Tail:
         return newer
 
     def _drop_oldest(self) -> None:
-        event = self._events.popleft()
-        of_channel = self._channels[event.channel]
-        del of_channel[0]
-        if not of_channel:
-            del self._channels[event.channel]
-        self._bytes -= len(event.data) + _EVENT_OVERHEAD_BYTES
-        self._dropped_until = event.id
+        """Drops as many events as there is no room for."""
+        events, channels, size_bytes = self._events, self._channels, self._bytes
+        surplus = len(events) - self.max_events
+        dropped_until = self._dropped_until
+        while surplus > 0 or size_bytes > self.max_bytes:
+            event = events.popleft()
+            surplus -= 1
+            of_channel = channels[event.channel]
+            if len(of_channel) == 1:
+                del channels[event.channel]
+            else:
+                del of_channel[0]
+            size_bytes -= len(event.data) + _EVENT_OVERHEAD_BYTES
+            dropped_until = event.id
+        self._bytes, self._dropped_until = size_bytes, dropped_until

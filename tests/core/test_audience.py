@@ -152,13 +152,27 @@ class SendTests(AudienceTestCase):
 
     def test_between_steps(self) -> None:
         """One that leaves between steps is sent nothing more; one that joins, nothing of it."""
-        first, second = self.join("a"), self.join("a")
+        first, *_, last = [self.join("a") for _ in range(40)]
         _, steps = self.audience.dispatch([to("a"), to("a")])
         next(steps)
-        self.hub.leave(second)
+        self.hub.leave(last)
         late = self.join("a")
         finish(steps)
-        self.assertEqual([len(one.sent) for one in (first, second, late)], [2, 0, 0])
+        self.assertEqual([len(one.sent) for one in (first, last, late)], [2, 0, 0])
+
+    def test_steps(self) -> None:
+        """Few sockets are sent everything in one go; many, by steps of at most 16 sends."""
+        sockets = [self.join("a") for _ in range(16)]
+        _, steps = self.audience.dispatch([to("a")])
+        self.assertEqual(list(steps), [])
+        sockets += [self.join("a") for _ in range(25)]
+        _, steps = self.audience.dispatch([to("a"), to("a")])
+        sent = sum(len(one.sent) for one in sockets)
+        for _ in steps:
+            now = sum(len(one.sent) for one in sockets)
+            self.assertLessEqual(now - sent, 16)
+            sent = now
+        self.assertEqual(sent, 16 + 82 - 82 % 16)
 
     def test_counts(self) -> None:
         """Events and bytes are counted for each socket, delays only where they are known."""

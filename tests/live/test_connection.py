@@ -16,10 +16,11 @@ from twisted.trial.unittest import TestCase
 
 from gaq_twisted.config.forms import Secret
 from gaq_twisted.config.sections import Redis
-from gaq_twisted.redis.connection import Connection, Credentials, ServerAddress
+from gaq_twisted.redis.connection import Connection, Credentials
 from gaq_twisted.redis.errors import RedisError, RedisRefused, RedisReplied
 from gaq_twisted.redis.remedies import Remedies
 from gaq_twisted.redis.server import IClientReactor, RedisServer
+from gaq_twisted.redis.session import ServerAddress
 from gaq_twisted.streams.commands import stream_usage
 from tests.support.processes import DEADLINE_SECONDS, PREFIX, RedisProcess
 

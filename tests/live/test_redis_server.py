@@ -19,6 +19,7 @@ from gaq_twisted.streams.commands import Streams
 from gaq_twisted.streams.events import BEGINNING, Entry, StreamId
 from tests.live.test_connection import REACTOR, ReachingTestCase
 from tests.support.processes import PREFIX, RedisProcess, free_port, wait_until
+from tests.support.reading import read_once
 from tests.support.samples import settings
 
 PASSWORD = Secret("open sesame")
@@ -39,7 +40,7 @@ class EndpointTestCase(ReachingTestCase):
         streams = self.streams(redis, redis_stream_prefix=prefix)
         entry = Entry(b"1-0", b"x")
         self.assertEqual(await streams.newest(count=10, max_bytes=1000), [entry])
-        self.assertEqual(await streams.after(BEGINNING), [entry])
+        self.assertEqual(await read_once(streams, BEGINNING), [entry])
         self.assertEqual(await streams.following(entry), [])
         self.assertTrue(await streams.holds(entry))
         self.assertEqual(await streams.up_to(StreamId(1, 0)), [entry])
@@ -247,7 +248,7 @@ class RefusalTests(EndpointTestCase):
         redis = RedisProcess(self)
         redis.client.set(f"{PREFIX}full", "not a stream")
         streams = self.streams(Redis(port=redis.port))
-        refusal = await self.failure_of(streams.after(BEGINNING), RedisRefused)
+        refusal = await self.failure_of(read_once(streams, BEGINNING), RedisRefused)
         self.assertIn(f"Redis at 127.0.0.1:{redis.port} answered XREAD with: WRONGTYPE", refusal)
         self.assertIn("delete it", refusal)
 
@@ -264,7 +265,7 @@ class RefusalTests(EndpointTestCase):
         states = []
         for user in (anybody, limited):
             streams = self.streams(user)
-            for asked in (streams.after(BEGINNING), streams.of_channel("red", StreamId(0, 0))):
+            for asked in (read_once(streams, BEGINNING), streams.of_channel("red", StreamId(0, 0))):
                 with self.assertRaises(RedisRefused) as caught:
                     await asked
                 states.append(caught.exception.state)
@@ -275,7 +276,7 @@ class RefusalTests(EndpointTestCase):
         """A Redis without a command, old or configured so, has an error of its own."""
         redis = RedisProcess(self, "--rename-command", "XREAD", "")
         streams = self.streams(Redis(port=redis.port))
-        refusal = await self.failure_of(streams.after(BEGINNING), RedisTooOld)
+        refusal = await self.failure_of(read_once(streams, BEGINNING), RedisTooOld)
         self.assertIn("answered XREAD with: ERR unknown command", refusal)
         self.assertIn("Redis 5.0 or newer is needed", refusal)
 
@@ -299,7 +300,7 @@ class RefusalTests(EndpointTestCase):
         master = ("--replicaof", "127.0.0.1", str(free_port()))
         redis = RedisProcess(self, *master, "--replica-serve-stale-data", "no")
         streams = self.streams(Redis(port=redis.port))
-        self.assertIn("MASTERDOWN", await self.failure_of(streams.after(BEGINNING)))
+        self.assertIn("MASTERDOWN", await self.failure_of(read_once(streams, BEGINNING)))
 
 
 class ClusterTests(EndpointTestCase):
@@ -342,7 +343,7 @@ class ClusterTests(EndpointTestCase):
         """The error for a MOVED reply of another node has a remedy."""
         owner, other = self.owner(f"{PREFIX}full")
         streams = self.streams(Redis(port=other.port))
-        refusal = await self.failure_of(streams.after(BEGINNING))
+        refusal = await self.failure_of(read_once(streams, BEGINNING))
         self.assertIn(f"Redis at 127.0.0.1:{other.port} answered XREAD with: MOVED", refusal)
         self.assertIn(f":{owner.port} ", refusal)
         self.assertIn("put a hash tag into redisStreamPrefix", refusal)
@@ -378,4 +379,4 @@ class ClusterTests(EndpointTestCase):
         )
         streams = self.streams(Redis(port=other.port), redis_stream_prefix=prefix)
         with self.assertRaises(RedisError):
-            await streams.after(BEGINNING)
+            await read_once(streams, BEGINNING)

@@ -12,6 +12,7 @@ from gaq_twisted.streams.commands import Streams
 from gaq_twisted.streams.events import BEGINNING, ChannelEntries, Entry, StreamId
 from tests.live.test_connection import REACTOR
 from tests.support.processes import PREFIX, RedisProcess
+from tests.support.reading import read_once
 from tests.support.samples import job_data, settings
 
 MANY = 2**40
@@ -66,23 +67,78 @@ class ReadingTests(StreamsTestCase):
         self.assertTrue(150 <= len(entries) <= 300, len(entries))
         self.assertEqual(entries[-1].id, b"1000-0")
 
-    async def test_after(self) -> None:
+    async def test_follow(self) -> None:
         """A read continues after the last entry, in portions, and waits for the next one."""
         self.add("1-1", "1-2", "2-0")
         streams = self.streams(redis_stream_read_count=2)
         first, second, third = (Entry(name, name) for name in (b"1-1", b"1-2", b"2-0"))
-        self.assertEqual(await streams.after(BEGINNING), [first, second])
-        self.assertEqual(await streams.after(second), [third])
-        waiting = Deferred.fromCoroutine(streams.after(third))
+        self.assertEqual(await read_once(streams, BEGINNING), [first, second])
+        self.assertEqual(await read_once(streams, second), [third])
+        waiting = Deferred.fromCoroutine(read_once(streams, third))
         await streams.of_channel("red", StreamId(0, 0))  # The other connection is free meanwhile.
         self.assertNoResult(waiting)
         self.add("3-0")
         self.assertEqual(await waiting, [Entry(b"3-0", b"3-0")])
 
-    async def test_after_nothing(self) -> None:
+    async def test_follow_many_reads(self) -> None:
+        """One read follows the other until the reader has enough; then other commands work."""
+        self.add("1-0", "2-0", "3-0", "4-0")
+        streams = self.streams(redis_stream_read_count=1)
+        reads: list[list[bytes]] = []
+
+        def take(entries: list[Entry]) -> Entry | None:
+            reads.append([entry.id for entry in entries])
+            return entries[-1] if len(reads) < 3 else None
+
+        await streams.follow(BEGINNING, take)
+        self.assertEqual(reads, [[b"1-0"], [b"2-0"], [b"3-0"]])
+        self.assertTrue(await streams.holds(Entry(b"4-0", b"4-0")))
+
+    async def test_follow_fails(self) -> None:
+        """What the reader raises ends the reading, and the connection goes on."""
+        self.add("1-0")
+        streams = self.streams()
+
+        def take(entries: list[Entry]) -> Entry | None:
+            raise ZeroDivisionError
+
+        with self.assertRaises(ZeroDivisionError):
+            await streams.follow(BEGINNING, take)
+        self.assertEqual(await read_once(streams, BEGINNING), [Entry(b"1-0", b"1-0")])
+        self.assertEqual(streams.times_connected, 1)
+
+    async def test_follow_error(self) -> None:
+        """An error reply to a later read ends the reading with that error."""
+        self.add("1-0")
+        streams = self.streams()
+
+        def take(entries: list[Entry]) -> Entry | None:
+            self.redis.client.set(f"{PREFIX}full", "no stream")
+            return entries[-1]
+
+        with self.assertRaises(RedisRefused):
+            await streams.follow(BEGINNING, take)
+
+    async def test_closed_while_following(self) -> None:
+        """A reader that closes the connection gets no more, and the reading fails."""
+        self.add("1-0", "2-0")
+        streams = self.streams(redis_stream_read_count=1)
+        reads = 0
+
+        def take(entries: list[Entry]) -> Entry | None:
+            nonlocal reads
+            reads += 1
+            streams.stopService()
+            return entries[-1]
+
+        with self.assertRaises(RedisError):
+            await streams.follow(BEGINNING, take)
+        self.assertEqual(reads, 1)
+
+    async def test_follow_nothing(self) -> None:
         """After the block time a read returns nothing."""
         streams = self.streams(redis_stream_read_block_ms=1)
-        self.assertEqual(await streams.after(BEGINNING), [])
+        self.assertEqual(await read_once(streams, BEGINNING), [])
 
     async def test_following(self) -> None:
         """Entries after the last one come at once, in portions, if that one is still there."""

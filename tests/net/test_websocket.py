@@ -407,6 +407,22 @@ class IncomingTests(ProtocolTestCase):
             browser.send(pings)
             self.assertEqual(len(list(browser.frames(Opcode.PONG))), 2000)
 
+    def test_not_a_pong(self) -> None:
+        """Bytes that look like an empty pong are none in the middle of a frame."""
+        pongs: list[object] = []
+        self.patch(self.server.hub, "pong", pongs.append)
+        looks_like_pong = Frame(Opcode.PONG, b"").serialize(mask=True)
+        whole = Frame(Opcode.PING, b"12345678").serialize(mask=True)
+        payload_at = len(whole) - 8
+        for start in (2, payload_at, payload_at + 2):
+            parts = whole[:start], looks_like_pong, whole[start + 6 :]
+            for part in parts:
+                self.browser.send(part)
+        self.assertEqual(pongs, [])
+        self.assertEqual(len(list(self.browser.frames(Opcode.PONG))), 3)
+        self.browser.send(looks_like_pong)
+        self.assertEqual(len(pongs), 1)
+
     def test_bytes_one_by_one(self) -> None:
         """Frames may arrive in the smallest pieces."""
         for byte in Frame(Opcode.PING, b"ping").serialize(mask=True):

@@ -84,6 +84,33 @@ class HousekeepingTests(SynchronousTestCase):
             [("silent_sockets_ended", 1, 3)],
         )
 
+    def assert_ping_turns(self, sockets: int, most_turns: int) -> None:
+        """Checks in how many turns of the reactor all sockets are pinged."""
+        for _ in range(sockets):
+            self.server.open()
+        turns: list[float] = []
+        pinged: list[object] = []
+
+        def note(socket: object) -> None:
+            pinged.append(socket)
+            if self.clock.seconds() not in turns:
+                turns.append(self.clock.seconds())
+
+        (kind,) = {type(one) for one in self.server.hub.sockets}
+        self.patch(kind, "ping", note)
+        self.start(ping_sockets_interval_ms=20_000)
+        self.clock.pump([0.125] * 159)
+        self.assertEqual(len(set(pinged)), sockets)
+        self.assertEqual(len(turns), most_turns)
+
+    def test_few_pings(self) -> None:
+        """A server with few sockets wakes up a few times a round only."""
+        self.assert_ping_turns(16, 2)
+
+    def test_many_pings(self) -> None:
+        """With many sockets the pings are spread over the whole round."""
+        self.assert_ping_turns(1600, 160)
+
     def test_expiry(self) -> None:
         """Sockets are closed soon after they expire, and many at once without a long stall."""
         crowd = [self.server.open() for _ in range(450)]
@@ -111,8 +138,8 @@ class HousekeepingTests(SynchronousTestCase):
     def test_stall(self) -> None:
         """The delay of a timer is measured."""
         self.start()
-        self.clock.advance(0.1)
-        self.clock.advance(0.6)
+        self.clock.advance(0.25)
+        self.clock.advance(0.75)
         histogram = self.server.metrics.histograms(REACTOR_STALL_SECONDS)[""]
         self.assertEqual(histogram.count, 3)
         self.assertAlmostEqual(histogram.sum, 0.5)

@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from gaq_twisted.realtime import delivery
+from gaq_twisted.core import audience
 from tests.support.realtime_model import ModelRedis, ModelServer, ModelSocket
 
 ROUTES = (
@@ -157,7 +157,7 @@ class PromiseTests(SynchronousTestCase):
 
     def test_promise(self) -> None:
         """No socket stays open after a missed message, gets one twice, or is closed needlessly."""
-        with mock.patch.object(delivery, "_STEPS_PER_LOOK", 1):
+        with mock.patch.object(audience, "_SOCKETS_PER_STEP", 1):
             run_state_machine_as_test(
                 Promise,
                 settings=hypothesis_settings(

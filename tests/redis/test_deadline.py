@@ -37,11 +37,11 @@ class DeadlineTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_extended(self) -> None:
-        """While it may be extended, it is."""
-        extensions = [True, True, False]
+        """It may take as many seconds more as it is given each time, until it is given none."""
+        extensions = [2.0, 0.5, 0.0]
         bounded = in_time(Deferred(), 3, self.clock, lambda: extensions.pop(0))
         self.clock.advance(3)
-        self.clock.advance(3)
+        self.clock.advance(2)
         self.assertNoResult(bounded)
-        self.clock.advance(3)
+        self.clock.advance(0.5)
         self.failureResultOf(bounded, DeadlineError)

@@ -207,16 +207,23 @@ class FollowTests(FirehoseTestCase):
         self.assertEqual(self.sink.delivered, [])
 
     def test_turns(self) -> None:
-        """Between two batches the reactor has a turn for other things, even in a backlog."""
+        """Between two batches of a backlog the reactor has a turn for other things."""
         order: list[str] = []
-        for number in range(2, 5):
-            self.streams.answer(entry(number))
+        for first in (2, 7, 12):
+            self.streams.answer(*map(entry, range(first, first + 5)))
             self.assertFalse(self.streams.is_asked)
             self.clock.callLater(0, lambda: order.append("other"))
             self.clock.advance(0)
             order.append("read")
             self.assertTrue(self.streams.is_asked)
         self.assertEqual(order, ["other", "read"] * 3)
+
+    def test_same_turn(self) -> None:
+        """Where there is no backlog, the next read begins in the turn that delivers the events."""
+        for number in range(2, 5):
+            self.streams.answer(entry(number))
+            self.assertEqual(self.asked(), ("after", b"%d-0" % number))
+        self.assertEqual(self.sink.delivered, [b"2-0", b"3-0", b"4-0"])
 
     def test_invalid_entries(self) -> None:
         """They are skipped and counted, with one log line for a batch and none of their data."""
@@ -522,7 +529,7 @@ class SliceTests(FirehoseTestCase):
 
         self.patch(self.sink, "deliver", deliver)
         self.streams.answer(*map(entry, range(2, 6)))
-        self.assertEqual(delivered, [b"2-0", b"3-0"])
+        self.assertEqual(delivered, [b"2-0", b"3-0", b"4-0"])
         self.clock.advance(0)
         self.assertEqual(delivered, [b"2-0", b"3-0", b"4-0", b"5-0"])
         self.assertEqual(self.asked(), ("after", b"5-0"))

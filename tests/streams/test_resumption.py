@@ -3,6 +3,7 @@
 from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
+from gaq_twisted.core import audience
 from gaq_twisted.core.hub import Hub
 from gaq_twisted.core.metrics import CLIENT_SEND_ERROR
 from gaq_twisted.streams.events import Event, StreamId, channel_stream_event
@@ -492,7 +493,12 @@ class NoInitialReplayTests(ResumptionTestCase):
 
 
 class StepTests(StartedTestCase):
-    """What may happen between two steps of a delivery or of a round of pings."""
+    """What may happen between two steps of a delivery."""
+
+    def setUp(self) -> None:
+        """Has a pause after each socket."""
+        super().setUp()
+        self.patch(audience, "_SOCKETS_PER_STEP", 1)
 
     def test_one_write(self) -> None:
         """The events of a delivery reach a socket in one write, in order."""

@@ -133,9 +133,11 @@ class FakeStreams(GlobalStream, ChannelStreams):
         """How many entries a reply has at most, according to its reader."""
         return 5
 
-    async def after(self, last: Entry) -> list[Entry]:
-        """Ask for the next entries."""
-        return list(await self._ask("after", last.id))
+    async def follow(self, last: Entry, take: Callable[[list[Entry]], Entry | None]) -> None:
+        """Ask for the next entries, again and again."""
+        place: Entry | None = last
+        while place is not None:
+            place = take(list(await self._ask("after", place.id)))
 
     async def following(self, last: Entry) -> list[Entry] | None:
         """Ask for the next entries that exist already."""

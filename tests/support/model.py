@@ -158,10 +158,16 @@ class ModelStreams(GlobalStream, ChannelStreams):
         """Return the newest entries, as they are at one moment."""
         return list(await self._ask(lambda: self._global().range(StreamId(0, 0))[-count:]))
 
-    async def after(self, last: Entry) -> list[Entry]:
-        """Return the next entries; wait for them if there are none."""
-        first = StreamId.parse(last.id).after()
-        return list(await self._ask(lambda: self._global().range(first)[:READ_COUNT], waits=True))
+    async def follow(self, last: Entry, take: Callable[[list[Entry]], Entry | None]) -> None:
+        """Read the next entries again and again; wait for them if there are none."""
+        place: Entry | None = last
+        while place is not None:
+            first = StreamId.parse(place.id).after()
+            found = await self._ask(partial(self._read_from, first), waits=True)
+            place = take(list(found))
+
+    def _read_from(self, first: StreamId) -> list[Entry]:
+        return self._global().range(first)[:READ_COUNT]
 
     async def following(self, last: Entry) -> list[Entry] | None:
         """Return the next entries if the last one is there."""

@@ -10,7 +10,7 @@ from twisted.internet.protocol import ClientFactory, Factory, Protocol
 from twisted.internet.tcp import Server
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from gaq_twisted.net.direct_write import write, write_now, writer_for
+from gaq_twisted.core.direct_write import write, write_now, writer_for
 from tests.support.memory import ServerTransport
 from tests.support.processes import DEADLINE_SECONDS
 
