@@ -119,4 +119,5 @@ def file_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
 def copy_pictures(app: Sphinx, error: Exception | None) -> None:
     """Copies pictures that pages show by HTML, to choose between light and dark."""
     if error is None:
-        copy_asset(app.srcdir / "docs" / "images", Path(app.outdir) / "docs" / "images")
+        pictures = Path(app.outdir) / "docs" / "images"
+        copy_asset(app.srcdir / "docs" / "images", pictures, force=True)
