@@ -1,8 +1,8 @@
 """Prints the Grafana dashboard: `python deploy/monitoring/dashboard.py > …/dashboard.json`.
 
-What it shows is listed here, row by row; Grafana's JSON is made from that.  A test compares
-the two.  The JSON has Grafana's classic schema, which every version from 11 on reads, and
-only panels that are part of Grafana.
+The rows and panels are listed here, and Grafana's JSON is generated from them.  A test compares
+the two.  The JSON has Grafana's classic schema, which every version since 11 reads, and
+uses only panels that are part of Grafana.
 
 Tested: Prometheus answers each query, about a real server. Not tested: Grafana.
 """
@@ -17,7 +17,7 @@ SCHEMA_VERSION = 41
 COLUMNS = 24
 
 DATA_SOURCE = {"type": "prometheus", "uid": "${datasource}"}
-# Behind each metric: the servers that were chosen on top.
+# Follows each metric: selects the servers that the user chose at the top.
 OURS = '{job=~"$job", instance=~"$instance"}'
 QUANTILES = (0.5, 0.95, 0.99)
 
@@ -30,9 +30,9 @@ class Query:
 
     expr: str
     legend: str
-    """With `{{label}}` for the value of a label."""
+    """`{{label}}` stands for the value of a label."""
     is_limit: bool = False
-    """Whether it is drawn as a limit of the others: dashed and red."""
+    """Whether it is drawn as a limit: dashed and red."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ class Panel:
     description: str
     queries: tuple[Query, ...]
     unit: str = "short"
-    """A name of Grafana's: `s`, `bytes`, `cps` (counts a second), `eps` (events a second) ..."""
+    """A unit of Grafana: `s`, `bytes`, `cps` (counts a second), `eps` (events a second) ..."""
     steps: tuple[tuple[str, float], ...] = ()
-    """The values from which on it has another colour, ascending."""
+    """The colours, each with the value at which it begins, ascending."""
     below: str = GREEN
     """The colour below the first step."""
     kind: str = "timeseries"
@@ -55,9 +55,9 @@ class Panel:
     most: float | None = None
     """The upper end of its axis; None if it follows the values."""
     words: tuple[tuple[str, str, str], ...] = ()
-    """Values that are shown as a word, with its colour."""
+    """Values that are shown as a word, with their colour."""
     shows_name: bool = False
-    """Of a `stat`: whether it shows the legend rather than the value."""
+    """Whether a `stat` shows the legend instead of the value."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ SUMMARY = Row(
     (
         Panel(
             "Servers",
-            "How many servers Prometheus can read.",
+            "Servers that Prometheus can scrape.",
             (Query(f"sum(up{OURS})", "servers"),),
             kind="stat",
             width=3,
@@ -112,7 +112,7 @@ SUMMARY = Row(
         ),
         Panel(
             "Open sockets",
-            "WebSockets of all servers: one for each open Superset page.",
+            "WebSockets of all servers: one for each open page of Superset.",
             (Query(f"sum(ws_open_sockets{OURS})", "sockets"),),
             kind="stat",
             width=3,
@@ -139,8 +139,8 @@ SUMMARY = Row(
         ),
         Panel(
             "Gaps",
-            "How often events were found to be lost, within the time that is shown. Charts that"
-            " waited for them stay loading. See docs/troubleshooting.md, Events are missing.",
+            "How often Redis lost events, within the selected time range. Charts that"
+            " waited for them keep loading. See docs/troubleshooting.md, Events are missing.",
             (Query(f"sum(increase(ws_stream_gap_total{OURS}[$__range]))", "gaps"),),
             kind="stat",
             width=3,
@@ -149,7 +149,7 @@ SUMMARY = Row(
         ),
         Panel(
             "Draining",
-            "Servers that are about to stop.",
+            "Servers that are stopping.",
             (Query(f"sum(ws_draining{OURS})", "servers"),),
             kind="stat",
             width=3,
@@ -158,7 +158,7 @@ SUMMARY = Row(
         ),
         Panel(
             "Version",
-            "Which versions run; more than one during an update only.",
+            "The versions that run. There is more than one only during an upgrade.",
             (Query(f"count by (version) (ws_build_info{OURS})", "{{version}}"),),
             kind="stat",
             width=3,
@@ -187,9 +187,9 @@ SOCKETS = Row(
         ),
         Panel(
             "Opened and closed",
-            "A browser that leaves a page closes with 1001; 1006 is a connection that broke; 1013"
-            " are those for which there is no room, which do not count as opened. See"
-            " docs/troubleshooting.md, It connects and closes.",
+            "1001: the browser left the page. 1006: the connection broke. 1013: a limit was"
+            " reached; these do not count as opened. See docs/troubleshooting.md, It connects and"
+            " closes.",
             (
                 Query(per_second("ws_connected_client_total"), "opened"),
                 Query(per_second("ws_closed_total", "code"), "closed with {{code}}"),
@@ -198,24 +198,24 @@ SOCKETS = Row(
         ),
         Panel(
             "Slow sockets",
-            "Clients that do not read as fast as is sent to them.",
+            "Clients that read more slowly than the server sends.",
             (per_server("ws_slow_sockets"),),
         ),
         Panel(
             "Unsent bytes",
-            "What waits in memory for slow sockets; maxSocketBufferBytes limits it for each.",
+            "Data in memory for slow sockets. maxSocketBufferBytes is the limit of each socket.",
             (per_server("ws_unsent_bytes"),),
             unit="bytes",
             stacked=True,
         ),
         Panel(
             "Dropped",
-            "Clients that were dropped because they do not read or because their token has"
-            " expired, and writes that failed. The latter never happens unless there is a bug.",
+            "Clients that were dropped because they do not read or because their token"
+            " expired, and writes that failed. A failed write is a bug.",
             (
                 Query(per_second("ws_token_expired_disconnect_total"), "token expired"),
                 Query(per_second("ws_client_backpressure_disconnect_total"), "does not read"),
-                Query(per_second("ws_client_send_error_total"), "cannot be written to"),
+                Query(per_second("ws_client_send_error_total"), "write failed"),
             ),
             unit="cps",
         ),
@@ -223,27 +223,27 @@ SOCKETS = Row(
 )
 
 REFUSALS = Row(
-    "Refusals",
+    "Rejections",
     (
         Panel(
-            "Upgrades refused",
+            "Upgrades rejected",
             "WebSockets that were answered with an error, by reason: the cookie (401), the"
-            " origin (403), no room. See docs/troubleshooting.md, 401 and 403.",
+            " origin (403), no open files left (503). See docs/troubleshooting.md, 401 and 403.",
             (Query(per_second("ws_upgrade_rejected_total", "reason"), "{{reason}}"),),
             unit="cps",
             stacked=True,
         ),
         Panel(
-            "Sockets refused",
-            "WebSockets that were closed for want of room or for what the client did. See"
-            " docs/troubleshooting.md, It connects and closes.",
+            "Sockets closed by limits",
+            "WebSockets that were closed because a limit was reached or because of what the client"
+            " sent. See docs/troubleshooting.md, It connects and closes.",
             (Query(per_second("ws_connection_rejected_total", "reason"), "{{reason}}"),),
             unit="cps",
             stacked=True,
         ),
         Panel(
-            "Requests refused",
-            "Connections that were ended before it was known what they are for. See"
+            "Requests rejected",
+            "Connections that were closed because their request is invalid or incomplete. See"
             " docs/troubleshooting.md, Behind a proxy.",
             (Query(per_second("ws_request_rejected_total", "reason"), "{{reason}}"),),
             unit="cps",
@@ -257,8 +257,8 @@ EVENTS = Row(
     (
         Panel(
             "Events",
-            "Each server reads every event; those of browsers on other servers, or gone, have no"
-            " listener here.",
+            "Each server reads every event. Events of browsers that are on other servers or gone"
+            " have no listener here.",
             (
                 Query(per_second("ws_events_read_total"), "read"),
                 Query(per_second("ws_events_delivered_total"), "with a listener"),
@@ -269,7 +269,7 @@ EVENTS = Row(
         Panel(
             "Delivery",
             "From the time in an event's id, by the clock of Redis, until it was written to its"
-            " sockets. If it is slow all the time, compare the clocks: twistd gaq-ws --check.",
+            " sockets. If it is always slow, compare the clocks with gaq-ws check.",
             tuple(
                 Query(quantile(share, "ws_delivery_seconds"), f"{share * 100:g} %")
                 for share in QUANTILES
@@ -279,38 +279,37 @@ EVENTS = Row(
         ),
         Panel(
             "Invalid events",
-            "Stream entries that were skipped, by reason. Something else writes to the stream.",
+            "Stream entries that were skipped, by reason. Another program writes to the stream.",
             (Query(per_second("ws_invalid_event_total", "reason"), "{{reason}}"),),
             unit="cps",
             stacked=True,
         ),
         Panel(
             "Frames sent",
-            "An event is one frame for each socket of its channel.",
+            "An event becomes one frame for each socket of its channel.",
             (Query(per_second("ws_frames_sent_total"), "frames"),),
             unit="cps",
             width=6,
         ),
         Panel(
             "Bytes sent",
-            "Of the frames of events.",
+            "Size of the frames that carry events.",
             (Query(per_second("ws_frame_bytes_sent_total"), "bytes"),),
             unit="binBps",
             width=6,
         ),
         Panel(
             "Replays",
-            "Clients that connected, by where it was looked for what they missed: in memory, in"
-            " their channel's stream (they were away for long), or among the last events (they"
-            " are new).",
+            "Clients that connected, by the source of the events that they missed: memory,"
+            " their channel's stream (after a long absence), or the last events (new clients).",
             (Query(per_second("ws_replay_events_count", "source"), "{{source}}"),),
             unit="cps",
             width=6,
             stacked=True,
         ),
         Panel(
-            "Events of a replay",
-            "How many missed events a client that connected was sent.",
+            "Events per replay",
+            "How many missed events a connecting client received.",
             tuple(
                 Query(
                     quantile(share, "ws_replay_events", "source"),
@@ -328,8 +327,8 @@ REDIS = Row(
     (
         Panel(
             "Following the global stream",
-            "While a server does not, no event reaches its browsers; they are told when it does"
-            " again. See docs/redis.md, Trouble.",
+            "While a server does not, no event reaches its browsers. They get the events when"
+            " it does again. See docs/redis.md, Trouble.",
             (Query(f"min by (instance) (ws_redis_up{OURS})", "{{instance}}"),),
             kind="state-timeline",
             below=RED,
@@ -338,24 +337,24 @@ REDIS = Row(
         ),
         Panel(
             "Age of the last answer",
-            "On a quiet system up to redisStreamReadBlockMs (5 s), after which Redis answers that"
-            " there is nothing.",
+            "On a quiet system up to redisStreamReadBlockMs (5 s): then Redis answers that there"
+            " are no events.",
             (per_server("ws_read_age_seconds"),),
             unit="s",
             steps=((YELLOW, 6), (RED, 15)),
         ),
         Panel(
             "Behind",
-            "How old the event read last is while there are more to read at once. It is short"
-            " unless a server cannot keep up, or Redis has just come back.",
+            "The age of the last event while more events are waiting in Redis. It is short unless a"
+            " server cannot keep up, or Redis was just down.",
             (per_server("ws_cursor_lag_seconds"),),
             unit="s",
             steps=((YELLOW, 1), (RED, 10)),
         ),
         Panel(
             "Connections opened",
-            "Within the last hour, to follow the global stream. Each means that one was lost, or"
-            " that the server was started.",
+            "Connections for the global stream, within the last hour. Each means that the one"
+            " before was lost, or that the server started.",
             (
                 Query(
                     f"sum by (instance) (increase(ws_redis_connections_total{OURS}[1h]))",
@@ -366,7 +365,7 @@ REDIS = Row(
         ),
         Panel(
             "Gaps",
-            "How often events were found to be lost, within the last hour.",
+            "How often Redis lost events, within the last hour.",
             (
                 Query(
                     f"sum by (instance) (increase(ws_stream_gap_total{OURS}[1h]))", "{{instance}}"
@@ -377,14 +376,15 @@ REDIS = Row(
         ),
         Panel(
             "Tail",
-            "Events that are kept for browsers that come back. To be at tailMaxEvents is normal.",
+            "Events in memory for browsers that reconnect (the tail). Being at tailMaxEvents is"
+            " normal.",
             (per_server("ws_tail_events"),),
             width=6,
         ),
         Panel(
             "Memory of the tail",
-            "If it is at tailMaxBytes while the events are fewer than tailMaxEvents, events are"
-            " large; raise it to serve longer absences from memory.",
+            "If it is at tailMaxBytes but there are fewer events than tailMaxEvents, events are"
+            " large. Raise tailMaxBytes to serve longer absences from memory.",
             (per_server("ws_tail_bytes"),),
             unit="bytes",
             width=6,
@@ -397,8 +397,9 @@ SUPERSET_7 = Row(
     (
         Panel(
             "Subscription",
-            "While a server has none, no message reaches its browsers; new ones wait for it up"
-            " to 10 s. Empty where protocol is streams. See docs/redis.md, Trouble.",
+            "While a server has none, no message reaches its browsers, and new ones wait up"
+            " to 10 s. Empty if protocol is streams. See docs/redis.md, Trouble with the"
+            " subscription.",
             (Query(f"min by (instance) (ws_realtime_subscribed{OURS})", "{{instance}}"),),
             kind="state-timeline",
             below=RED,
@@ -407,8 +408,8 @@ SUPERSET_7 = Row(
         ),
         Panel(
             "Messages",
-            "Each server receives every message; those for browsers on other servers, or gone,"
-            " have no receiver here.",
+            "Each server receives every message. Messages for browsers that are on other servers or"
+            " gone have no receiver here.",
             (
                 Query(per_second("ws_realtime_messages_received_total"), "received"),
                 Query(per_second("ws_realtime_messages_delivered_total"), "with a receiver"),
@@ -421,15 +422,15 @@ SUPERSET_7 = Row(
         ),
         Panel(
             "Malformed messages",
-            "Messages that were dropped, by reason. Something else publishes on the channel.",
+            "Messages that were dropped, by reason. Another program publishes on the channel.",
             (Query(per_second("ws_realtime_messages_dropped_total", "reason"), "{{reason}}"),),
             unit="cps",
             stacked=True,
         ),
         Panel(
-            "Losses of the subscription",
-            "Within the last hour, and the WebSockets that were closed with 1012 for them, so"
-            " that their pages ask Superset for what they missed.",
+            "Subscription losses",
+            "Losses within the last hour, and the WebSockets that were closed with 1012 because of"
+            " them. Their pages then ask Superset for what they missed.",
             (
                 Query(f"sum(increase(ws_realtime_subscription_losses_total{OURS}[1h]))", "losses"),
                 Query(
@@ -454,7 +455,7 @@ SUPERSET_7 = Row(
         ),
         Panel(
             "Waiting and routes",
-            "Upgrades that wait for the subscription, and routes that have a socket: one for"
+            "Upgrades that wait for the subscription, and routes with a socket: one for"
             " each user or guest, and one for each of their tabs.",
             (
                 Query(f"sum(ws_realtime_waiting_upgrades{OURS})", "waiting upgrades"),
@@ -478,14 +479,14 @@ PROCESS = Row(
     (
         Panel(
             "Reactor stalls, 99 %",
-            "How late a timer was. While it is, nothing else happens on that server.",
+            "How late a timer fired. Meanwhile the server did nothing else.",
             (Query(quantile(0.99, "ws_reactor_stall_seconds", "instance"), "{{instance}}"),),
             unit="s",
             steps=((YELLOW, 0.1), (RED, 0.5)),
         ),
         Panel(
             "Stalls of more than 0.1 s",
-            "How many a minute.",
+            "Stalls per minute.",
             (
                 Query(
                     f"60 * (sum by (instance) (rate(ws_reactor_stall_seconds_count{OURS}"
@@ -499,7 +500,8 @@ PROCESS = Row(
         ),
         Panel(
             "CPU",
-            "Of the one core that a server can use. More servers can share the port.",
+            "Share of one core, which is all that a server can use. Several servers can share a"
+            " port.",
             (
                 Query(
                     f"sum by (instance) (rate(process_cpu_seconds_total{OURS}[$__rate_interval]))",
@@ -512,13 +514,14 @@ PROCESS = Row(
         ),
         Panel(
             "Memory",
-            "What is resident.",
+            "Resident memory of the process.",
             (per_server("process_resident_memory_bytes"),),
             unit="bytes",
         ),
         Panel(
             "Open files",
-            "Each socket is one. Near the limit, upgrades are refused with the reason `files`.",
+            "Each socket is an open file. Near the limit, upgrades are rejected with the reason"
+            " `files`.",
             (
                 per_server("process_open_fds"),
                 Query(f"min(process_max_fds{OURS})", "lowest limit", is_limit=True),
@@ -526,7 +529,7 @@ PROCESS = Row(
         ),
         Panel(
             "Time since the start",
-            "A saw is a server that is started again and again.",
+            "A sawtooth is a server that restarts repeatedly.",
             (
                 Query(
                     f"time() - min by (instance) (process_start_time_seconds{OURS})",
@@ -621,7 +624,7 @@ def _panel(panel: Panel) -> dict[str, Any]:
                 "expr": query.expr,
                 "legendFormat": query.legend,
                 "editorMode": "code",
-                # What is shown as one number is asked for at one time.
+                # A single number needs the value at a single time.
                 "instant": panel.kind == "stat",
                 "range": panel.kind != "stat",
             }
@@ -699,7 +702,7 @@ def _as_limit(query: Query) -> dict[str, Any]:
 
 
 def _starts() -> dict[str, Any]:
-    """Returns the marks for the starts of servers."""
+    """Returns the annotations for the starts of servers."""
     return {
         "name": "Starts",
         "enable": True,
@@ -733,7 +736,7 @@ def _variable(name: str, label: str, query: str) -> dict[str, Any]:
         "datasource": DATA_SOURCE,
         "definition": query,
         "query": {"query": query, "refId": f"Variable-{name}"},
-        # Whenever the time range changes, so that servers of another time are found.
+        # On each change of the time range, to find the servers of that time.
         "refresh": 2,
         "sort": 1,
         "regex": "",

@@ -113,7 +113,7 @@ _METRICS = """\
 
 Each value is counted once and available twice: to Prometheus at `/metrics`, and to StatsD by
 UDP. Metrics not marked otherwise are specific to this server; the others have the names of
-Superset's Node.js servers. [Operations](operations.md#what-to-be-alarmed-by) lists those to watch.
+Superset's Node.js servers. [Operations](operations.md#what-to-alert-on) lists those to watch.
 
 The column *protocol* says where a metric exists: `streams` and `realtime` ones only while that
 [protocol](configuration.md#which-supersets-are-served) is served, so with `both` there are all;

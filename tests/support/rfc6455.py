@@ -852,18 +852,20 @@ def _identifier(text: str) -> str:
 _INTRODUCTION = """\
 # Conformance
 
-What [RFC 6455](https://www.rfc-editor.org/rfc/rfc6455) asks of a server, as the tests check
-it. Each row is a test of its own (`tests/net/test_conformance.py`), on the bytes of the wire; all
-rows are also run against a server process. A number in the column "suite" names the case of
-the [Autobahn test suite](https://github.com/crossbario/autobahn-testsuite) that the row is
-made after. That suite asks for an echo of every message; this server has no use for messages,
-so here one that is accepted is answered by nothing, and one that is longer than
-`maxInboundMessageBytes` by close 1009. The server of these tests lets its clients send more
-bytes a second than the default, as some cases need it.
+This page lists what [RFC 6455](https://www.rfc-editor.org/rfc/rfc6455) requires of a server, as
+the tests check it. Each row is a test of its own (`tests/net/test_conformance.py`) on the bytes of
+the connection. All rows are also run against a server process. A number in the column "suite" is
+the corresponding case of the [Autobahn test
+suite](https://github.com/crossbario/autobahn-testsuite).
 
-After each row the client sends a ping. Its pong shows that the connection is open; where the
-row ends by a close frame of the server, no pong and nothing else may follow, and the server
-must end the connection.
+That suite expects an echo of every message. This server ignores messages: it does not answer an
+accepted message, and it closes with 1009 if a message is longer than `maxInboundMessageBytes`.
+Some cases need more bytes a second than the default allows, so the server of these tests allows
+more.
+
+After each row the client sends a ping. A pong shows that the connection is open. If the row ends
+with a close frame of the server, no pong and nothing else may follow, and the server must close
+the connection.
 
 `python -m tests.support.rfc6455 > docs/conformance.md` writes this page; a test compares it.
 """

@@ -202,6 +202,14 @@ class PageTests(SynchronousTestCase):
             r"[\w/]+\.py", lambda code: any((folder / code).exists() for folder in folders)
         )
 
+    def test_readme(self) -> None:
+        """Files that README.md links to or shows exist; `make docs` checks all other pages."""
+        page = (ROOT / "README.md").read_text()
+        targets = re.findall(r'\]\(([^)#:]+)[^)]*\)|(?:src|srcset)="([^"]+)"', page)
+        files = {"".join(target) for target in targets}
+        self.assertIn("LICENSE", files)
+        self.assertEqual(sorted(file for file in files if not (ROOT / file).exists()), [])
+
     def test_folders(self) -> None:
         """The table of folders has a row for each folder of the package, and no other."""
         page = (ROOT / "docs" / "how-it-works.md").read_text()
