@@ -126,7 +126,7 @@ class Housekeeping(Service):
             self._loops[self._ping].interval = self._slice_seconds
 
     def _plan_slices(self) -> None:
-        """Divides a round: sent all at once, the pings and then the pongs would delay every event."""
+        """Divides a round: all at once, the pings and then the pongs would delay every event."""
         most_slices = max(1, int(self._ping_seconds / _LEAST_SLICE_SECONDS))
         wanted_slices = max(1, ceil(self._hub.socket_count / _LEAST_PINGS_PER_SLICE))
         self._slices = min(most_slices, wanted_slices)

@@ -63,6 +63,8 @@ class Connection:
     ) -> None:
         self.times_opened = 0
         """How many times it was opened; after a change the connection is another one."""
+        self.server_name = ""
+        """The name of the server that was connected to last; empty before that."""
         self._connect_seconds = connect_seconds
         self._locate = locate
         self._credentials = credentials
@@ -123,11 +125,6 @@ class Connection:
         if self._session is None:
             raise RedisError("the connection was closed")
         return await self._session.ask(*command, within_seconds=within_seconds, extension=extension)
-
-    @property
-    def server_name(self) -> str:
-        """The name of the server that was connected to last; empty before that."""
-        return self._address.name if self._address is not None else ""
 
     async def has_moved(self) -> bool:
         """Returns whether the server is another one by now, asking every few seconds only."""
@@ -194,6 +191,7 @@ class Connection:
                 f"cannot connect to {address.name} within {self._connect_seconds:g} s"
             ) from None
         assert isinstance(protocol, RedisProtocol)
+        self.server_name = address.name
         self._session = session = Session(address, protocol, self._remedies, self._clock)
         try:
             await self._log_in(session)
