@@ -27,7 +27,7 @@ function isOpen() {
 }
 
 function show(state, progress) {
-  const label = {connecting: "connecting", open: "connected", waiting: "not connected", gone: "gave up"};
+  const label = {connecting: "connecting", open: "connected", waiting: "not connected", gone: GONE};
   element("state").textContent = label[state];
   element("state").className = "state " + state;
   element("progress").textContent = progress;

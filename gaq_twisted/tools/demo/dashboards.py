@@ -17,9 +17,9 @@ from gaq_twisted.redis.errors import RedisError
 from gaq_twisted.streams.events import StreamId
 from gaq_twisted.streams.publisher import Publisher as EventPublisher
 from gaq_twisted.tools.demo.faults import Fault, Faults
-from gaq_twisted.tools.demo.node_realtime import realtime_outcomes
-from gaq_twisted.tools.demo.node_streams import streams_outcomes
-from gaq_twisted.tools.demo.story import Outcome, Position, Publication, Story
+from gaq_twisted.tools.node.realtime import realtime_outcomes
+from gaq_twisted.tools.node.story import Outcome, Position, Publication, Story
+from gaq_twisted.tools.node.streams import streams_outcomes
 
 END_SECONDS = (0.8, 1.1, 1.5, 1.9, 2.2, 2.6, 3.0, 3.3, 3.7, 4.1, 4.4, 4.8)
 """When the query of each chart ends, since the dashboard began to load."""
@@ -84,7 +84,7 @@ class StreamsWorkers:
     def position(self) -> Position:
         """Returns where a server of the same age would be in the global stream, as of now."""
         now = self.clock.seconds()
-        restarted_at = self._faults and self._faults.restarted_at
+        restarted_at = None if self._faults is None else self._faults.restarted_at
         if restarted_at is not None and self._newest_at < restarted_at:
             return Position(None, restarted_at - now)
         return Position(self._newest, self._newest_at - now)

@@ -9,9 +9,10 @@ from twisted.internet import tcp
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.task import deferLater
 
+from gaq_twisted.net.websocket import EventSocket
 from gaq_twisted.server import Server
-from gaq_twisted.tools.demo.story import Span, Story
 from gaq_twisted.tools.demo.valkey import Valkey
+from gaq_twisted.tools.node.story import Span, Story
 
 REDIS_SECONDS = 5.0
 """How long Redis is stopped."""
@@ -59,18 +60,16 @@ class Faults:
     Args:
         valkey: the Redis of the server.
         server: the server.
-        port: the public port of the server.
         reactor: has the connections, and provides the time.
     """
 
-    def __init__(self, valkey: Valkey, server: RestartingServer, port: int, reactor: Any) -> None:
+    def __init__(self, valkey: Valkey, server: RestartingServer, reactor: Any) -> None:
         self.restarted_at: float | None = None
         """When the server was started again, in the reactor's seconds; None if it was not."""
         self.is_busy = False
         """Whether a fault has begun that is not over."""
         self._valkey = valkey
         self._server = server
-        self._port = port
         self._reactor = reactor
 
     async def cause(self, fault: Fault, story: Story, seconds: Callable[[], float]) -> None:
@@ -105,7 +104,7 @@ class Faults:
             self.is_busy = False
 
     def _cut(self) -> None:
-        """Ends the connections to the public port without a close frame, as a network does."""
+        """Ends all WebSockets without a close frame, as a network does."""
         for reader in self._reactor.getReaders():
-            if isinstance(reader, tcp.Server) and reader.getHost().port == self._port:
+            if isinstance(reader, tcp.Server) and isinstance(reader.protocol, EventSocket):
                 reader.abortConnection()

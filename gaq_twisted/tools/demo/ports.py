@@ -5,7 +5,7 @@ import socket
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from gaq_twisted.net.listeners import captured
+from gaq_twisted.net.listeners import Captured, captured
 
 LOOPBACK = "127.0.0.1"
 _PORTS = range(8080, 8180)
@@ -34,7 +34,10 @@ class Places(NamedTuple):
         Raises:
             SystemExit: if it is no TCP port.
         """
-        place = captured(self.internal[0])
+        try:
+            place = captured(self.internal[0])
+        except ValueError:
+            place = Captured()
         if place.port is None or place.context_factory is not None:
             raise SystemExit(
                 "gaq-ws: the demo shows its status page by HTTP: INTERNAL_LISTEN must begin with"

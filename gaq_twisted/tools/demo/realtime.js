@@ -5,6 +5,7 @@ const FIRST_RETRY_MS = 1000;
 const MOST_RETRY_MS = 30000;
 const JITTER_MS = 1000;
 const UNHEALTHY_ENDS = 3;
+const GONE = "unhealthy";
 const REPLAYED = "because the page asked Superset on its return";
 const LOST = "would show “Realtime connection unavailable”.";
 
@@ -57,7 +58,7 @@ function closed(close, hadOpened) {
   const delayMs = Math.min(FIRST_RETRY_MS * 2 ** (ends - 1), MOST_RETRY_MS) + Math.random() * JITTER_MS;
   const isUnhealthy = ends >= UNHEALTHY_ENDS;
   const what = closeReason(close, hadOpened);
-  show("waiting", what + " Try " + ends + " in " + (delayMs / 1000).toFixed(1) + " s."
+  show(isUnhealthy ? "gone" : "waiting", what + " Try " + ends + " in " + (delayMs / 1000).toFixed(1) + " s."
     + (isUnhealthy ? " Superset’s charts that wait have failed by now." : ""));
   if (hadOpened && close.code !== 1006) noteNow("close " + opened, what);
   setTimeout(connect, delayMs);

@@ -117,12 +117,14 @@ def make_demo(twistd: Mapping[str, Any], reactor: ServerReactor) -> IService:
 
     valkey = Valkey(get_binary_path(), settings.redis.port)
     server = RestartingServer(make_next)
-    faults = Faults(valkey, server, settings.port, reactor)
+    faults = Faults(valkey, server, reactor)
     status_url = f"{places.internal_url}/status"
     page = make_page(settings, reactor, faults, status_url)
-    server.begin_with(
-        make(AdoptedStreamServerEndpoint(reactor, places.public.detach(), socket.AF_INET))
-    )
+    public = AdoptedStreamServerEndpoint(reactor, places.public.detach(), socket.AF_INET)
+    try:
+        server.begin_with(make(public))
+    except ConfigError as error:
+        raise _unusable(error) from None
     lines = [
         f"gaq-twisted {version('gaq-twisted')}, the demo. Ctrl-C ends it.",
         f"Status page:  {status_url}",
@@ -149,9 +151,13 @@ def _settings() -> tuple[Settings, Places]:
     try:
         settings, *_ = load(None, environ)
     except ConfigError as error:
-        raise SystemExit("\n".join(f"gaq-ws: {fault}" for fault in error.faults)) from None
+        raise _unusable(error) from None
     places = choose_places(settings.port if "PORT" in given else None, settings.internal_listen)
     return replace(settings, port=places.port, internal_listen=places.internal), places
+
+
+def _unusable(error: ConfigError) -> SystemExit:
+    return SystemExit("\n".join(f"gaq-ws: {fault}" for fault in error.faults))
 
 
 def make_page(

@@ -7,6 +7,7 @@ const LAST_ID = "last_async_event_id";
 const GAVE_UP = MOST_RETRIES + " tries failed. The page stops here, as Superset’s does until it is"
   + " reloaded. Check that the server runs, then try again.";
 const REMEDY = ". With a new one, the page goes on where it was.";
+const GONE = "gave up";
 const REPLAYED = "as a replay";
 const LOST = "would spin until the page is reloaded.";
 

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from functools import partial
 
 from gaq_twisted.streams.events import StreamId
-from gaq_twisted.tools.demo.story import Outcome, Position, Publication, Story
+from gaq_twisted.tools.node.story import Outcome, Position, Publication, Story
 
 _BLOCK_SECONDS = 5.0
 _RETRY_SECONDS = 2.5
@@ -55,7 +55,8 @@ def streams_outcomes(
         steps.append((story.server_down.end, simulation.start))
     if closed_at is not None:
         steps.append((closed_at, simulation.close))
-        steps.append((_opened_at(story, closed_at), simulation.open))
+        last_at, finds_server = _last_try(story, closed_at)
+        steps.append((last_at, simulation.open if finds_server else simulation.give_up))
     # Sorting is stable, so what stops comes before what is published at that time.
     for at, step in sorted(reversed(steps), key=lambda one: one[0]):
         simulation.advance(at)
@@ -74,6 +75,7 @@ class _Simulation:
         self._is_running = True
         self._has_redis = True
         self._is_open = True
+        self._has_given_up = False
         self._in_stream: list[Publication] = []
         self._unread: list[Publication] = []
         # What a returning browser asked for, and when the answer comes if no event does.
@@ -88,6 +90,8 @@ class _Simulation:
     def publish(self, publication: Publication, at: float) -> None:
         """An event is written to both streams."""
         self._in_stream.append(publication)
+        if self._has_given_up:
+            self._lose(publication, at)
         if not self._is_running:
             return
         if self._has_redis:
@@ -123,12 +127,16 @@ class _Simulation:
         """The browser's connection ends."""
         self._is_open = False
 
+    def give_up(self, at: float) -> None:
+        """The page tries no more."""
+        self._has_given_up = True
+        self._lose_all(at)
+
     def open(self, at: float) -> None:
         """The browser is back."""
         self._is_open = True
         if self._last_id is None:
-            for publication in self._in_stream:
-                self._lose(publication, at)
+            self._lose_all(at)
             return
         self._asked = self._last_id, self._newest
         blocks = (at - self._since) // _BLOCK_SECONDS + 1
@@ -156,6 +164,10 @@ class _Simulation:
         self._last_id = id_
         self.outcomes.setdefault(publication.chart, Outcome(True, at))
 
+    def _lose_all(self, at: float) -> None:
+        for publication in self._in_stream:
+            self._lose(publication, at)
+
     def _lose(self, publication: Publication, at: float) -> None:
         """Nothing brings an event any more that has not been shown by now."""
         self.outcomes.setdefault(publication.chart, Outcome(False, at))
@@ -171,10 +183,11 @@ def _reconnected_at(story: Story) -> float:
     return at
 
 
-def _opened_at(story: Story, closed_at: float) -> float:
-    """Returns when the page is connected again; infinity if it gives up before."""
-    for tries in range(1, _MOST_RETRIES + 1):
-        at = closed_at + tries * _RETRY_SECONDS
+def _last_try(story: Story, closed_at: float) -> tuple[float, bool]:
+    """Returns when the page tries to connect for the last time, and whether it finds the server."""
+    at = closed_at
+    for _ in range(_MOST_RETRIES):
+        at += _RETRY_SECONDS
         if story.server_down is None or not story.server_down.has(at):
-            return at
-    return float("inf")
+            return at, True
+    return at, False

@@ -9,7 +9,7 @@ docs/migrating.md and docs/superset-7.md document the behaviour that the simulat
   here. At the third end without an open in between, it fails every chart that waits.
 """
 
-from gaq_twisted.tools.demo.story import Outcome, Span, Story
+from gaq_twisted.tools.node.story import Outcome, Span, Story
 
 _RECOVERY_SECONDS = 3.5
 _JITTER_SECONDS = 0.5
