@@ -170,7 +170,7 @@ $(addsuffix /ready,$(sort $(VENV) .venv .venv-lowest .venv-prereleases)): pyproj
 .venv-demo/ready: pyproject.toml
 	@echo "Creating the environment .venv-demo (about 110 MB, once, up to a minute) ..."
 	@$(PYTHON) -m venv $(@D)
-	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --editable '.[demo]'
 	@touch $@
 
 tests/support/peers/node_modules/ready: tests/support/peers/package-lock.json
