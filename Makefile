@@ -168,7 +168,7 @@ $(addsuffix /ready,$(sort $(VENV) .venv .venv-lowest .venv-prereleases)): pyproj
 	touch $@
 
 .venv-demo/ready: pyproject.toml
-	@echo "Creating the environment .venv-demo (about 110 MB, once, up to a minute) ..."
+	@echo "Creating the environment .venv-demo (about 80 MB, once, up to a minute) ..."
 	@$(PYTHON) -m venv $(@D)
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --editable '.[demo]'
 	@touch $@
