@@ -7,7 +7,7 @@ const GIVE_UP_MS = 60000;
 const MOST_ROWS = 200;
 const CHARTS = [
   ["Revenue", "area"], ["Orders", "bars"], ["Visitors", "line"], ["Margin", "ring"],
-  ["Products", "rows"], ["Conversion", "line"], ["Returns", "bars"], ["Sign-ups", "number"],
+  ["Products", "rows"], ["Churn", "line"], ["Returns", "bars"], ["Sign-ups", "number"],
   ["Latency", "dots"], ["Stock", "rows"], ["Sessions", "area"], ["Tickets", "ring"],
 ];
 // Queries end in this order, so that the dashboard does not fill like a page of text.

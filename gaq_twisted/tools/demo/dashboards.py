@@ -184,6 +184,7 @@ class Loads:
         for chart, seconds in zip(dashboard.charts, END_SECONDS, strict=True):
             self._later(seconds, dashboard.end, chart)
         if self.faults is not None and fault is not Fault.NONE:
+            self.faults.is_busy = True
             self._later(
                 _FAULT_SECONDS, self.faults.cause, fault, dashboard.story, dashboard.seconds
             )

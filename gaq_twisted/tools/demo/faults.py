@@ -67,7 +67,7 @@ class Faults:
         self.restarted_at: float | None = None
         """When the server was started again, in the reactor's seconds; None if it was not."""
         self.is_busy = False
-        """Whether a fault has begun that is not over."""
+        """Whether a fault is to come, or is not over."""
         self._valkey = valkey
         self._server = server
         self._reactor = reactor
@@ -80,7 +80,6 @@ class Faults:
             story: where it is noted.
             seconds: returns the time of the story.
         """
-        self.is_busy = True
         try:
             if fault is Fault.CUT:
                 story.cut_at = seconds()
