@@ -53,7 +53,7 @@ function closeReason({code, reason}, hadOpened) {
   return code === 1006 ? "The connection was lost." : "Closed with " + code + (reason && " (" + reason + ")") + ".";
 }
 
-// A WebSocket does not tell a refusal from a server that is not there.
+// A WebSocket does not show whether it was rejected or there is no server.
 async function explainRefusal(refused, remedy, button) {
   const answer = await fetch(PATH + "/cookie").then((found) => found.json()).catch(() => null);
   if (answer && answer.refusal && socket === refused) {

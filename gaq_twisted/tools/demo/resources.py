@@ -11,15 +11,11 @@ from gaq_twisted.tools.demo.dashboards import Dashboard, Loads
 from gaq_twisted.tools.demo.faults import Fault
 
 
-class BadRequest(Exception):
-    """A request means nothing; the text says what would."""
-
-
 class DashboardResource(Resource):
     """Begins to load dashboards, and reports what became of them.
 
     Args:
-        make: makes the dashboard that a request asks for; raises Unauthorized or BadRequest.
+        make: makes the dashboard that a request asks for; raises Unauthorized.
         loads: loads it.
     """
 
@@ -44,8 +40,6 @@ class DashboardResource(Resource):
                 return _refused(request, 409, "another fault is not over yet: wait some seconds")
         try:
             dashboard = self._make(request)
-        except BadRequest as error:
-            return _refused(request, 400, str(error))
         except Unauthorized as error:
             return _refused(request, 401, str(error))
         self._loads.begin(dashboard, fault)

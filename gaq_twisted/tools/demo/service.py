@@ -55,7 +55,7 @@ _DOCS = Path(__file__).parents[3] / "docs"
 
 
 class Demo(MultiService):
-    """The server with a Valkey of its own; takes its own log observer to the application.
+    """The server with a Valkey of its own.
 
     Args:
         output: where the application logs.

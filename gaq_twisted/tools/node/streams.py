@@ -1,6 +1,6 @@
 """What the Node.js server of Superset 1.2 to 6.1 would have delivered, simulated.
 
-docs/migrating.md documents the behaviour that the simulation follows:
+docs/migrating.md documents the behaviour that the simulation follows, and ioredis its own retries:
 
 - The server reads the global stream from `$`, which is whatever comes next, and remembers the id of
   the last event that it has read. It has no other memory.
