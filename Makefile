@@ -49,7 +49,7 @@ CHROMIUM := /usr/bin/chromium
 .PHONY: help demo test test-lowest test-prereleases test-deploy coverage fuzz bench browser screenshots e2e docs reference lint format package changelog clean
 
 help:
-	@echo "make demo         run the server on a Valkey of its own, with a page at /demo"
+	@echo "make demo         try it: a page to break connections, Redis and the server on"
 	@echo "make test         run all tests, JOBS=$(JOBS) at a time"
 	@echo "                  with another Python: make test PYTHON=python3.13 VENV=.venv-3.13"
 	@echo "make test-lowest  run all tests with the lowest versions that are allowed, and on Redis 6.2"
@@ -71,8 +71,12 @@ help:
 	@echo "make changelog    show what the changelog will say of the next release"
 	@echo "make clean        remove what the other targets made"
 
-demo: $(VENV)/ready
-	$(BIN)/gaq-ws demo
+# Needs far less than the tests do; where their environment exists, it is used.
+DEMO := $(if $(wildcard $(VENV)/ready),$(VENV),.venv-demo)
+
+demo: $(DEMO)/ready
+	@echo "Starting the server and its own Valkey ..."
+	@$(DEMO)/bin/gaq-ws demo
 
 test: $(VENV)/ready $(PEERS)
 	$(BIN)/python $(TRIAL) -j $(JOBS) $(TESTS)
@@ -163,6 +167,12 @@ $(addsuffix /ready,$(sort $(VENV) .venv .venv-lowest .venv-prereleases)): pyproj
 	$(@D)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(@D)/bin/python -m pip install --quiet --editable . --group test $(INSTALL)
 	touch $@
+
+.venv-demo/ready: pyproject.toml
+	@echo "Creating the environment .venv-demo (about 80 MB, once, up to a minute) ..."
+	@$(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --editable '.[demo]'
+	@touch $@
 
 tests/support/peers/node_modules/ready: tests/support/peers/package-lock.json
 	$(NPM) --prefix $(<D) ci --ignore-scripts --no-audit --no-fund --loglevel=error

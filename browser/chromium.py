@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from playwright.sync_api import (
     BrowserContext,
@@ -19,6 +20,8 @@ from tests.support.processes import DEADLINE_SECONDS, RedisProcess, Server, envi
 
 CHROMIUM = "/usr/bin/chromium"
 DEADLINE_MS = DEADLINE_SECONDS * 1000
+CHARTS = 12
+"""How many charts the demo's dashboard has."""
 
 # What Chromium itself writes to the console; no script can prevent it.
 REFUSED = (
@@ -98,6 +101,15 @@ class BrowserTestCase(SynchronousTestCase):
         server.wait_until_ready()
         return server, environ
 
+    def demo(self) -> int:
+        """Starts `gaq-ws --demo`, which can cause faults; returns its port."""
+        # It is killed at the end. Its Valkey then ends by itself, and removes its files.
+        server = Server(self, {}, command=("gaq-ws", "--demo"))
+        server.wait_for_text("/demo\n")
+        found = re.search(r"http://localhost:(\d+)/demo", server.text())
+        assert found is not None
+        return int(found[1])
+
 
 def give_cookie(visitor: BrowserContext, cookie_token: str) -> None:
     """Give a visitor the cookie that Superset would give, with that token."""
@@ -132,19 +144,22 @@ class DemoTab:
         self.wait_for_state("connected")
 
     def press(self, button: str) -> None:
-        """Press a button."""
-        self.page.get_by_role("button", name=button, exact=True).click()
+        """Presses a button, whose text begins with that."""
+        self.page.get_by_role("button", name=re.compile(f"^{button}")).click()
 
-    def show_all_kinds(self) -> None:
-        """Have events of all kinds arrive."""
-        for button, events in (
-            ("One chart", 1),
-            ("Drop and come back", 3),
-            ("One chart", 4),
-            ("A job that fails", 5),
-        ):
-            self.press(button)
-            self.wait_for_counts(events=events, awaited=0)
+    def wait_until_loaded(self) -> None:
+        """Waits until the dashboard that was loaded last has all its charts, and Node.js's too."""
+        button = self.page.get_by_role("button", name="Just load")
+        expect(button).to_have_attribute("aria-disabled", "false", timeout=DEADLINE_MS)
+        expect(self.page.locator("#our-score")).to_have_text(f"{CHARTS} of {CHARTS}")
+
+    def lost_by_node(self) -> int:
+        """Returns how many charts of the dashboard Node.js would have lost."""
+        return self.page.locator("#node-tiles .lost").count()
+
+    def show_events(self) -> None:
+        """Unfolds the list of events."""
+        self.page.get_by_text("Every event of this page").click()
 
     def wait_for_state(self, state: str) -> None:
         """Wait until the page says that this is the state of its connection."""
@@ -156,7 +171,7 @@ class DemoTab:
 
     def wait_for_jobs(self, jobs: Sequence[str]) -> None:
         """Wait until the page lists events of exactly these jobs, in this order of arrival."""
-        cells = self.page.locator("#rows td:nth-child(5)")
+        cells = self.page.locator("#rows td.job")
         expect(cells).to_have_text(list(reversed(jobs)), timeout=DEADLINE_MS)
 
     def wait_for_counts(self, **counts: int) -> None:
@@ -166,7 +181,7 @@ class DemoTab:
 
     def jobs(self) -> list[str]:
         """Return the jobs that it lists, in order of arrival."""
-        return list(reversed(self.page.locator("#rows td:nth-child(5)").all_text_contents()))
+        return list(reversed(self.page.locator("#rows td.job").all_text_contents()))
 
     def newest_row(self) -> dict[str, str]:
         """Return the cells of the newest event by the names of their columns."""
@@ -176,4 +191,9 @@ class DemoTab:
 
     def last_id(self) -> str:
         """Return the id that it will ask with."""
-        return self.page.locator("#last-id").inner_text()
+        return str(self.page.evaluate("lastId"))
+
+    def asked_ids(self) -> list[str]:
+        """Returns the last id that each of its sockets asked with; empty for none."""
+        queries = [parse_qs(urlsplit(socket.url).query) for socket in self.sockets]
+        return [query.get("last_id", [""])[0] for query in queries]

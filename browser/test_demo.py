@@ -1,12 +1,9 @@
 """What a visitor of the demo's pages sees."""
 
-import re
-from pathlib import Path
-
 from playwright.sync_api import BrowserContext
 
-from browser.chromium import NOBODY_LISTENS, NOTHING_LOADED, BrowserTestCase, DemoTab
-from tests.support.processes import Server, environment, wait_until
+from browser.chromium import CHARTS, NOBODY_LISTENS, NOTHING_LOADED, BrowserTestCase, DemoTab
+from tests.support.processes import environment, wait_until
 from tests.support.samples import CHANNEL, token
 
 # The page itself shows it for a second or two only.
@@ -16,69 +13,117 @@ _NOTE_CLOSE = """() => {
 OTHER_CHANNEL = "121a0484-17a2-480e-a50b-ed5f95c34312"
 
 
-class DemoCommandTests(BrowserTestCase):
-    """`twistd --nodaemon gaq-ws --demo`, with a cookie that the page itself gives."""
+class FaultTests(BrowserTestCase):
+    """The page of `gaq-ws --demo` for Superset 1.2 to 6.1, with a cookie that it gives itself."""
 
     def setUp(self) -> None:
-        """Start it and open its page."""
+        """Starts it and opens its page."""
         super().setUp()
-        # It is killed at the end, and cannot remove its files.
-        temporary = Path(self.mktemp()).resolve()
-        temporary.mkdir()
-        server = Server(self, {"TMPDIR": str(temporary)}, command=("gaq-ws", "--demo"))
-        server.wait_for_text("following the global stream")
-        found = re.search(r"open http://localhost:(\d+)/demo", server.text())
-        assert found is not None
-        self.port = int(found[1])
+        self.port = self.demo()
         self.someone = self.visitor()
         self.tab = DemoTab(self.someone, self.port)
-
-    def test_buttons(self) -> None:
-        """Each button's jobs arrive, and the page shows what they are."""
         self.tab.wait_for_text("New here: no last event to ask for.")
-        for button, events, newest in (
-            ("One chart", 1, "/api/v1/chart/data/qc-"),
-            ("Twenty charts", 21, "/api/v1/chart/data/qc-"),
-            ("A job that fails", 22, "Error: no such column: naïve ☃"),
-        ):
-            self.tab.press(button)
-            self.tab.wait_for_counts(events=events)
-            self.assertIn(newest, self.tab.newest_row()["result"])
-        row = self.tab.newest_row()
-        self.assertEqual(row["status"], "error")
-        self.assertEqual(row["event id"], self.tab.last_id())
-        self.assertRegex(row["arrived"], r"^\d\d:\d\d:\d\d$")
-        self.assertRegex(row["way"], r"^live after \d+ ms$")
-        self.tab.wait_for_counts(events=22, replayed=0, awaited=0, lost=0, repeated=0)
 
-    def test_drop(self) -> None:
-        """What is published while the page is away arrives when it is back."""
-        self.tab.press("One chart")
-        self.tab.wait_for_counts(events=1, awaited=0)
+    def test_load(self) -> None:
+        """Without a fault all charts arrive, here and with Node.js."""
+        self.tab.press("Just load")
+        self.tab.wait_until_loaded()
+        self.assertEqual(self.tab.lost_by_node(), 0)
+        self.tab.wait_for_counts(events=CHARTS, replayed=0, repeated=0, missing=0)
+        self.tab.wait_for_text("Every chart would have arrived.")
+        row = self.tab.newest_row()
+        self.assertEqual((row["status"], row["result"]), ("done", "ready"))
+        self.assertRegex(row["arrived"], r"^\d\d:\d\d:\d\d$")
+        self.assertRegex(row["how"], r"^live after \d+ ms$")
+
+    def test_cut(self) -> None:
+        """On a first visit Node.js loses what ends while the page is away; nothing is lost here."""
+        self.tab.press("Cut the connection")
+        self.tab.wait_for_text("The connection was lost. Try 1 of 6 in 2.5 s.")
+        self.tab.wait_until_loaded()
+        self.assertGreater(self.tab.lost_by_node(), 0)
+        self.tab.wait_for_text("It replays nothing to a browser that has had no event yet.")
+        self.assertEqual(self.tab.asked_ids(), ["", ""])
+        self.tab.wait_for_text("that had ended meanwhile came as a replay.")
+
+    def test_returning(self) -> None:
+        """A page that has had an event asks for what came after it."""
+        self.tab.press("Just load")
+        self.tab.wait_until_loaded()
         last_id = self.tab.last_id()
-        self.tab.press("Drop and come back")
-        self.tab.wait_for_counts(events=1, awaited=2)
-        self.tab.wait_for_text("Closed with 1000. Try 1 of 6 in 2.5 s.")
-        self.tab.wait_for_text(f"Asked for what came after {last_id}.")
-        self.tab.wait_for_counts(events=3, replayed=2, awaited=0, lost=0, repeated=0)
-        self.assertRegex(self.tab.newest_row()["way"], r"^replayed after \d")
+        self.tab.page.get_by_label("as on a first visit").uncheck()
+        self.tab.press("Cut the connection")
+        self.tab.wait_until_loaded()
+        self.assertEqual(self.tab.asked_ids(), ["", last_id])
+        self.assertEqual(self.tab.lost_by_node(), 0)
+
+    def test_redis(self) -> None:
+        """The page stays connected while Redis is stopped."""
+        self.tab.press("Stop Redis for 5 s")
+        self.tab.wait_until_loaded()
+        self.tab.wait_for_text("Redis was started again.")
+        self.assertEqual(len(self.tab.sockets), 1)
+
+    def test_restart(self) -> None:
+        """The page goes on with the next server."""
+        self.expected_complaints = (NOBODY_LISTENS, NOTHING_LOADED)
+        self.tab.press("Restart the server")
+        self.tab.wait_for_text("Closed with 1001 (the server stops). Try 1 of 6 in 2.5 s.")
+        self.tab.wait_until_loaded()
+        self.tab.wait_for_text("A new server started, with an empty memory.")
+
+    def test_busy(self) -> None:
+        """A second tab shows why it cannot cause a fault now."""
+        self.expected_complaints = (r"Failed to load resource: .* 409 \(Conflict\)",)
+        second = DemoTab(self.someone, self.port)
+        self.tab.press("Stop Redis for 5 s")
+        self.tab.wait_for_text("Redis was stopped.")
+        second.press("Cut the connection")
+        second.wait_for_text("another fault is not over yet")
+        self.tab.wait_until_loaded()
+        second.press("Just load")
+        second.wait_until_loaded()
 
     def test_switch(self) -> None:
         """Each page leads to the other, and both go on where they were."""
-        self.tab.press("One chart")
-        self.tab.wait_for_counts(events=1)
+        self.tab.press("Just load")
+        self.tab.wait_until_loaded()
         last_id = self.tab.last_id()
         self.tab.page.get_by_role("link", name="Superset 7").click()
-        self.tab.wait_for_text("this page is")
         self.tab.wait_for_state("connected")
-        self.tab.press("To this tab")
-        self.tab.wait_for_counts(messages=1)
+        self.tab.press("Just load")
+        self.tab.wait_until_loaded()
         self.tab.page.get_by_role("link", name="Superset 1.2 to 6.1").click()
-        self.tab.wait_for_text(f"Asked for what came after {last_id}.")
+        self.tab.wait_for_text("Asked for what came after the last event.")
+        self.assertEqual(self.tab.asked_ids()[-1], last_id)
+
+
+class RealtimeFaultTests(BrowserTestCase):
+    """The page of `gaq-ws --demo` for Superset 7."""
+
+    def setUp(self) -> None:
+        """Opens it."""
+        super().setUp()
+        self.tab = DemoTab(self.visitor(), self.demo(), "/demo/7")
+
+    def test_redis(self) -> None:
+        """Charts wait until Redis is back; with Node.js they fail."""
+        self.tab.press("Stop Redis for 5 s")
+        self.tab.wait_until_loaded()
+        self.assertEqual(self.tab.lost_by_node(), CHARTS)
+        self.tab.wait_for_text("12 charts would show “Realtime connection unavailable”.")
+        self.tab.wait_for_text("Closed with 1012 (messages may have been missed).")
+
+    def test_cut(self) -> None:
+        """The page asks for what it missed, which works with Node.js, too."""
+        self.tab.press("Cut the connection")
+        self.tab.wait_until_loaded()
+        self.assertEqual(self.tab.lost_by_node(), 0)
+        self.tab.wait_for_text("because the page asked Superset on its return.")
 
 
 class RealtimePageTests(BrowserTestCase):
-    """The page of Superset 7."""
+    """The page of Superset 7 with a server and a Redis that really end."""
 
     def setUp(self) -> None:
         """Starts a server of both protocols with the demo's pages, and opens two tabs."""
@@ -104,37 +149,15 @@ class RealtimePageTests(BrowserTestCase):
         wait_until(is_closed, lambda: "not closed")
         self.assertEqual(codes[-1], code)
 
-    def test_buttons(self) -> None:
-        """Each button's message reaches its tab, its user's tabs, or every tab."""
-        other = self.open(self.visitor())
-        for button, reached, counts in (
-            ("To this tab", (1, 0, 0), {"for-tab": 1, "for-user": 0, "for-everybody": 0}),
-            ("To this user", (2, 1, 0), {"for-tab": 1, "for-user": 1, "for-everybody": 0}),
-            ("To everybody", (3, 2, 1), {"for-tab": 1, "for-user": 1, "for-everybody": 1}),
-        ):
-            self.first.press(button)
-            for tab, messages in zip((self.first, self.second, other), reached, strict=True):
-                tab.wait_for_counts(messages=messages)
-            self.first.wait_for_counts(missed=0, **counts)
+    def test_tabs(self) -> None:
+        """A dashboard's messages reach its tab only."""
+        self.first.press("Just load")
+        self.first.wait_for_counts(events=CHARTS, missing=0)
         row = self.first.newest_row()
         self.assertEqual(
-            (row["topic"], row["status"], row["for"]), ("task.status", "success", "everybody")
+            (row["status"], row["how"], row["result"]), ("success", "live", "task.status")
         )
-        self.assertRegex(row["way"], r"^after \d+ ms$")
-        self.assertEqual(self.second.newest_row()["way"], "from another page")
-        self.first.wait_for_text("Published to every socket in ")
-        self.first.wait_for_text("tab 1")
-        self.second.wait_for_text("tab 2")
-
-    def test_drop(self) -> None:
-        """What is published while the page is away is missed, and the page says so."""
-        self.first.press("Drop and come back")
-        self.first.wait_for_text("nobody keeps messages for it")
-        self.first.wait_for_counts(messages=0, missed=1)
-        self.second.wait_for_counts(messages=1)
-        self.first.wait_for_text("Messages come from now on")
-        self.first.press("To this user")
-        self.first.wait_for_counts(messages=1, missed=1)
+        self.second.wait_for_counts(events=0)
 
     def test_redis_restarts(self) -> None:
         """A loss of Redis closes the page, which comes back to a subscription."""
@@ -146,10 +169,8 @@ class RealtimePageTests(BrowserTestCase):
         for tab in tabs:
             self.wait_for_close(tab, 1012)
             tab.wait_for_state("connected")
-            tab.wait_for_counts(missed=0)
-        self.first.press("To this user")
-        for tab in (self.first, self.second):
-            tab.wait_for_counts(messages=1)
+        self.first.press("Just load")
+        self.first.wait_for_counts(events=CHARTS)
 
     def test_server_restarts(self) -> None:
         """The page tries ever more rarely, says when Superset's charts fail, and comes back."""
@@ -161,8 +182,8 @@ class RealtimePageTests(BrowserTestCase):
         self.first.wait_for_text("charts that wait have failed by now.")
         self.demo_server(self.environ)
         self.first.wait_for_state("connected")
-        self.first.press("To this tab")
-        self.first.wait_for_counts(messages=1)
+        self.first.press("Just load")
+        self.first.wait_for_counts(events=CHARTS)
 
 
 class TabTests(BrowserTestCase):
@@ -176,11 +197,11 @@ class TabTests(BrowserTestCase):
         other = DemoTab(stranger, server.port)
         self.redis.publish("1", "2", channel=CHANNEL)
         self.redis.publish("3", channel=OTHER_CHANNEL)
-        first.press("Twenty charts")
+        first.press("Just load")
         for tab in (first, second):
-            tab.wait_for_counts(events=22, lost=0, repeated=0)
-        self.assertEqual(first.jobs(), second.jobs())
+            tab.wait_for_counts(events=2 + CHARTS, missing=0, repeated=0)
         self.assertEqual(first.jobs()[:2], ["1", "2"])
+        self.assertEqual(second.jobs()[:2], ["1", "2"])
         other.wait_for_jobs(["3"])
 
     def test_later_tab(self) -> None:
@@ -191,7 +212,7 @@ class TabTests(BrowserTestCase):
         self.redis.publish("1")
         first.wait_for_jobs(["1"])
         second = DemoTab(visitor, server.port)
-        second.wait_for_text(f"Asked for what came after {first.last_id()}.")
+        self.assertEqual(second.asked_ids(), [first.last_id()])
         self.redis.publish("2")
         first.wait_for_jobs(["1", "2"])
         second.wait_for_jobs(["2"])

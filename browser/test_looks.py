@@ -1,9 +1,9 @@
-"""How the demo's page looks: in both colour schemes, on phones and on desks."""
+"""How the demo's pages look: in both colour schemes, on phones and on desks."""
 
 from typing import Any, Literal
 
-from browser.chromium import REFUSED, BrowserTestCase, DemoTab, give_cookie
-from tests.support.processes import PREFIX, environment
+from browser.chromium import CHARTS, REFUSED, BrowserTestCase, DemoTab, give_cookie
+from tests.support.processes import PREFIX
 from tests.support.samples import job_data, token
 
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
@@ -44,7 +44,7 @@ _CONTRASTS = """() => {
 
 
 class LooksTests(BrowserTestCase):
-    """The page with events of all kinds, and with a cookie that is refused."""
+    """The pages before and after a fault, with all kinds of events, and with a rejected cookie."""
 
     def assert_looks_well(self, tab: DemoTab) -> None:
         """Check that nothing reaches beyond the window, and all text can be read."""
@@ -65,30 +65,37 @@ class LooksTests(BrowserTestCase):
         self.check_scheme("dark")
 
     def test_realtime(self) -> None:
-        """The page of Superset 7, in both schemes."""
-        server, _ = self.demo_server(environment(self.redis.port, PROTOCOL="both"))
-        server.wait_for_text("subscribed to the realtime channel")
+        """The page of Superset 7, in both schemes, while charts wait and when they have failed."""
+        port = self.demo()
         for scheme in SCHEMES:
             visitor = self.visitor(color_scheme=scheme, reduced_motion="reduce")
-            tab = DemoTab(visitor, server.port, "/demo/7")
-            for button in ("To this tab", "To this user", "To everybody", "Drop and come back"):
-                tab.press(button)
-            tab.wait_for_text("nobody keeps messages for it")
-            tab.wait_for_counts(messages=3, missed=1)
+            tab = DemoTab(visitor, port, "/demo/7")
+            tab.press("Stop Redis for 5 s")
+            tab.wait_for_text("Redis was stopped.")
+            self.assert_looks_well(tab)
+            tab.wait_until_loaded()
+            self.assertEqual(tab.lost_by_node(), CHARTS)
             self.assert_looks_well(tab)
 
     def check_scheme(self, scheme: Literal["light", "dark"]) -> None:
-        """Check the page in that scheme."""
+        """Checks the page in that scheme."""
+        visitor = self.visitor(color_scheme=scheme, reduced_motion="reduce")
+        tab = DemoTab(visitor, self.demo())
+        self.assert_looks_well(tab)
+        tab.press("Cut the connection")
+        tab.wait_until_loaded()
+        self.assertGreater(tab.lost_by_node(), 0)
+        tab.show_events()
+        self.assert_looks_well(tab)
+
         self.expected_complaints = (REFUSED,)
         server, _ = self.demo_server()
         visitor = self.visitor(token(), color_scheme=scheme, reduced_motion="reduce")
         tab = DemoTab(visitor, server.port)
-        tab.show_all_kinds()
+        tab.show_events()
         data: Any = {"data": job_data(status="error", errors=[{"message": "m" * 500}])}
         self.redis.client.xadd(f"{PREFIX}full", data)
         tab.wait_for_text("m" * 500)
-        self.assert_looks_well(tab)
-
         give_cookie(visitor, token(secret="another secret, also long enough to sign"))
         tab.page.evaluate("socket.close()")
         tab.wait_for_text("(bad signature: the token is not signed with jwtSecret)")

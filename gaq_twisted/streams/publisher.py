@@ -1,5 +1,7 @@
 """Publishes events as the workers of Superset 1.2 to 6.1 do."""
 
+from typing import NamedTuple
+
 from gaq_twisted.redis.connection import Connection
 
 COMMANDS = ("+xadd",)
@@ -8,6 +10,13 @@ COMMANDS = ("+xadd",)
 # Superset 6.1 lets Redis trim the streams near these lengths.
 _CHANNEL_STREAM_ENTRIES = 1_000
 _GLOBAL_STREAM_ENTRIES = 1_000_000
+
+
+class Published(NamedTuple):
+    """The ids of an event in its two streams."""
+
+    channel_id: str
+    global_id: str
 
 
 class Publisher:
@@ -22,8 +31,8 @@ class Publisher:
         self._redis = redis
         self._prefix = prefix
 
-    async def publish(self, channel: str, data: str | bytes) -> str:
-        """Publishes an event; returns its id in the global stream.
+    async def publish(self, channel: str, data: str | bytes) -> Published:
+        """Publishes an event; returns its ids.
 
         Args:
             channel: its channel.
@@ -32,8 +41,8 @@ class Publisher:
         Raises:
             RedisError: if Redis does not accept it; the channel's stream may hold it then.
         """
-        await self._add(channel, _CHANNEL_STREAM_ENTRIES, data)
-        return await self._add("full", _GLOBAL_STREAM_ENTRIES, data)
+        channel_id = await self._add(channel, _CHANNEL_STREAM_ENTRIES, data)
+        return Published(channel_id, await self._add("full", _GLOBAL_STREAM_ENTRIES, data))
 
     async def _add(self, stream: str, length: int, data: str | bytes) -> str:
         stream_id: bytes = await self._redis.ask(

@@ -1,47 +1,50 @@
-"""The pages at /demo, one for each protocol, and what they call."""
+"""The pages at /demo, one for each protocol."""
 
 from collections.abc import Mapping
 from importlib.resources import files
+from typing import NamedTuple
 
-from twisted.web.resource import IResource, Resource
+from twisted.web.resource import IResource
 from twisted.web.server import Request
 
-from gaq_twisted.tools.demo.cookies import (
-    ChannelCookies,
-    CookieResource,
-    Cookies,
-    PrincipalCookies,
-)
-from gaq_twisted.tools.demo.publishing import PublishJobs, PublishTask
-from gaq_twisted.web.policy import content_security_policy
+from gaq_twisted.tools.demo.cookies import CookieResource, Cookies
+from gaq_twisted.web.policy import content_security_policy, set_headers
+from gaq_twisted.web.site import Branch
 
 REALTIME_PATH = b"7"
 """Where the page of Superset 7 is, below the other one."""
-_LINKS = ((b"/demo", b"Superset 1.2 to 6.1"), (b"/demo/" + REALTIME_PATH, b"Superset 7"))
 
 
-class DemoPage(Resource):
+class Contents(NamedTuple):
+    """What differs from page to page."""
+
+    protocol: str
+    """`streams` or `realtime`."""
+    has_other: bool
+    """Whether there is a page of the other protocol."""
+    has_faults: bool
+    """Whether the page can cause faults."""
+    status_url: str = ""
+    """Where the status page is; empty if there is none."""
+    docs_path: str = ""
+    """Where the documentation is; empty if it is not here."""
+
+
+class DemoPage(Branch):
     """Serves one of the pages, with a cookie.
 
     Args:
-        file: the name of its file.
-        link: which link of the navigation leads here; None for no navigation.
+        contents: what is on it.
         cookies: the cookies of its browsers.
-        children: what it calls, by path.
+        children: what it calls, and further pages, by path.
     """
 
     def __init__(
-        self,
-        file: str,
-        link: int | None,
-        cookies: Cookies,
-        children: Mapping[bytes, IResource],
+        self, contents: Contents, cookies: Cookies, children: Mapping[bytes, IResource]
     ) -> None:
         super().__init__()
         self._cookies = cookies
-        navigation = b"" if link is None else _navigation(link)
-        page = _part(file).replace(b"<!--nav-->", navigation)
-        self._page = page.replace(b"/*style*/", _part("style.css"))
+        self._page = _page(contents)
         self._policy = content_security_policy(self._page)
         self.putChild(b"", self)
         self.putChild(b"cookie", CookieResource(cookies))
@@ -51,46 +54,48 @@ class DemoPage(Resource):
     def render_GET(self, request: Request) -> bytes:
         """Sends the page, and a cookie if the browser needs one."""
         self._cookies.renew(request)
-        request.setHeader(b"content-type", b"text/html; charset=utf-8")
-        request.setHeader(b"cache-control", b"no-store")
+        set_headers(request, b"text/html; charset=utf-8")
         request.setHeader(b"content-security-policy", self._policy)
         return self._page
 
 
-def streams_page(
-    cookies: ChannelCookies, publish: PublishJobs, other: "DemoPage | None"
-) -> DemoPage:
-    """Returns the page that plays the part of a dashboard of Superset 1.2 to 6.1.
-
-    Args:
-        cookies: the cookies of its browsers.
-        publish: what its buttons call.
-        other: the page of Superset 7, if that is served.
-    """
-    page = DemoPage("streams.html", None if other is None else 0, cookies, {b"publish": publish})
-    if other is not None:
-        page.putChild(REALTIME_PATH, other)
-    return page
-
-
-def realtime_page(cookies: PrincipalCookies, publish: PublishTask) -> DemoPage:
-    """Returns the page that plays the part of a dashboard of Superset 7.
-
-    Args:
-        cookies: the cookies of its browsers.
-        publish: what its buttons call.
-    """
-    return DemoPage("realtime.html", 1, cookies, {b"publish": publish})
+def _page(contents: Contents) -> bytes:
+    page = _part("page.html")
+    script = _part("dashboard.js") + _part(f"{contents.protocol}.js")
+    parts = {
+        "/*style*/": _part("style.css"),
+        "/*script*/": script,
+        "@protocol@": contents.protocol,
+        "@faults@": str(contents.has_faults).lower(),
+        "<!--nav-->": _navigation(contents.protocol) if contents.has_other else "",
+        "<!--links-->": _links(contents),
+    }
+    for mark, part in parts.items():
+        page = page.replace(mark, part)
+    return page.encode()
 
 
-def _navigation(current: int) -> bytes:
+def _navigation(protocol: str) -> str:
     """Returns the links to the pages, of which one is the current page."""
-    links = [
-        b'<a href="%b"%b>%b</a>' % (path, b' aria-current="page"' * (number == current), text)
-        for number, (path, text) in enumerate(_LINKS)
-    ]
-    return b'<nav aria-label="Versions of Superset">%b</nav>' % b"".join(links)
+    links = (
+        ("streams", "/demo", "Superset 1.2 to 6.1"),
+        ("realtime", f"/demo/{REALTIME_PATH.decode()}", "Superset 7"),
+    )
+    return "".join(
+        f'<a href="{path}"{" aria-current=page" if name == protocol else ""}>{text}</a>'
+        for name, path, text in links
+    )
 
 
-def _part(file: str) -> bytes:
-    return files(__package__).joinpath(file).read_bytes()
+def _links(contents: Contents) -> str:
+    links = (
+        (contents.status_url, "Status page"),
+        (contents.docs_path and f"{contents.docs_path}/how-it-works.md", "How it works"),
+        (contents.docs_path and f"{contents.docs_path}/migrating.md", "Compared with Node.js"),
+        (contents.docs_path and f"{contents.docs_path}/getting-started.md", "Getting started"),
+    )
+    return "".join(f'<a href="{url}">{text}</a>' for url, text in links if url)
+
+
+def _part(file: str) -> str:
+    return files(__package__).joinpath(file).read_text()

