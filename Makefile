@@ -110,8 +110,7 @@ fuzz: $(VENV)/ready
 	FUZZ_TIMES=$(FUZZ_TIMES) $(BIN)/python -m tests.test_fuzz
 
 bench: $(VENV)/ready
-	$(BIN)/python -m benchmarks --rounds $(ROUNDS) --json benchmarks/results.jsonl \
-		--plot docs/benchmarks/latest.svg
+	$(BIN)/python -m benchmarks $(LOADS) --rounds $(ROUNDS) --json benchmarks/results.jsonl
 
 e2e: $(VENV)/ready $(SUPERSET)/home/fixtures.json | $(CHROMIUM)
 	$(SHOW) $(SCENARIOS)

@@ -14,10 +14,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.catalogue import LOADS, ORDINARY, Load, StreamsLoad
-from benchmarks.loads import Progress, Result
-from benchmarks.report import Results, goal_table, read_results, row, write_plot
-from benchmarks.servers import OURS, Server
+from benchmarks.catalogue import LOADS, ORDINARY, OWN, WITH_FLOOR, Load, StreamsLoad, loads_of
+from benchmarks.measuring import Progress, Result
+from benchmarks.report import Results, goal_table, read_results, row
+from benchmarks.servers import FLOOR, OURS, Server
 from benchmarks.target import RealtimeTarget, StreamsTarget
 
 Put = Callable[[Load, Progress], Result]
@@ -37,14 +37,19 @@ def main() -> None:
         results = _measure(options, _servers(options), facts)
     print()
     print(goal_table(results, options.name))
-    if options.plot:
-        write_plot(Path(options.plot), results, options.name, facts)
 
 
 def _servers(options: Any) -> dict[str, Put]:
     if options.pid:
         return {options.name: partial(_put_on_running, options)}
-    return {server.name: partial(_put_on_new, server) for server in (OURS, *options.beside)}
+    return {server.name: partial(_put_on_new, server) for server in (OURS, FLOOR, *options.beside)}
+
+
+def _concerns(server: str, load: str, name: str) -> bool:
+    """Returns whether a server is measured with a load."""
+    if server == FLOOR.name:
+        return load in WITH_FLOOR
+    return server == name or load not in OWN
 
 
 def _put_on_running(options: Any, load: Load, progress: Progress) -> Result:
@@ -68,6 +73,8 @@ def _measure(options: Any, servers: Mapping[str, Put], facts: Mapping[str, str])
         for load in options.loads:
             # What disturbs the machine for a while, disturbs all servers.
             for server, put in servers.items():
+                if not _concerns(server, load, options.name):
+                    continue
                 # Each load meets a server that did nothing before.
                 result = put(LOADS[load], _Bar(f"{load} {number + 1}/{options.rounds}"))
                 print(
@@ -103,10 +110,11 @@ def _options() -> Any:
         description="Puts load on a server and reports what it costs. Without --pid, the server of"
         " this project and a Valkey are started for each load.",
     )
-    parser.add_argument("loads", nargs="*", metavar="LOAD", help=f"of: {', '.join(LOADS)}")
+    parser.add_argument(
+        "loads", nargs="*", metavar="LOAD", help=f"of: {', '.join(LOADS)}; `lone` is all of lone-…"
+    )
     parser.add_argument("--rounds", type=int, default=1, help="how often; medians count")
     parser.add_argument("--json", help="a file to append the results to")
-    parser.add_argument("--plot", help="an SVG file to write")
     parser.add_argument(
         "--report", metavar="FILE", help="measure nothing, report what --json wrote to that file"
     )
@@ -121,7 +129,7 @@ def _options() -> Any:
         " REALTIME_CHANNEL_PREFIX and JWT_COOKIE_NAME, for loads that begin with rt-) in its"
         " environment. The"
         " process that is started must be the server itself, as its CPU time is read. The one"
-        " named node has a place in the plot.",
+        " named node has goals of its own.",
     )
     parser.add_argument("--name", default=OURS.name, help="the server's name in the results")
     parser.add_argument("--pid", type=int, help="the process id of a server that runs already")
@@ -132,10 +140,10 @@ def _options() -> Any:
         "--prefix", default="async-events-", help="its redisStreamPrefix, or realtimeChannelPrefix"
     )
     options = parser.parse_args()
-    options.loads = options.loads or ORDINARY
-    for name in options.loads:
-        if name not in LOADS:
-            parser.error(f"no load {name!r}; there are: {', '.join(LOADS)}")
+    try:
+        options.loads = [load for name in options.loads or ORDINARY for load in loads_of(name)]
+    except KeyError as error:
+        parser.error(f"no load {error}; there are: {', '.join(LOADS)}")
     if options.pid and not options.secret:
         parser.error("--pid needs --secret")
     if options.pid and options.beside:

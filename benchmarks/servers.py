@@ -25,6 +25,7 @@ _PREFIX = "benchmark-"
 # On a busy machine a start takes many times as long as otherwise.
 _START_SECONDS = 60.0
 _STOP_SECONDS = 30.0
+_POLL_SECONDS = 0.005
 
 
 class _Running(NamedTuple):
@@ -34,6 +35,8 @@ class _Running(NamedTuple):
     redis: str
     pid: int
     secret: str
+    started_at: float
+    """When it was started, by time.perf_counter."""
 
 
 @dataclass(frozen=True)
@@ -65,14 +68,14 @@ class Server:
             SystemExit: if it does not listen within some seconds; the text is what it wrote.
         """
         with self._started({"REDIS_STREAM_PREFIX": _PREFIX}) as running:
-            yield StreamsTarget(*running, _PREFIX)
+            yield StreamsTarget(*running[:4], _PREFIX, started_at=running.started_at)
 
     @contextmanager
     def realtime(self) -> Iterator[RealtimeTarget]:
         """Runs it for the realtime channel; otherwise as `streams`."""
         environ = {"REALTIME_CHANNEL_PREFIX": _PREFIX, "JWT_COOKIE_NAME": "superset-ws-token"}
         with self._started(environ) as running:
-            yield RealtimeTarget(*running, _PREFIX)
+            yield RealtimeTarget(*running[:4], _PREFIX, started_at=running.started_at)
 
     @contextmanager
     def _started(self, environ: Mapping[str, str]) -> Iterator[_Running]:
@@ -93,6 +96,7 @@ class Server:
     ) -> Iterator[_Running]:
         port, secret = _free_port(), secrets.token_hex(32)
         log = directory / "server.log"
+        started_at = time.perf_counter()
         with log.open("wb") as output:
             process = subprocess.Popen(
                 self.command,
@@ -115,9 +119,9 @@ class Server:
             while not _listens(port):
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise SystemExit(f"{self.name} does not start:\n{log.read_text()}")
-                time.sleep(0.05)
+                time.sleep(_POLL_SECONDS)
             url, redis = f"ws://127.0.0.1:{port}/", f"127.0.0.1:{redis_port}"
-            yield _Running(url, redis, process.pid, secret)
+            yield _Running(url, redis, process.pid, secret, started_at)
         finally:
             _end(process)
             text = log.read_text()
@@ -125,11 +129,14 @@ class Server:
                 print(text[:5000], file=sys.stderr)
 
 
-OURS = Server(
-    "gaq-twisted",
-    (str(Path(sys.executable).with_name("twistd")), "--nodaemon", "--pidfile=", "gaq-ws"),
-)
+OURS = Server("gaq-twisted", (str(Path(sys.executable).with_name("gaq-ws")),))
 """The server of this project."""
+
+FLOOR = Server("floor", (sys.executable, "-m", "benchmarks.floor"))
+"""The cheapest that Python can do for a lone event."""
+
+NODE = "node"
+"""What Superset's own server is called in the results."""
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from benchmarks.clients import Client, Crowd
-from benchmarks.loads import (
+from benchmarks.measuring import (
     DEADLINE_SECONDS,
     Meter,
     Progress,
