@@ -14,7 +14,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.catalogue import LOADS, ORDINARY, OWN, WITH_FLOOR, Load, StreamsLoad, loads_of
+from benchmarks.catalogue import (
+    LOADS,
+    ORDINARY,
+    OWN,
+    WITH_FLOOR,
+    CrowdLoad,
+    Load,
+    StreamsLoad,
+    loads_of,
+)
 from benchmarks.measuring import Progress, Result
 from benchmarks.report import Results, goal_table, read_results, row
 from benchmarks.servers import FLOOR, OURS, Server
@@ -56,6 +65,8 @@ def _put_on_running(options: Any, load: Load, progress: Progress) -> Result:
     facts = options.url, options.redis, options.pid, options.secret, options.prefix
     if isinstance(load, StreamsLoad):
         return load.put(StreamsTarget(*facts), progress)
+    if isinstance(load, CrowdLoad):
+        raise SystemExit("crowd starts several processes, so it cannot be put on one that runs")
     return load.put(RealtimeTarget(*facts), progress)
 
 
@@ -63,6 +74,9 @@ def _put_on_new(server: Server, load: Load, progress: Progress) -> Result:
     if isinstance(load, StreamsLoad):
         with server.streams() as streams:
             return load.put(streams, progress)
+    if isinstance(load, CrowdLoad):
+        with server.several(load.processes) as processes:
+            return load.put(processes, progress)
     with server.realtime() as realtime:
         return load.put(realtime, progress)
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.clients import Crowd
+from benchmarks.clients import Clients
 from benchmarks.measuring import (
     DEADLINE_SECONDS,
     Meter,
@@ -28,7 +28,7 @@ def floor(target: Target, progress: Progress, *, sockets: int = 1_000) -> Result
     here, there = context.Pipe()
     sender = context.Process(target=_send_bare, args=(listener, frame, sockets, count, there))
     sender.start()
-    crowd = Crowd(listener.getsockname())
+    crowd = Clients(listener.getsockname())
     crowd.open([b"GET / HTTP/1.1\r\n\r\n"] * sockets)
     own, began = time.process_time(), time.perf_counter()
     crowd.receive(
@@ -80,7 +80,7 @@ def _deliver(
     sockets_each: int,
     events: int,
 ) -> Result:
-    crowd = Crowd(target.address)
+    crowd = Clients(target.address)
     publisher = target.publisher()
     crowd.open([target.request(channel) for channel in channels for _ in range(sockets_each)])
     # What the sockets were sent at first is of no interest.
@@ -115,7 +115,7 @@ def discard(
     target: Target, progress: Progress, *, channels: int = 1_000, events: int = 200_000
 ) -> Result:
     """Read events of channels that nobody listens to; CPU per event."""
-    crowd = Crowd(target.address)
+    crowd = Clients(target.address)
     publisher = target.publisher()
     crowd.open([target.request("marker")])
     settle(crowd)
@@ -148,7 +148,7 @@ def connect(target: Target, progress: Progress) -> Result:
     """Open 3,000 WebSockets, 64 at a time; CPU each."""
     count = 3_000
     requests = [target.request(f"connect-{index % 1_000}") for index in range(count)]
-    crowd = Crowd(target.address)
+    crowd = Clients(target.address)
     meter = Meter(target)
     crowd.open(requests, progress=lambda done: progress(done / count))
     meter.stop()

@@ -1,10 +1,11 @@
 """All loads by name, and the server that each needs."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
 from benchmarks.bulk import connect, discard, fanout, floor, tabs
+from benchmarks.crowd import crowd
 from benchmarks.holding import churn, idle, memory, sweep
 from benchmarks.lone import lone, steady
 from benchmarks.measuring import Progress, Result
@@ -26,7 +27,14 @@ class RealtimeLoad(NamedTuple):
     put: Callable[[RealtimeTarget, Progress], Result]
 
 
-Load = StreamsLoad | RealtimeLoad
+class CrowdLoad(NamedTuple):
+    """A load on several servers that follow streams and share a port."""
+
+    put: Callable[[Sequence[StreamsTarget], Progress], Result]
+    processes: int
+
+
+Load = StreamsLoad | RealtimeLoad | CrowdLoad
 
 # Events a second, and how many seconds of them are enough for a quantile.
 _LONE = {
@@ -72,16 +80,17 @@ _REALTIME: Mapping[str, Callable[[RealtimeTarget, Progress], Result]] = {
 LOADS: Mapping[str, Load] = {
     **{name: StreamsLoad(put) for name, put in _STREAMS.items()},
     **{name: RealtimeLoad(put) for name, put in _REALTIME.items()},
+    "crowd": CrowdLoad(crowd, processes=5),
 }
 """All loads by name."""
 
-ORDINARY = [name for name in LOADS if not name.startswith(("steady", "heard"))]
+ORDINARY = [name for name in LOADS if not name.startswith(("steady", "heard", "crowd"))]
 """Those that are run if none is named."""
 
 WITH_FLOOR = [name for name in LOADS if "lone" in name]
 """Those that a bare loop is measured with, too."""
 
-OWN = ["import", "floor", "floor-5000", "floor-20000"]
+OWN = ["import", "crowd", "floor", "floor-5000", "floor-20000"]
 """Those that other servers have nothing to do with."""
 
 

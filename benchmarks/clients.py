@@ -4,7 +4,7 @@ import re
 import select
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 _SENT = re.compile(rb'"sent":"?1(\d{19})')
 _SOURCES = 200
@@ -27,7 +27,7 @@ class Client:
         """Bytes after the answer to the upgrade."""
 
 
-class Crowd:
+class Clients:
     """Clients that are served by one epoll loop."""
 
     def __init__(self, address: tuple[str, int]) -> None:
@@ -40,6 +40,10 @@ class Crowd:
         """Bytes that all clients got after their answers to the upgrade."""
         self.on_bytes: Callable[[Client, memoryview], None] = lambda client, chunk: None
         """Called with what a client got."""
+        self.on_open: Callable[[Client], None] = lambda client: None
+        """Called when a client's upgrade was accepted."""
+        self.on_end: Callable[[Client, str], None] = _fail
+        """Called with the reason when a connection failed or has ended; it is not closed yet."""
         self._buffer = memoryview(bytearray(2**18))
 
     def __len__(self) -> int:
@@ -105,8 +109,7 @@ class Crowd:
         for number, events in self._poll.poll(seconds):
             client = self._clients[number]
             if events & select.EPOLLOUT:
-                client.connection.send(client.request)
-                self._poll.modify(number, select.EPOLLIN)
+                self._ask(client)
             elif events & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR):
                 self._read(client)
 
@@ -133,22 +136,36 @@ class Crowd:
             self.close(client)
         self.received = 0
 
+    def _ask(self, client: Client) -> None:
+        try:
+            client.connection.send(client.request)
+        except OSError as error:
+            self.on_end(client, str(error))
+        else:
+            self._poll.modify(client.connection, select.EPOLLIN)
+
     def _read(self, client: Client) -> None:
         try:
             count = client.connection.recv_into(self._buffer)
         except BlockingIOError:
+            return
+        except OSError as error:
+            self.on_end(client, str(error))
             return
         chunk = self._buffer[:count]
         if not client.upgraded_at:
             answer = bytes(chunk)
             head, end, rest = answer.partition(b"\r\n\r\n")
             if not end or not head.startswith(b"HTTP/1.1 101"):
-                raise ConnectionError(f"no upgrade: {answer[:200]!r}")
+                self.on_end(client, f"no upgrade: {answer[:200]!r}")
+                return
             client.upgraded_at = time.perf_counter()
             client.request = b""
+            self.on_open(client)
             chunk = memoryview(rest)
         elif not count:
-            raise ConnectionError("the server closed a client")
+            self.on_end(client, "the server closed a client")
+            return
         if chunk:
             client.received += len(chunk)
             self.received += len(chunk)
@@ -170,12 +187,29 @@ class LatencyMeter:
 
 
 def answer_pings(client: Client, chunk: memoryview) -> None:
-    """Answer the pings in a chunk, which holds whole frames of less than 126 bytes."""
-    at = 0
-    while at < len(chunk):
-        size = chunk[at + 1]
-        if chunk[at] == 0x89:
-            # The mask is zeros.
-            payload = bytes(chunk[at + 2 : at + 2 + size])
-            client.connection.send(bytes((0x8A, 0x80 | size, 0, 0, 0, 0)) + payload)
-        at += 2 + size
+    """Answer the pings in a chunk, which holds whole frames."""
+    for opcode, payload, _ in frames(bytes(chunk)):
+        if opcode == 0x9:
+            client.connection.send(pong(payload))
+
+
+def frames(received: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+    """Yields opcode and payload of each frame of a server, shorter than 64 kB, and what follows."""
+    while len(received) >= 2:
+        size, start = received[1], 2
+        if size == 126:
+            size, start = int.from_bytes(received[2:4]), 4
+        if len(received) < start + size:
+            return
+        payload, rest = received[start : start + size], received[start + size :]
+        yield received[0] & 0xF, payload, rest
+        received = rest
+
+
+def pong(payload: bytes) -> bytes:
+    """Returns the answer to a ping; its mask is zeros."""
+    return bytes((0x8A, 0x80 | len(payload), 0, 0, 0, 0)) + payload
+
+
+def _fail(client: Client, reason: str) -> None:
+    raise ConnectionError(reason)

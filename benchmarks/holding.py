@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.clients import Crowd, answer_pings
+from benchmarks.clients import Clients, answer_pings
 from benchmarks.lone import latencies
 from benchmarks.measuring import (
     Meter,
@@ -27,7 +27,7 @@ _SETTLE_SECONDS = 3.0
 def memory(target: Target, progress: Progress, *, sockets: int = 5_000) -> Result:
     """Hold idle connections; memory each."""
     requests = [target.request(f"memory-{index}") for index in range(sockets + 1_000)]
-    crowd = Crowd(target.address)
+    crowd = Clients(target.address)
     # The first ones make the server's own caches.
     crowd.open(requests[:1_000])
     settle(crowd)
@@ -127,7 +127,7 @@ def _idle_sockets(target: Target, sockets: int, churn_per_second: int = 0) -> It
 
 def _stay_idle(target: Target, sockets: int, churn_per_second: int, pipe: Any) -> None:
     """Hold sockets that answer pings, and replace some, until the pipe says to end."""
-    crowd = Crowd(target.address)
+    crowd = Clients(target.address)
     crowd.on_bytes = answer_pings
     requests = [target.request(f"idle-{index % _IDLE_CHANNELS}") for index in range(sockets)]
     crowd.open(requests)

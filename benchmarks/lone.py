@@ -2,7 +2,7 @@
 
 import time
 
-from benchmarks.clients import Crowd, LatencyMeter
+from benchmarks.clients import Clients, LatencyMeter
 from benchmarks.measuring import DEADLINE_SECONDS, Meter, Progress, Result, quantiles, settle
 from benchmarks.target import Target
 
@@ -36,7 +36,7 @@ def latencies(
     Returns:
         the times from before XADD to the arrival of each frame, and the costs.
     """
-    crowd = Crowd(target.address)
+    crowd = Clients(target.address)
     publisher = target.publisher()
     channels = [f"lone-{index:05d}" for index in range(sockets)]
     crowd.open([target.request(channel) for channel in channels])
@@ -72,7 +72,7 @@ def steady(
     target: Target, progress: Progress, *, rate: int, heard: bool = False, seconds: int = 20
 ) -> Result:
     """Publish so many events a second, of 100 channels; CPU and Redis's output per event."""
-    crowd = Crowd(target.address)
+    crowd = Clients(target.address)
     publisher = target.publisher()
     channels = [f"steady-{index:03d}" for index in range(100)]
     crowd.open([target.request(channel) for channel in channels if heard])

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from benchmarks.clients import Crowd
+from benchmarks.clients import Clients
 from benchmarks.target import Publisher, Target
 
 DEADLINE_SECONDS = 120.0
@@ -65,7 +65,7 @@ def published(publisher: Publisher, commands: Sequence[bytes]) -> Iterator[None]
         thread.join()
 
 
-def settle(crowd: Crowd) -> None:
+def settle(crowd: Clients) -> None:
     """Wait until nothing more comes, but now and then a ping."""
     for _ in range(10):
         before = crowd.received

@@ -4,7 +4,7 @@ import statistics
 import time
 from collections.abc import Sequence
 
-from benchmarks.clients import Crowd
+from benchmarks.clients import Clients
 from benchmarks.measuring import DEADLINE_SECONDS, Meter, Progress, Result, settle
 from benchmarks.target import Publisher, StreamsTarget
 
@@ -16,7 +16,7 @@ def catchup(target: StreamsTarget, progress: Progress) -> Result:
     for index in range(count):
         channel = f"catchup-{index:05d}"
         requests = _missed(target, publisher, [channel], each=3)
-        crowd = Crowd(target.address)
+        crowd = Clients(target.address)
         [client] = crowd.open(requests, enough_bytes=3 * target.frame_bytes(channel))
         times.append(time.perf_counter() - client.begun_at)
         crowd.close_all()
@@ -31,7 +31,7 @@ def storm(target: StreamsTarget, progress: Progress) -> Result:
     publisher = target.publisher()
     channels = [f"storm-{index:05d}" for index in range(count)]
     requests = _missed(target, publisher, channels, each=1)
-    crowd = Crowd(target.address)
+    crowd = Clients(target.address)
     meter = Meter(target)
     clients = crowd.open(
         requests,
@@ -68,7 +68,7 @@ def _missed(
         for _ in range(each):
             publisher.send([target.command_to_both(channel, target.next_id())])
     # All are read once one that was published after them arrives.
-    crowd = Crowd(target.address)
+    crowd = Clients(target.address)
     crowd.open([target.request("marker")])
     settle(crowd)
     crowd.received = 0

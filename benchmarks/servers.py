@@ -28,6 +28,13 @@ _STOP_SECONDS = 30.0
 _POLL_SECONDS = 0.005
 
 
+class _Redis(NamedTuple):
+    """A Redis server, and where files can be put meanwhile."""
+
+    directory: Path
+    port: int
+
+
 class _Running(NamedTuple):
     """A server process."""
 
@@ -68,7 +75,7 @@ class Server:
             SystemExit: if it does not listen within some seconds; the text is what it wrote.
         """
         with self._started({"REDIS_STREAM_PREFIX": _PREFIX}) as running:
-            yield StreamsTarget(*running[:4], _PREFIX, started_at=running.started_at)
+            yield _streams_target(running)
 
     @contextmanager
     def realtime(self) -> Iterator[RealtimeTarget]:
@@ -78,32 +85,44 @@ class Server:
             yield RealtimeTarget(*running[:4], _PREFIX, started_at=running.started_at)
 
     @contextmanager
+    def several(self, count: int) -> Iterator[Sequence[StreamsTarget]]:
+        """Runs several processes of this project's server that share a port; as `streams`."""
+        port, secret = _free_port(), secrets.token_hex(32)
+        with _redis() as redis, contextlib.ExitStack() as processes:
+            targets = []
+            for _ in range(count):
+                internal_port = _free_port()
+                environ = {
+                    "REDIS_STREAM_PREFIX": _PREFIX,
+                    "REUSE_PORT": "true",
+                    "INTERNAL_LISTEN": f"tcp:{internal_port}:interface=127.0.0.1",
+                }
+                running = self._running(redis, environ, port, secret, listens_at=internal_port)
+                targets.append(_streams_target(processes.enter_context(running)))
+            yield targets
+
+    @contextmanager
     def _started(self, environ: Mapping[str, str]) -> Iterator[_Running]:
-        with tempfile.TemporaryDirectory() as directory:
-            valkey = ValkeyServer(port=_free_port(), data_dir=Path(directory))
-            valkey.start(_START_SECONDS)
-            try:
-                # A load publishes more at once than Redis keeps for a subscriber by default.
-                set_redis_option(valkey.port, "client-output-buffer-limit", "pubsub 0 0 0")
-                with self._running(Path(directory), valkey.port, environ) as running:
-                    yield running
-            finally:
-                valkey.stop(_STOP_SECONDS)
+        port, secret = _free_port(), secrets.token_hex(32)
+        with (
+            _redis() as redis,
+            self._running(redis, environ, port, secret, listens_at=port) as running,
+        ):
+            yield running
 
     @contextmanager
     def _running(
-        self, directory: Path, redis_port: int, environ: Mapping[str, str]
+        self, redis: _Redis, environ: Mapping[str, str], port: int, secret: str, *, listens_at: int
     ) -> Iterator[_Running]:
-        port, secret = _free_port(), secrets.token_hex(32)
-        log = directory / "server.log"
+        log = redis.directory / f"server-{listens_at}.log"
         started_at = time.perf_counter()
         with log.open("wb") as output:
             process = subprocess.Popen(
                 self.command,
-                cwd=directory,
+                cwd=redis.directory,
                 env={
                     "PORT": str(port),
-                    "REDIS_PORT": str(redis_port),
+                    "REDIS_PORT": str(redis.port),
                     "JWT_SECRET": secret,
                     "PATH": os.environ["PATH"],
                     "PYTHONPATH": str(Path(__file__).resolve().parent.parent),
@@ -116,12 +135,12 @@ class Server:
             )
         try:
             deadline = time.monotonic() + _START_SECONDS
-            while not _listens(port):
+            while not _listens(listens_at):
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise SystemExit(f"{self.name} does not start:\n{log.read_text()}")
                 time.sleep(_POLL_SECONDS)
-            url, redis = f"ws://127.0.0.1:{port}/", f"127.0.0.1:{redis_port}"
-            yield _Running(url, redis, process.pid, secret, started_at)
+            url, address = f"ws://127.0.0.1:{port}/", f"127.0.0.1:{redis.port}"
+            yield _Running(url, address, process.pid, secret, started_at)
         finally:
             _end(process)
             text = log.read_text()
@@ -137,6 +156,24 @@ FLOOR = Server("floor", (sys.executable, "-m", "benchmarks.floor"))
 
 NODE = "node"
 """What Superset's own server is called in the results."""
+
+
+@contextmanager
+def _redis() -> Iterator[_Redis]:
+    """Runs a Redis that nobody else uses."""
+    with tempfile.TemporaryDirectory() as directory:
+        valkey = ValkeyServer(port=_free_port(), data_dir=Path(directory))
+        valkey.start(_START_SECONDS)
+        try:
+            # A load publishes more at once than Redis keeps for a subscriber by default.
+            set_redis_option(valkey.port, "client-output-buffer-limit", "pubsub 0 0 0")
+            yield _Redis(Path(directory), valkey.port)
+        finally:
+            valkey.stop(_STOP_SECONDS)
+
+
+def _streams_target(running: _Running) -> StreamsTarget:
+    return StreamsTarget(*running[:4], _PREFIX, started_at=running.started_at)
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

@@ -157,6 +157,10 @@ class StreamsTarget(Target):
             "full", b"1000000", stream_id, data
         )
 
+    def command_of(self, channel: str, data: bytes) -> bytes:
+        """Returns the commands that publish an event as Superset does, with ids by Redis."""
+        return self._add(channel, b"1000", b"*", data) + self._add("full", b"1000000", b"*", data)
+
     def frame_bytes(self, channel: str) -> int:
         """Returns how long a frame is: the event with its stream id."""
         return frame_bytes(channel)

@@ -9,6 +9,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from benchmarks.catalogue import LOADS, loads_of
+from benchmarks.crowd import crowd
 from benchmarks.holding import idle
 from benchmarks.lone import lone
 from benchmarks.measuring import Result
@@ -104,6 +105,14 @@ class LoadTests(SynchronousTestCase):
             result = idle(target, lambda _: None, sockets=3, seconds=1)
         self.assertGreater(result.value, 0)
         self.assertEqual(result.more["sockets"], 3)
+
+    def test_crowd(self) -> None:
+        """Clients of processes that share a port lose nothing, though they drop all the time."""
+        with OURS.several(2) as targets:
+            result = crowd(targets, lambda _: None, sockets=60, rate=100, drops=40, seconds=2)
+        self.assertEqual(result.more["lost"], 0)
+        self.assertGreater(result.more["frames"], 60)
+        self.assertGreater(result.more["reconnects"], 0)
 
     def test_names(self) -> None:
         """A load can be named with its number, or all of its numbers at once."""
