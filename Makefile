@@ -35,8 +35,13 @@ BROWSING := $(filter-out $(REALTIME),$(subst /,.,$(basename $(wildcard browser/t
 # How many times as many inputs `make fuzz` tries as `make test`.
 FUZZ_TIMES ?= 20
 
+# Which loads are measured; all ordinary ones if empty.
+LOADS ?=
 # How often each load is measured; medians count.
 ROUNDS ?= 3
+# The command of Superset's Node.js server, to measure it in turns with this one.
+NODE ?=
+RESULTS := docs/benchmarks/latest.jsonl
 
 # Which scenarios `make e2e` shows, by number; all if empty.
 SCENARIOS ?=
@@ -46,7 +51,7 @@ SUPERSET := .venv-e2e-$(SUPERSET_VERSION)
 SHOW := $(BIN)/python -m e2e --superset $(CURDIR)/$(SUPERSET) --home $(CURDIR)/$(SUPERSET)/home
 CHROMIUM := /usr/bin/chromium
 
-.PHONY: help demo test test-lowest test-prereleases test-deploy coverage fuzz bench browser screenshots e2e docs reference lint format package changelog clean
+.PHONY: help demo test test-lowest test-prereleases test-deploy coverage fuzz bench crowd browser screenshots e2e docs reference lint format package changelog clean
 
 help:
 	@echo "make demo         run the server on a Valkey of its own, with a page at /demo"
@@ -58,7 +63,9 @@ help:
 	@echo "make test-deploy  test what is in deploy/ with Debian's nginx, haproxy, prometheus and systemd"
 	@echo "make coverage     measure which branches of $(COVERED) the tests take"
 	@echo "make fuzz         try much more odd input than make test does"
-	@echo "make bench        measure the server under load, and draw the result"
+	@echo "make bench        measure the server under load, and write the figures into the"
+	@echo "                  documentation; NODE=COMMAND measures Superset's server beside it"
+	@echo "make crowd        hold 97,500 sockets with five processes, and see that nothing is lost"
 	@echo "make e2e          show the charts of a real Superset in a real browser, in all kinds of trouble"
 	@echo "make browser      check the server, the demo's page and a page of Superset 7 with a"
 	@echo "                  headless Chromium"
@@ -110,7 +117,12 @@ fuzz: $(VENV)/ready
 	FUZZ_TIMES=$(FUZZ_TIMES) $(BIN)/python -m tests.test_fuzz
 
 bench: $(VENV)/ready
-	$(BIN)/python -m benchmarks $(LOADS) --rounds $(ROUNDS) --json benchmarks/results.jsonl
+	$(BIN)/python -m benchmarks $(LOADS) --rounds $(ROUNDS) --json $(RESULTS) \
+		$(if $(NODE),--beside 'node=$(NODE)')
+	$(BIN)/python -m benchmarks.documents $(RESULTS)
+
+crowd: $(VENV)/ready
+	$(MAKE) bench LOADS=crowd ROUNDS=1
 
 e2e: $(VENV)/ready $(SUPERSET)/home/fixtures.json | $(CHROMIUM)
 	$(SHOW) $(SCENARIOS)

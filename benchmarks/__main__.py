@@ -21,11 +21,12 @@ from benchmarks.catalogue import (
     WITH_FLOOR,
     CrowdLoad,
     Load,
+    RealtimeLoad,
     StreamsLoad,
     loads_of,
 )
 from benchmarks.measuring import Progress, Result
-from benchmarks.report import Results, goal_table, read_results, row
+from benchmarks.report import Results, forget_results, goal_table, read_results, row
 from benchmarks.servers import FLOOR, OURS, Server
 from benchmarks.target import RealtimeTarget, StreamsTarget
 
@@ -43,22 +44,22 @@ def main() -> None:
     else:
         _allow_many_files()
         facts = _facts()
-        results = _measure(options, _servers(options), facts)
+        results = _measure(options, facts)
     print()
     print(goal_table(results, options.name))
 
 
-def _servers(options: Any) -> dict[str, Put]:
+def _servers(options: Any, name: str) -> dict[str, Put]:
+    """Returns the servers that a load is put on, by their names in the results."""
     if options.pid:
         return {options.name: partial(_put_on_running, options)}
-    return {server.name: partial(_put_on_new, server) for server in (OURS, FLOOR, *options.beside)}
-
-
-def _concerns(server: str, load: str, name: str) -> bool:
-    """Returns whether a server is measured with a load."""
-    if server == FLOOR.name:
-        return load in WITH_FLOOR
-    return server == name or load not in OWN
+    servers = [OURS]
+    if name in WITH_FLOOR:
+        servers.append(FLOOR)
+    if name not in OWN:
+        is_realtime = isinstance(LOADS[name], RealtimeLoad)
+        servers.extend(options.beside_realtime if is_realtime else options.beside)
+    return {server.name: partial(_put_on_new, server) for server in servers}
 
 
 def _put_on_running(options: Any, load: Load, progress: Progress) -> Result:
@@ -81,21 +82,21 @@ def _put_on_new(server: Server, load: Load, progress: Progress) -> Result:
         return load.put(realtime, progress)
 
 
-def _measure(options: Any, servers: Mapping[str, Put], facts: Mapping[str, str]) -> Results:
-    results: dict[str, dict[str, list[Result]]] = {name: {} for name in servers}
+def _measure(options: Any, facts: Mapping[str, str]) -> Results:
+    results: dict[str, dict[str, list[Result]]] = {}
+    if options.json:
+        forget_results(Path(options.json), options.loads)
     for number in range(options.rounds):
         for load in options.loads:
             # What disturbs the machine for a while, disturbs all servers.
-            for server, put in servers.items():
-                if not _concerns(server, load, options.name):
-                    continue
+            for server, put in _servers(options, load).items():
                 # Each load meets a server that did nothing before.
                 result = put(LOADS[load], _Bar(f"{load} {number + 1}/{options.rounds}"))
                 print(
                     "\r\x1b[K" if sys.stderr.isatty() else "", end="", file=sys.stderr, flush=True
                 )
                 print(row(server, load, result), flush=True)
-                results[server].setdefault(load, []).append(result)
+                results.setdefault(server, {}).setdefault(load, []).append(result)
                 if options.json:
                     with Path(options.json).open("a") as file:
                         line = {"server": server, "load": load, **vars(result), **facts}
@@ -128,23 +129,27 @@ def _options() -> Any:
         "loads", nargs="*", metavar="LOAD", help=f"of: {', '.join(LOADS)}; `lone` is all of lone-…"
     )
     parser.add_argument("--rounds", type=int, default=1, help="how often; medians count")
-    parser.add_argument("--json", help="a file to append the results to")
+    parser.add_argument(
+        "--json", help="a file for the results, which replace those of the same loads that it has"
+    )
     parser.add_argument(
         "--report", metavar="FILE", help="measure nothing, report what --json wrote to that file"
     )
-    parser.add_argument(
-        "--beside",
-        metavar="NAME=COMMAND",
-        action="append",
-        type=Server.parse,
-        default=[],
-        help="another server, to be measured in turn with this project's. It is started for each"
-        " load, with PORT, REDIS_PORT, JWT_SECRET and REDIS_STREAM_PREFIX (or"
-        " REALTIME_CHANNEL_PREFIX and JWT_COOKIE_NAME, for loads that begin with rt-) in its"
-        " environment. The"
-        " process that is started must be the server itself, as its CPU time is read. The one"
-        " named node has goals of its own.",
-    )
+    for option, protocol, environ in (
+        ("--beside", "the streams", "REDIS_STREAM_PREFIX"),
+        ("--beside-realtime", "Superset 7", "REALTIME_CHANNEL_PREFIX and JWT_COOKIE_NAME"),
+    ):
+        parser.add_argument(
+            option,
+            metavar="NAME=COMMAND",
+            action="append",
+            type=Server.parse,
+            default=[],
+            help=f"another server of {protocol}, to be measured in turn with this project's. It is"
+            f" started for each load, with PORT, REDIS_PORT, JWT_SECRET and {environ} in its"
+            " environment. The process that is started must be the server itself, as its CPU time"
+            " is read. The one named node has goals of its own.",
+        )
     parser.add_argument("--name", default=OURS.name, help="the server's name in the results")
     parser.add_argument("--pid", type=int, help="the process id of a server that runs already")
     parser.add_argument("--url", default="ws://127.0.0.1:8080/", help="where it takes upgrades")
@@ -160,7 +165,7 @@ def _options() -> Any:
         parser.error(f"no load {error}; there are: {', '.join(LOADS)}")
     if options.pid and not options.secret:
         parser.error("--pid needs --secret")
-    if options.pid and options.beside:
+    if options.pid and (options.beside or options.beside_realtime):
         parser.error("--beside measures in turn with a server that is started, so not with --pid")
     return options
 

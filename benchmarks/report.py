@@ -77,6 +77,14 @@ def read_results(path: Path) -> tuple[Results, dict[str, str]]:
     return results, facts
 
 
+def forget_results(path: Path, loads: Sequence[str]) -> None:
+    """Removes the results of loads from a file of --json, which need not exist."""
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    kept = [line for line in lines if json.loads(line)["load"] not in loads]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(kept))
+
+
 def row(server: str, load: str, result: Result) -> str:
     """Return one line about one run of a load."""
     more = ", ".join(f"{value:.4g} {name}" for name, value in result.more.items())

@@ -51,6 +51,7 @@ class Target(ABC):
         self._secret = secret
         self._prefix = prefix
         self.started_at = started_at
+        self._info_bytes = 0
 
     @abstractmethod
     def request(self, channel: str) -> bytes:
@@ -87,13 +88,18 @@ class Target(ABC):
         return pages * os.sysconf("SC_PAGESIZE")
 
     def redis_output_bytes(self) -> int:
-        """Returns how much Redis has sent to all its clients; this question counts little."""
+        """Returns how much Redis has sent to all its clients, but for the answers to this."""
         with socket.create_connection(self.redis_address) as connection:
             connection.sendall(_command(b"INFO", b"stats"))
             answer = b""
-            while (found := _OUTPUT_BYTES.search(answer)) is None:
+            # A bulk string: $LENGTH, the text, and two bytes.
+            while (head := answer.find(b"\r\n")) < 0 or len(answer) < head + int(
+                answer[1:head]
+            ) + 4:
                 answer += connection.recv(2**16)
-            return int(found[1])
+        [found] = _OUTPUT_BYTES.findall(answer)
+        asked_before, self._info_bytes = self._info_bytes, self._info_bytes + len(answer)
+        return int(found) - asked_before
 
     def _upgrade(self, query: str, cookie_name: str, claims: dict[str, object]) -> bytes:
         token = jwt.encode(claims, self._secret, algorithm="HS256")
