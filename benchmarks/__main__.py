@@ -16,7 +16,6 @@ from typing import Any
 
 from benchmarks.catalogue import (
     LOADS,
-    ORDINARY,
     OWN,
     WITH_FLOOR,
     CrowdLoad,
@@ -160,7 +159,7 @@ def _options() -> Any:
     )
     options = parser.parse_args()
     try:
-        options.loads = [load for name in options.loads or ORDINARY for load in loads_of(name)]
+        options.loads = [load for name in options.loads for load in loads_of(name)]
     except KeyError as error:
         parser.error(f"no load {error}; there are: {', '.join(LOADS)}")
     if options.pid and not options.secret:

@@ -105,7 +105,7 @@ def _deliver(
         meter.generator_busy,
         {
             "frames/s": frames / meter.seconds,
-            "server busy": meter.server_busy,
+            "% of a core": meter.server_busy * 100,
             "MB more": meter.grown_mb,
         },
     )
@@ -138,7 +138,7 @@ def discard(
         meter.generator_busy,
         {
             "events/s": events / meter.seconds,
-            "server busy": meter.server_busy,
+            "% of a core": meter.server_busy * 100,
             "MB more": meter.grown_mb,
         },
     )
@@ -157,5 +157,5 @@ def connect(target: Target, progress: Progress) -> Result:
         meter.cpu_seconds / count * 1e3,
         "ms CPU a connect",
         meter.generator_busy,
-        {"connects/s": count / meter.seconds, "server busy": meter.server_busy},
+        {"connects/s": count / meter.seconds, "% of a core": meter.server_busy * 100},
     )

@@ -95,13 +95,15 @@ OWN = [name for name in LOADS if name.startswith(("import", "floor", "steady", "
 
 
 def loads_of(name: str) -> list[str]:
-    """Returns the load of that name, or those that are it with some number.
+    """Returns the load of that name, those that are it with some number, or all ordinary ones.
 
     Raises:
         KeyError: if there is none.
     """
     if name in LOADS:
         return [name]
+    if name == "ordinary":
+        return ORDINARY
     found = [load for load in LOADS if load.startswith(f"{name}-")]
     if not found:
         raise KeyError(name)

@@ -106,7 +106,7 @@ def steady(
         meter.generator_busy,
         {
             "events/s": count / meter.seconds,
-            "server busy": meter.server_busy,
+            "% of a core": meter.server_busy * 100,
             "Redis bytes an event": output_bytes / count,
             "Redis bytes/s": output_bytes / meter.seconds,
         },

@@ -64,7 +64,7 @@ def rt_storm(target: RealtimeTarget, progress: Progress) -> Result:
             "median away ms": statistics.median(away) * 1e3,
             "longest away ms": max(away) * 1e3,
             "s until all are back": meter.seconds,
-            "server busy": meter.server_busy,
+            "% of a core": meter.server_busy * 100,
         },
     )
 

@@ -103,7 +103,7 @@ def goal_table(results: Results, name: str) -> str:
     heads = "".join(f" {other:>20}" for other in others)
     lines = [f"{'load':12} {name:>20} {'goal':>9}{heads}  unit"]
     for goal in GOALS:
-        figure = _figure(results, name, goal, name)
+        figure = figure_of(results, name, goal, name)
         if figure is None:
             continue
         met = figure >= goal.limit if goal.at_least else figure <= goal.limit
@@ -140,7 +140,7 @@ def values_of(
     return [of_run[figure] for of_run in figures if figure in of_run]
 
 
-def _figure(results: Results, server: str, goal: Goal, own: str) -> float | None:
+def figure_of(results: Results, server: str, goal: Goal, own: str) -> float | None:
     """Returns a server's median in the unit of the goal, or None if it was not measured."""
     value = median_of(results, server, goal.load, goal.figure)
     if goal.of_load is None and goal.of_server is None:
@@ -152,7 +152,7 @@ def _figure(results: Results, server: str, goal: Goal, own: str) -> float | None
 
 
 def _with_spread(results: Results, server: str, goal: Goal, own: str) -> str:
-    figure = _figure(results, server, goal, own)
+    figure = figure_of(results, server, goal, own)
     if figure is None:
         return "-"
     values = values_of(results, server, goal.load, goal.figure)

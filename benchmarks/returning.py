@@ -49,7 +49,7 @@ def storm(target: StreamsTarget, progress: Progress) -> Result:
         meter.generator_busy,
         {
             "median s": median,
-            "server busy": meter.server_busy,
+            "% of a core": meter.server_busy * 100,
             "ms CPU a reconnect": meter.cpu_seconds / count * 1e3,
         },
     )

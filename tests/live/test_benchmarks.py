@@ -115,10 +115,12 @@ class LoadTests(SynchronousTestCase):
         self.assertGreater(result.more["reconnects"], 0)
 
     def test_names(self) -> None:
-        """A load can be named with its number, or all of its numbers at once."""
+        """A load can be named with its number, or all of its numbers at once, or all loads."""
         self.assertEqual(loads_of("lone"), ["lone-10", "lone-200", "lone-500"])
         self.assertEqual(loads_of("lone-10"), ["lone-10"])
         self.assertEqual(loads_of("floor"), ["floor"])
+        self.assertIn("fanout", loads_of("ordinary"))
+        self.assertNotIn("crowd", loads_of("ordinary"))
         self.assertRaises(KeyError, loads_of, "party")
         self.assertIn("idle-10000", LOADS)
 
