@@ -134,6 +134,7 @@ def crowd(figures: Figures) -> str:
                 f"{get('crowd', 'frames'):,.0f}, {get('crowd', 'lost'):.0f}",
             ),
             ("connections that broke and came back", f"{get('crowd', 'reconnects'):,.0f}"),
+            ("frames that came twice", f"{get('crowd', 'duplicated'):,.0f}"),
             ("frames that were sent after a return", f"{get('crowd', 'caught up'):,.0f}"),
             ("memory, each socket", f"{short(get('crowd'))} kB"),
             (

@@ -28,17 +28,17 @@ _BESIDE = (
     _Row("500 events a second", "lone-500", "% of a core", "% of a core"),
     _Row("100 sockets on which nothing happens", "idle-100", "ms CPU a second"),
     _Row("10,000 sockets on which nothing happens", "idle-10000", "ms CPU a second"),
-    _Row("memory of an idle socket", "memory", "kB"),
+    _Row("memory of an open socket", "memory", "kB"),
     _Row("handshake", "connect", "ms CPU"),
     _Row("backlog, 1,000 channels with a socket each", "fanout", "µs CPU a frame"),
     _Row("backlog, 50 channels with 20 sockets each", "tabs", "µs CPU a frame"),
     _Row("backlog without a listener", "discard", "µs CPU an event"),
     _Row("10,000 sockets that are pinged, longest wait of an event in 25 s", "sweep", "ms"),
-    _Row("19,500 sockets, 200 of them replaced a second, the same", "churn", "ms"),
+    _Row("19,500 sockets, 200 of them replaced a second: the same", "churn", "ms"),
     _Row("reconnect, until the last of three missed events, median of 25", "catchup", "ms"),
     _Row("3,000 clients reconnect at once", "storm", "a second", at_least=True),
-    _Row("start, until ready", "start", "ms"),
-    _Row("memory of a server without sockets", "start", "MB", "MB when idle"),
+    _Row("from the start until ready", "start", "ms"),
+    _Row("the same: memory without sockets", "start", "MB", "MB when idle"),
 )
 _TWINS = (
     ("backlog, 1,000 channels with a socket each", "fanout", None, "µs CPU a frame"),
@@ -154,7 +154,7 @@ def lone(figures: Figures) -> str:
                     figures.cell(load, "ms median", server=server),
                     figures.cell(load, "ms 99 %", server=server),
                     figures.cell(load, "wake-ups an event", server=server),
-                    f"{busy:.0%}",
+                    f"{busy * 100:.0f} %",
                 )
             )
     head = (
