@@ -34,7 +34,7 @@ Put = Callable[[Load, Progress], Result]
 
 
 def main() -> None:
-    """Run the loads that the command line names, and report."""
+    """Runs the loads that the command line names, and reports."""
     # Ends the servers that were started, as an interrupt does.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     options = _options()

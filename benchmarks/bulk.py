@@ -20,7 +20,7 @@ from benchmarks.target import Target, frame_bytes
 
 
 def floor(target: Target, progress: Progress, *, sockets: int = 1_000) -> Result:
-    """Send equal frames to sockets by a bare loop of socket.send; CPU per frame."""
+    """Sends equal frames to sockets by a bare loop of socket.send; CPU per frame."""
     frame = bytes(frame_bytes("channel-0000"))
     count, sockets = 50_000, most_sockets(sockets)
     listener = socket.create_server(("127.0.0.1", 0), backlog=128)
@@ -63,13 +63,13 @@ def _send_bare(listener: socket.socket, frame: bytes, sockets: int, count: int, 
 def fanout(
     target: Target, progress: Progress, *, sockets: int = 1_000, events: int = 50_000
 ) -> Result:
-    """Deliver events of many channels with one socket each; CPU per frame."""
+    """Delivers events of many channels with one socket each; CPU per frame."""
     channels = [f"channel-{index:05d}" for index in range(most_sockets(sockets))]
     return _deliver(target, progress, channels, 1, events)
 
 
 def tabs(target: Target, progress: Progress) -> Result:
-    """Deliver 5,000 events of 50 channels with 20 sockets each; CPU per frame."""
+    """Delivers 5,000 events of 50 channels with 20 sockets each; CPU per frame."""
     return _deliver(target, progress, [f"tabs-{n:05d}" for n in range(50)], 20, 5_000)
 
 
@@ -114,7 +114,7 @@ def _deliver(
 def discard(
     target: Target, progress: Progress, *, channels: int = 1_000, events: int = 200_000
 ) -> Result:
-    """Read events of channels that nobody listens to; CPU per event."""
+    """Reads events of channels that nobody listens to; CPU per event."""
     crowd = Clients(target.address)
     publisher = target.publisher()
     crowd.open([target.request("marker")])
@@ -145,7 +145,7 @@ def discard(
 
 
 def connect(target: Target, progress: Progress) -> Result:
-    """Open 3,000 WebSockets, 64 at a time; CPU each."""
+    """Opens 3,000 WebSockets, 64 at a time; CPU each."""
     count = 3_000
     requests = [target.request(f"connect-{index % 1_000}") for index in range(count)]
     crowd = Clients(target.address)

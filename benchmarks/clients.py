@@ -13,12 +13,16 @@ _IP_BIND_ADDRESS_NO_PORT = 24
 
 
 class Client:
-    """One WebSocket."""
+    """One WebSocket, which is connecting at first.
+
+    Args:
+        connection: its socket.
+        request: the upgrade request to send.
+    """
 
     __slots__ = ("begun_at", "connection", "received", "request", "upgraded_at")
 
     def __init__(self, connection: socket.socket, request: bytes) -> None:
-        """Be connecting."""
         self.connection = connection
         self.request = request
         self.begun_at = time.perf_counter()
@@ -28,10 +32,13 @@ class Client:
 
 
 class Clients:
-    """Clients that are served by one epoll loop."""
+    """Clients that are served by one epoll loop.
+
+    Args:
+        address: where the server is.
+    """
 
     def __init__(self, address: tuple[str, int]) -> None:
-        """Have no clients yet of the server at that address."""
         self._address = (socket.gethostbyname(address[0]), address[1])
         self._poll = select.epoll()
         self._clients: dict[int, Client] = {}
@@ -55,7 +62,7 @@ class Clients:
         return list(self._clients.values())
 
     def oldest(self) -> Client:
-        """Return the client that began first."""
+        """Returns the client that began first."""
         return next(iter(self._clients.values()))
 
     def open(
@@ -66,7 +73,7 @@ class Clients:
         enough_bytes: int = 0,
         progress: Callable[[int], None] = lambda count: None,
     ) -> list[Client]:
-        """Open a client for each request; return them when all have what they want.
+        """Opens a client for each request; returns them when all have what they want.
 
         Args:
             requests: the upgrade requests.
@@ -90,7 +97,7 @@ class Clients:
         return done
 
     def begin(self, request: bytes) -> Client:
-        """Begin to connect one client."""
+        """Begins to connect one client."""
         connection = socket.socket()
         connection.setblocking(False)
         # One address has not enough ports for all of them.
@@ -105,7 +112,7 @@ class Clients:
         return client
 
     def poll(self, seconds: float) -> None:
-        """Handle what happens within that time."""
+        """Handles what happens within that time."""
         for number, events in self._poll.poll(seconds):
             client = self._clients[number]
             if events & select.EPOLLOUT:
@@ -114,7 +121,7 @@ class Clients:
                 self._read(client)
 
     def receive(self, total_bytes: int, progress: Callable[[int], None], deadline: float) -> None:
-        """Read until all clients together have so much.
+        """Reads until all clients together have so much.
 
         Raises:
             TimeoutError: if they do not by then, by time.monotonic.
@@ -126,12 +133,12 @@ class Clients:
                 raise TimeoutError(f"{self.received} of {total_bytes} bytes arrived")
 
     def close(self, client: Client) -> None:
-        """Close one client."""
+        """Closes one client."""
         del self._clients[client.connection.fileno()]
         client.connection.close()
 
     def close_all(self) -> None:
-        """Close all clients."""
+        """Closes all clients."""
         for client in self.clients:
             self.close(client)
         self.received = 0
@@ -176,18 +183,17 @@ class LatencyMeter:
     """Notes how old events are when they arrive."""
 
     def __init__(self) -> None:
-        """Have seen none."""
         self.seconds: list[float] = []
 
     def __call__(self, client: Client, chunk: memoryview) -> None:
-        """Look for events in what a client got; none is cut in two at these rates."""
+        """Looks for events in what a client got; none is cut in two at these rates."""
         now = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
         for found in _SENT.finditer(chunk):
             self.seconds.append((now - int(found[1])) / 1e9)
 
 
 def answer_pings(client: Client, chunk: memoryview) -> None:
-    """Answer the pings in a chunk, which holds whole frames."""
+    """Answers the pings in a chunk, which holds whole frames."""
     for opcode, payload, _ in frames(bytes(chunk)):
         if opcode == 0x9:
             client.connection.send(pong(payload))

@@ -23,7 +23,7 @@ def crowd(
     drops: float = 200.0,
     seconds: float = 120.0,
 ) -> Result:
-    """Hold 97,500 sockets at 200 events a second, 200 of which break a second; memory each.
+    """Holds 97,500 sockets at 200 events a second, 200 of which break a second; memory each.
 
     Raises:
         ValueError: if a client did not get all its events, or got others.

@@ -25,7 +25,7 @@ _SETTLE_SECONDS = 3.0
 
 
 def memory(target: Target, progress: Progress, *, sockets: int = 5_000) -> Result:
-    """Hold idle connections; memory each."""
+    """Holds idle connections; memory each."""
     requests = [target.request(f"memory-{index}") for index in range(sockets + 1_000)]
     crowd = Clients(target.address)
     # The first ones make the server's own caches.
@@ -40,7 +40,7 @@ def memory(target: Target, progress: Progress, *, sockets: int = 5_000) -> Resul
 
 
 def idle(target: Target, progress: Progress, *, sockets: int, seconds: int = 20) -> Result:
-    """Hold sockets that are only pinged, each once in 20 s; CPU a second."""
+    """Holds sockets that are only pinged, each once in 20 s; CPU a second."""
     sockets = most_sockets(sockets)
     with _idle_sockets(target, sockets) as waiting:
         # What the handshakes have left to do is not counted.
@@ -67,12 +67,12 @@ def idle(target: Target, progress: Progress, *, sockets: int, seconds: int = 20)
 
 
 def sweep(target: Target, progress: Progress) -> Result:
-    """Publish 100 events a second beside 10,000 idle sockets that are pinged; the worst wait."""
+    """Publishes 100 events a second beside 10,000 idle sockets that are pinged; the worst wait."""
     return _beside_idle(target, progress, sockets=10_000, churn_per_second=0)
 
 
 def churn(target: Target, progress: Progress) -> Result:
-    """As sweep, beside 20,000 sockets and 200 connects and closes a second."""
+    """Does as `sweep`, beside 20,000 sockets and 200 connects and closes a second."""
     return _beside_idle(target, progress, sockets=20_000, churn_per_second=200)
 
 
@@ -126,7 +126,7 @@ def _idle_sockets(target: Target, sockets: int, churn_per_second: int = 0) -> It
 
 
 def _stay_idle(target: Target, sockets: int, churn_per_second: int, pipe: Any) -> None:
-    """Hold sockets that answer pings, and replace some, until the pipe says to end."""
+    """Holds sockets that answer pings, and replaces some, until the pipe says to end."""
     crowd = Clients(target.address)
     crowd.on_bytes = answer_pings
     requests = [target.request(f"idle-{index % _IDLE_CHANNELS}") for index in range(sockets)]

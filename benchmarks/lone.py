@@ -10,7 +10,7 @@ _WARM_UP_SECONDS = 2
 
 
 def lone(target: Target, progress: Progress, *, rate: int, seconds: int) -> Result:
-    """Publish so many events a second, one by one, to 100 sockets; CPU an event, and latency."""
+    """Publishes so many events a second, one by one, to 100 sockets; CPU an event, and latency."""
     waits, meter = latencies(target, progress, sockets=100, rate=rate, seconds=seconds)
     median, high = quantiles(waits)
     return Result(
@@ -71,7 +71,7 @@ def latencies(
 def steady(
     target: Target, progress: Progress, *, rate: int, heard: bool = False, seconds: int = 20
 ) -> Result:
-    """Publish so many events a second, of 100 channels; CPU and Redis's output per event."""
+    """Publishes so many events a second, of 100 channels; CPU and Redis's output per event."""
     crowd = Clients(target.address)
     publisher = target.publisher()
     channels = [f"steady-{index:03d}" for index in range(100)]

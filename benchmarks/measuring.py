@@ -56,7 +56,7 @@ class Meter:
 
 @contextmanager
 def published(publisher: Publisher, commands: Sequence[bytes]) -> Iterator[None]:
-    """Publish in a thread, which spends its time outside of Python."""
+    """Publishes in a thread, which spends its time outside of Python."""
     thread = threading.Thread(target=publisher.send, args=(commands,))
     thread.start()
     try:
@@ -66,7 +66,7 @@ def published(publisher: Publisher, commands: Sequence[bytes]) -> Iterator[None]
 
 
 def settle(crowd: Clients) -> None:
-    """Wait until nothing more comes, but now and then a ping."""
+    """Waits until nothing more comes, but now and then a ping."""
     for _ in range(10):
         before = crowd.received
         crowd.poll(0.1)
@@ -81,6 +81,6 @@ def quantiles(seconds: Sequence[float]) -> tuple[float, float]:
 
 
 def most_sockets(wanted: int) -> int:
-    """Return that number, or a little less where a process may not have so many files."""
+    """Returns that number, or a little less where a process may not have so many files."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return min(wanted, files - _OTHER_FILES)

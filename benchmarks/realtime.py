@@ -27,7 +27,7 @@ _PING_INTERVAL_SECONDS = 0.001
 
 
 def rt_storm(target: RealtimeTarget, progress: Progress) -> Result:
-    """Kill the subscription below 3,000 sockets, which reconnect once closed; CPU each."""
+    """Kills the subscription below 3,000 sockets, which reconnect once closed; CPU each."""
     count = 3_000
     crowd = Clients(target.address)
     requests = [target.request(f"storm-{index:05d}") for index in range(count)]
@@ -70,7 +70,7 @@ def rt_storm(target: RealtimeTarget, progress: Progress) -> Result:
 
 
 def rt_broadcast(target: RealtimeTarget, progress: Progress, *, sockets: int = 10_000) -> Result:
-    """Send messages to 10,000 sockets each; the longest wait for a pong meanwhile."""
+    """Sends messages to 10,000 sockets each; the longest wait for a pong meanwhile."""
     sockets, times = most_sockets(sockets), 20
     crowd = Clients(target.address)
     crowd.open(

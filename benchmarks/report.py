@@ -61,7 +61,7 @@ GOALS: Sequence[Goal] = (
 
 
 def read_results(path: Path) -> tuple[Results, dict[str, str]]:
-    """Return the results that a file of --json holds, and what the last was measured on.
+    """Returns the results that a file of --json holds, and what the last was measured on.
 
     Args:
         path: the file, which may be the work of several runs.
@@ -86,14 +86,14 @@ def forget_results(path: Path, loads: Sequence[str]) -> None:
 
 
 def row(server: str, load: str, result: Result) -> str:
-    """Return one line about one run of a load."""
+    """Returns one line about one run of a load."""
     more = ", ".join(f"{value:.4g} {name}" for name, value in result.more.items())
     busy = f"generator {result.generator_busy:.0%}" if result.generator_busy else ""
     return f"{server:12} {load:14} {result.value:9.3f} {result.unit:17} {busy:15} {more}"
 
 
 def goal_table(results: Results, name: str) -> str:
-    """Return the medians beside the goals, and beside those of other servers.
+    """Returns the medians beside the goals, and beside those of other servers.
 
     Args:
         results: all runs.

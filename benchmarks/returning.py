@@ -10,7 +10,7 @@ from benchmarks.target import Publisher, StreamsTarget
 
 
 def catchup(target: StreamsTarget, progress: Progress) -> Result:
-    """Reconnect with last_id on a quiet system; until the last of 3 missed events is there."""
+    """Reconnects with last_id on a quiet system; until the last of 3 missed events is there."""
     times, count = [], 25
     publisher = target.publisher()
     for index in range(count):
@@ -26,7 +26,7 @@ def catchup(target: StreamsTarget, progress: Progress) -> Result:
 
 
 def storm(target: StreamsTarget, progress: Progress) -> Result:
-    """Let 3,000 clients that each missed an event reconnect at once; how many a second."""
+    """Lets 3,000 clients that each missed an event reconnect at once; how many a second."""
     count = 3_000
     publisher = target.publisher()
     channels = [f"storm-{index:05d}" for index in range(count)]
@@ -58,7 +58,7 @@ def storm(target: StreamsTarget, progress: Progress) -> Result:
 def _missed(
     target: StreamsTarget, publisher: Publisher, channels: Sequence[str], *, each: int
 ) -> list[bytes]:
-    """Publish events that clients have missed; return the requests with which they come back."""
+    """Publishes events that clients have missed; returns the requests with which they come back."""
     requests = []
     for channel in channels:
         last_id = target.next_id()

@@ -56,7 +56,7 @@ class Server:
 
     @classmethod
     def parse(cls, text: str) -> "Server":
-        """Return the server that a text like `node=node dist/index.js start` describes.
+        """Returns the server that a text like `node=node dist/index.js start` describes.
 
         Raises:
             ValueError: if it has no name or no command.
@@ -177,7 +177,7 @@ def _streams_target(running: _Running) -> StreamsTarget:
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """End a server, and what it has started."""
+    """Ends a server, and what it has started."""
     process.terminate()
     try:
         process.wait(_STOP_SECONDS)
@@ -197,7 +197,7 @@ def _listens(port: int) -> bool:
 
 
 def _free_port() -> int:
-    """Return a TCP port of the loopback interface that nobody uses."""
+    """Returns a TCP port of the loopback interface that nobody uses."""
     while True:
         # One of those that the system gives to outgoing connections could be taken by one before
         # the server listens.

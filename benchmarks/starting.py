@@ -19,7 +19,7 @@ _POLL_SECONDS = 0.005
 
 
 def start(target: Target, progress: Progress) -> Result:
-    """Start the server; how long until it is ready, and its memory when it has nothing to do."""
+    """Starts the server; how long until it is ready, and its memory when it has nothing to do."""
     if target.started_at is None:
         raise SystemExit("start: a server that runs already cannot be measured")
     while not _is_ready(target):
@@ -38,7 +38,7 @@ def start(target: Target, progress: Progress) -> Result:
 
 
 def import_modules(target: Target, progress: Progress) -> Result:
-    """Import what this project's server does, in a Python of its own, with its bytecode there."""
+    """Imports what this project's server does, in a Python of its own, with its bytecode there."""
     done = subprocess.run(
         [sys.executable, "-c", _IMPORTS], check=True, capture_output=True, text=True
     )
