@@ -35,8 +35,15 @@ BROWSING := $(filter-out $(REALTIME),$(subst /,.,$(basename $(wildcard browser/t
 # How many times as many inputs `make fuzz` tries as `make test`.
 FUZZ_TIMES ?= 20
 
+# Which loads are measured; all ordinary ones if empty.
+LOADS ?=
 # How often each load is measured; medians count.
 ROUNDS ?= 3
+# The command of Superset's Node.js server, to measure it in turns with this one.
+NODE ?=
+BESIDE = $(if $(NODE),--beside 'node=$(NODE)')
+RESULTS ?= benchmarks/results.jsonl
+FIGURES := docs/benchmarks/latest.jsonl
 
 # Which scenarios `make e2e` shows, by number; all if empty.
 SCENARIOS ?=
@@ -46,7 +53,7 @@ SUPERSET := .venv-e2e-$(SUPERSET_VERSION)
 SHOW := $(BIN)/python -m e2e --superset $(CURDIR)/$(SUPERSET) --home $(CURDIR)/$(SUPERSET)/home
 CHROMIUM := /usr/bin/chromium
 
-.PHONY: help demo test test-lowest test-prereleases test-deploy coverage fuzz bench browser screenshots e2e docs reference lint format package changelog clean
+.PHONY: help demo test test-lowest test-prereleases test-deploy coverage fuzz bench crowd figures browser screenshots e2e docs reference lint format package changelog clean
 
 help:
 	@echo "make demo         try it: a page to break connections, Redis and the server on"
@@ -58,7 +65,10 @@ help:
 	@echo "make test-deploy  test what is in deploy/ with Debian's nginx, haproxy, prometheus and systemd"
 	@echo "make coverage     measure which branches of $(COVERED) the tests take"
 	@echo "make fuzz         try much more odd input than make test does"
-	@echo "make bench        measure the server under load, and draw the result"
+	@echo "make bench        measure the server under load"
+	@echo "make crowd        hold 97,500 sockets with five processes, and see that nothing is lost"
+	@echo "make figures      measure this server and Superset's (NODE=COMMAND), and write the figures"
+	@echo "                  into the documentation"
 	@echo "make e2e          show the charts of a real Superset in a real browser, in all kinds of trouble"
 	@echo "make browser      check the server, the demo's page and a page of Superset 7 with a"
 	@echo "                  headless Chromium"
@@ -114,8 +124,18 @@ fuzz: $(VENV)/ready
 	FUZZ_TIMES=$(FUZZ_TIMES) $(BIN)/python -m tests.test_fuzz
 
 bench: $(VENV)/ready
-	$(BIN)/python -m benchmarks --rounds $(ROUNDS) --json benchmarks/results.jsonl \
-		--plot docs/benchmarks/latest.svg
+	$(BIN)/python -m benchmarks $(LOADS) --rounds $(ROUNDS) --json $(RESULTS) $(BESIDE)
+
+crowd: $(VENV)/ready
+	$(BIN)/python -m benchmarks crowd --json $(RESULTS)
+
+# All that the documentation shows, or LOADS of it; the rest stays as it was measured before.
+figures: $(VENV)/ready
+	$(if $(NODE),,$(error the documentation shows the Node.js server beside this one: set NODE))
+	$(BIN)/python -m benchmarks $(or $(LOADS),ordinary steady heard) --rounds $(ROUNDS) \
+		--json $(FIGURES) $(BESIDE)
+	$(if $(LOADS),,$(BIN)/python -m benchmarks crowd --json $(FIGURES))
+	$(BIN)/python -m benchmarks.documents $(FIGURES)
 
 e2e: $(VENV)/ready $(SUPERSET)/home/fixtures.json | $(CHROMIUM)
 	$(SHOW) $(SCENARIOS)

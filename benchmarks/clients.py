@@ -4,7 +4,7 @@ import re
 import select
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 _SENT = re.compile(rb'"sent":"?1(\d{19})')
 _SOURCES = 200
@@ -13,12 +13,16 @@ _IP_BIND_ADDRESS_NO_PORT = 24
 
 
 class Client:
-    """One WebSocket."""
+    """One WebSocket, which is connecting at first.
+
+    Args:
+        connection: its socket.
+        request: the upgrade request to send.
+    """
 
     __slots__ = ("begun_at", "connection", "received", "request", "upgraded_at")
 
     def __init__(self, connection: socket.socket, request: bytes) -> None:
-        """Be connecting."""
         self.connection = connection
         self.request = request
         self.begun_at = time.perf_counter()
@@ -27,11 +31,14 @@ class Client:
         """Bytes after the answer to the upgrade."""
 
 
-class Crowd:
-    """Clients that are served by one epoll loop."""
+class Clients:
+    """Clients that are served by one epoll loop.
+
+    Args:
+        address: where the server is.
+    """
 
     def __init__(self, address: tuple[str, int]) -> None:
-        """Have no clients yet of the server at that address."""
         self._address = (socket.gethostbyname(address[0]), address[1])
         self._poll = select.epoll()
         self._clients: dict[int, Client] = {}
@@ -40,6 +47,10 @@ class Crowd:
         """Bytes that all clients got after their answers to the upgrade."""
         self.on_bytes: Callable[[Client, memoryview], None] = lambda client, chunk: None
         """Called with what a client got."""
+        self.on_open: Callable[[Client], None] = lambda client: None
+        """Called when a client's upgrade was accepted."""
+        self.on_end: Callable[[Client, str], None] = _fail
+        """Called with the reason when a connection failed or has ended; it is not closed yet."""
         self._buffer = memoryview(bytearray(2**18))
 
     def __len__(self) -> int:
@@ -51,7 +62,7 @@ class Crowd:
         return list(self._clients.values())
 
     def oldest(self) -> Client:
-        """Return the client that began first."""
+        """Returns the client that began first."""
         return next(iter(self._clients.values()))
 
     def open(
@@ -62,7 +73,7 @@ class Crowd:
         enough_bytes: int = 0,
         progress: Callable[[int], None] = lambda count: None,
     ) -> list[Client]:
-        """Open a client for each request; return them when all have what they want.
+        """Opens a client for each request; returns them when all have what they want.
 
         Args:
             requests: the upgrade requests.
@@ -86,7 +97,7 @@ class Crowd:
         return done
 
     def begin(self, request: bytes) -> Client:
-        """Begin to connect one client."""
+        """Begins to connect one client."""
         connection = socket.socket()
         connection.setblocking(False)
         # One address has not enough ports for all of them.
@@ -101,17 +112,16 @@ class Crowd:
         return client
 
     def poll(self, seconds: float) -> None:
-        """Handle what happens within that time."""
+        """Handles what happens within that time."""
         for number, events in self._poll.poll(seconds):
             client = self._clients[number]
             if events & select.EPOLLOUT:
-                client.connection.send(client.request)
-                self._poll.modify(number, select.EPOLLIN)
+                self._ask(client)
             elif events & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR):
                 self._read(client)
 
     def receive(self, total_bytes: int, progress: Callable[[int], None], deadline: float) -> None:
-        """Read until all clients together have so much.
+        """Reads until all clients together have so much.
 
         Raises:
             TimeoutError: if they do not by then, by time.monotonic.
@@ -123,32 +133,46 @@ class Crowd:
                 raise TimeoutError(f"{self.received} of {total_bytes} bytes arrived")
 
     def close(self, client: Client) -> None:
-        """Close one client."""
+        """Closes one client."""
         del self._clients[client.connection.fileno()]
         client.connection.close()
 
     def close_all(self) -> None:
-        """Close all clients."""
+        """Closes all clients."""
         for client in self.clients:
             self.close(client)
         self.received = 0
+
+    def _ask(self, client: Client) -> None:
+        try:
+            client.connection.send(client.request)
+        except OSError as error:
+            self.on_end(client, str(error))
+        else:
+            self._poll.modify(client.connection, select.EPOLLIN)
 
     def _read(self, client: Client) -> None:
         try:
             count = client.connection.recv_into(self._buffer)
         except BlockingIOError:
             return
+        except OSError as error:
+            self.on_end(client, str(error))
+            return
         chunk = self._buffer[:count]
         if not client.upgraded_at:
             answer = bytes(chunk)
             head, end, rest = answer.partition(b"\r\n\r\n")
             if not end or not head.startswith(b"HTTP/1.1 101"):
-                raise ConnectionError(f"no upgrade: {answer[:200]!r}")
+                self.on_end(client, f"no upgrade: {answer[:200]!r}")
+                return
             client.upgraded_at = time.perf_counter()
             client.request = b""
+            self.on_open(client)
             chunk = memoryview(rest)
         elif not count:
-            raise ConnectionError("the server closed a client")
+            self.on_end(client, "the server closed a client")
+            return
         if chunk:
             client.received += len(chunk)
             self.received += len(chunk)
@@ -159,23 +183,39 @@ class LatencyMeter:
     """Notes how old events are when they arrive."""
 
     def __init__(self) -> None:
-        """Have seen none."""
         self.seconds: list[float] = []
 
     def __call__(self, client: Client, chunk: memoryview) -> None:
-        """Look for events in what a client got; none is cut in two at these rates."""
+        """Looks for events in what a client got; none is cut in two at these rates."""
         now = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
         for found in _SENT.finditer(chunk):
             self.seconds.append((now - int(found[1])) / 1e9)
 
 
 def answer_pings(client: Client, chunk: memoryview) -> None:
-    """Answer the pings in a chunk, which holds whole frames of less than 126 bytes."""
-    at = 0
-    while at < len(chunk):
-        size = chunk[at + 1]
-        if chunk[at] == 0x89:
-            # The mask is zeros.
-            payload = bytes(chunk[at + 2 : at + 2 + size])
-            client.connection.send(bytes((0x8A, 0x80 | size, 0, 0, 0, 0)) + payload)
-        at += 2 + size
+    """Answers the pings in a chunk, which holds whole frames."""
+    for opcode, payload, _ in frames(bytes(chunk)):
+        if opcode == 0x9:
+            client.connection.send(pong(payload))
+
+
+def frames(received: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+    """Yields opcode and payload of each frame of a server, shorter than 64 kB, and what follows."""
+    while len(received) >= 2:
+        size, start = received[1], 2
+        if size == 126:
+            size, start = int.from_bytes(received[2:4]), 4
+        if len(received) < start + size:
+            return
+        payload, rest = received[start : start + size], received[start + size :]
+        yield received[0] & 0xF, payload, rest
+        received = rest
+
+
+def pong(payload: bytes) -> bytes:
+    """Returns the answer to a ping; its mask is zeros."""
+    return bytes((0x8A, 0x80 | len(payload), 0, 0, 0, 0)) + payload
+
+
+def _fail(client: Client, reason: str) -> None:
+    raise ConnectionError(reason)

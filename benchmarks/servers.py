@@ -25,6 +25,14 @@ _PREFIX = "benchmark-"
 # On a busy machine a start takes many times as long as otherwise.
 _START_SECONDS = 60.0
 _STOP_SECONDS = 30.0
+_POLL_SECONDS = 0.005
+
+
+class _Redis(NamedTuple):
+    """A Redis server, and where files can be put meanwhile."""
+
+    directory: Path
+    port: int
 
 
 class _Running(NamedTuple):
@@ -34,6 +42,8 @@ class _Running(NamedTuple):
     redis: str
     pid: int
     secret: str
+    started_at: float
+    """When it was started, by time.perf_counter."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +56,7 @@ class Server:
 
     @classmethod
     def parse(cls, text: str) -> "Server":
-        """Return the server that a text like `node=node dist/index.js start` describes.
+        """Returns the server that a text like `node=node dist/index.js start` describes.
 
         Raises:
             ValueError: if it has no name or no command.
@@ -65,41 +75,54 @@ class Server:
             SystemExit: if it does not listen within some seconds; the text is what it wrote.
         """
         with self._started({"REDIS_STREAM_PREFIX": _PREFIX}) as running:
-            yield StreamsTarget(*running, _PREFIX)
+            yield _streams_target(running)
 
     @contextmanager
     def realtime(self) -> Iterator[RealtimeTarget]:
         """Runs it for the realtime channel; otherwise as `streams`."""
         environ = {"REALTIME_CHANNEL_PREFIX": _PREFIX, "JWT_COOKIE_NAME": "superset-ws-token"}
         with self._started(environ) as running:
-            yield RealtimeTarget(*running, _PREFIX)
+            yield RealtimeTarget(*running[:4], _PREFIX, started_at=running.started_at)
+
+    @contextmanager
+    def several(self, count: int) -> Iterator[Sequence[StreamsTarget]]:
+        """Runs several processes of this project's server that share a port; as `streams`."""
+        port, secret = _free_port(), secrets.token_hex(32)
+        with _redis() as redis, contextlib.ExitStack() as processes:
+            targets = []
+            for _ in range(count):
+                internal_port = _free_port()
+                environ = {
+                    "REDIS_STREAM_PREFIX": _PREFIX,
+                    "REUSE_PORT": "true",
+                    "INTERNAL_LISTEN": f"tcp:{internal_port}:interface=127.0.0.1",
+                }
+                running = self._running(redis, environ, port, secret, listens_at=internal_port)
+                targets.append(_streams_target(processes.enter_context(running)))
+            yield targets
 
     @contextmanager
     def _started(self, environ: Mapping[str, str]) -> Iterator[_Running]:
-        with tempfile.TemporaryDirectory() as directory:
-            valkey = ValkeyServer(port=_free_port(), data_dir=Path(directory))
-            valkey.start(_START_SECONDS)
-            try:
-                # A load publishes more at once than Redis keeps for a subscriber by default.
-                set_redis_option(valkey.port, "client-output-buffer-limit", "pubsub 0 0 0")
-                with self._running(Path(directory), valkey.port, environ) as running:
-                    yield running
-            finally:
-                valkey.stop(_STOP_SECONDS)
+        port, secret = _free_port(), secrets.token_hex(32)
+        with (
+            _redis() as redis,
+            self._running(redis, environ, port, secret, listens_at=port) as running,
+        ):
+            yield running
 
     @contextmanager
     def _running(
-        self, directory: Path, redis_port: int, environ: Mapping[str, str]
+        self, redis: _Redis, environ: Mapping[str, str], port: int, secret: str, *, listens_at: int
     ) -> Iterator[_Running]:
-        port, secret = _free_port(), secrets.token_hex(32)
-        log = directory / "server.log"
+        log = redis.directory / f"server-{listens_at}.log"
+        started_at = time.perf_counter()
         with log.open("wb") as output:
             process = subprocess.Popen(
                 self.command,
-                cwd=directory,
+                cwd=redis.directory,
                 env={
                     "PORT": str(port),
-                    "REDIS_PORT": str(redis_port),
+                    "REDIS_PORT": str(redis.port),
                     "JWT_SECRET": secret,
                     "PATH": os.environ["PATH"],
                     "PYTHONPATH": str(Path(__file__).resolve().parent.parent),
@@ -112,12 +135,12 @@ class Server:
             )
         try:
             deadline = time.monotonic() + _START_SECONDS
-            while not _listens(port):
+            while not _listens(listens_at):
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise SystemExit(f"{self.name} does not start:\n{log.read_text()}")
-                time.sleep(0.05)
-            url, redis = f"ws://127.0.0.1:{port}/", f"127.0.0.1:{redis_port}"
-            yield _Running(url, redis, process.pid, secret)
+                time.sleep(_POLL_SECONDS)
+            url, address = f"ws://127.0.0.1:{port}/", f"127.0.0.1:{redis.port}"
+            yield _Running(url, address, process.pid, secret, started_at)
         finally:
             _end(process)
             text = log.read_text()
@@ -125,15 +148,36 @@ class Server:
                 print(text[:5000], file=sys.stderr)
 
 
-OURS = Server(
-    "gaq-twisted",
-    (str(Path(sys.executable).with_name("twistd")), "--nodaemon", "--pidfile=", "gaq-ws"),
-)
+OURS = Server("gaq-twisted", (str(Path(sys.executable).with_name("gaq-ws")),))
 """The server of this project."""
+
+FLOOR = Server("floor", (sys.executable, "-m", "benchmarks.floor"))
+"""The cheapest that Python can do for a lone event."""
+
+NODE = "node"
+"""What Superset's own server is called in the results."""
+
+
+@contextmanager
+def _redis() -> Iterator[_Redis]:
+    """Runs a Redis that nobody else uses."""
+    with tempfile.TemporaryDirectory() as directory:
+        valkey = ValkeyServer(port=_free_port(), data_dir=Path(directory))
+        valkey.start(_START_SECONDS)
+        try:
+            # A load publishes more at once than Redis keeps for a subscriber by default.
+            set_redis_option(valkey.port, "client-output-buffer-limit", "pubsub 0 0 0")
+            yield _Redis(Path(directory), valkey.port)
+        finally:
+            valkey.stop(_STOP_SECONDS)
+
+
+def _streams_target(running: _Running) -> StreamsTarget:
+    return StreamsTarget(*running[:4], _PREFIX, started_at=running.started_at)
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """End a server, and what it has started."""
+    """Ends a server, and what it has started."""
     process.terminate()
     try:
         process.wait(_STOP_SECONDS)
@@ -153,7 +197,7 @@ def _listens(port: int) -> bool:
 
 
 def _free_port() -> int:
-    """Return a TCP port of the loopback interface that nobody uses."""
+    """Returns a TCP port of the loopback interface that nobody uses."""
     while True:
         # One of those that the system gives to outgoing connections could be taken by one before
         # the server listens.

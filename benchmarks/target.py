@@ -16,6 +16,7 @@ EVENT_FIELDS = (
     '"result_url":"/api/v1/chart/data/9f2c1c35b3f94a0c8a5d3a2f0a6f1e77"'
 )
 _TOKEN_SECONDS = 24 * 3600
+_WAITS = re.compile(r"^voluntary_ctxt_switches:\s*(\d+)", re.MULTILINE)
 _OUTPUT_BYTES = re.compile(rb"total_net_output_bytes:(\d+)\r")
 
 
@@ -28,9 +29,19 @@ class Target(ABC):
         pid: its process id, whose CPU time and memory are read from /proc.
         secret: signs the cookies.
         prefix: the prefix of its streams, or of its realtime channel.
+        started_at: when it was started for this load, by time.perf_counter.
     """
 
-    def __init__(self, url: str, redis: str, pid: int, secret: str, prefix: str) -> None:
+    def __init__(
+        self,
+        url: str,
+        redis: str,
+        pid: int,
+        secret: str,
+        prefix: str,
+        *,
+        started_at: float | None = None,
+    ) -> None:
         parts = urlsplit(url)
         self.address = (parts.hostname or "127.0.0.1", parts.port or 80)
         self._path = parts.path or "/"
@@ -39,6 +50,8 @@ class Target(ABC):
         self.pid = pid
         self._secret = secret
         self._prefix = prefix
+        self.started_at = started_at
+        self._info_bytes = 0
 
     @abstractmethod
     def request(self, channel: str) -> bytes:
@@ -64,19 +77,29 @@ class Target(ABC):
         """Returns the CPU time that all threads of the process have used."""
         return cpu_seconds(self.pid)
 
+    def wakeups(self) -> int:
+        """Returns how often a thread of the process has waited for something and gone on."""
+        tasks = Path(f"/proc/{self.pid}/task").iterdir()
+        return sum(int(_WAITS.findall((task / "status").read_text())[0]) for task in tasks)
+
     def rss_bytes(self) -> int:
         """Returns the process's resident memory."""
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGESIZE")
 
     def redis_output_bytes(self) -> int:
-        """Returns how much Redis has sent to all its clients; this question counts little."""
+        """Returns how much Redis has sent to all its clients, but for the answers to this."""
         with socket.create_connection(self.redis_address) as connection:
             connection.sendall(_command(b"INFO", b"stats"))
             answer = b""
-            while (found := _OUTPUT_BYTES.search(answer)) is None:
+            # A bulk string: $LENGTH, the text, and two bytes.
+            while (head := answer.find(b"\r\n")) < 0 or len(answer) < head + int(
+                answer[1:head]
+            ) + 4:
                 answer += connection.recv(2**16)
-            return int(found[1])
+        [found] = _OUTPUT_BYTES.findall(answer)
+        asked_before, self._info_bytes = self._info_bytes, self._info_bytes + len(answer)
+        return int(found) - asked_before
 
     def _upgrade(self, query: str, cookie_name: str, claims: dict[str, object]) -> bytes:
         token = jwt.encode(claims, self._secret, algorithm="HS256")
@@ -106,11 +129,10 @@ class StreamsTarget(Target):
         pid: its process id, whose CPU time and memory are read from /proc.
         secret: signs the cookies.
         prefix: its redisStreamPrefix.
+        started_at: when it was started for this load, by time.perf_counter.
     """
 
-    def __init__(self, url: str, redis: str, pid: int, secret: str, prefix: str) -> None:
-        super().__init__(url, redis, pid, secret, prefix)
-        self._sequence = 0
+    _sequence = 0
 
     def request(self, channel: str, last_id: str | None = None) -> bytes:
         """Returns an upgrade request, perhaps of a browser that comes back."""
@@ -141,6 +163,10 @@ class StreamsTarget(Target):
             "full", b"1000000", stream_id, data
         )
 
+    def command_of(self, channel: str, data: bytes) -> bytes:
+        """Returns the commands that publish an event as Superset does, with ids by Redis."""
+        return self._add(channel, b"1000", b"*", data) + self._add("full", b"1000000", b"*", data)
+
     def frame_bytes(self, channel: str) -> int:
         """Returns how long a frame is: the event with its stream id."""
         return frame_bytes(channel)
@@ -161,6 +187,7 @@ class RealtimeTarget(Target):
         pid: its process id, whose CPU time and memory are read from /proc.
         secret: signs the cookies.
         prefix: its realtimeChannelPrefix.
+        started_at: when it was started for this load, by time.perf_counter.
     """
 
     def request(self, channel: str) -> bytes:

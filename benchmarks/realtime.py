@@ -7,8 +7,8 @@ import statistics
 import time
 from typing import Any
 
-from benchmarks.clients import Client, Crowd
-from benchmarks.loads import (
+from benchmarks.clients import Client, Clients
+from benchmarks.measuring import (
     DEADLINE_SECONDS,
     Meter,
     Progress,
@@ -27,9 +27,9 @@ _PING_INTERVAL_SECONDS = 0.001
 
 
 def rt_storm(target: RealtimeTarget, progress: Progress) -> Result:
-    """Kill the subscription below 3,000 sockets, which reconnect once closed; CPU each."""
+    """Kills the subscription below 3,000 sockets, which reconnect once closed; CPU each."""
     count = 3_000
-    crowd = Crowd(target.address)
+    crowd = Clients(target.address)
     requests = [target.request(f"storm-{index:05d}") for index in range(count)]
     crowd.open(requests)
     settle(crowd)
@@ -64,15 +64,15 @@ def rt_storm(target: RealtimeTarget, progress: Progress) -> Result:
             "median away ms": statistics.median(away) * 1e3,
             "longest away ms": max(away) * 1e3,
             "s until all are back": meter.seconds,
-            "server busy": meter.server_busy,
+            "% of a core": meter.server_busy * 100,
         },
     )
 
 
 def rt_broadcast(target: RealtimeTarget, progress: Progress, *, sockets: int = 10_000) -> Result:
-    """Send messages to 10,000 sockets each; the longest wait for a pong meanwhile."""
+    """Sends messages to 10,000 sockets each; the longest wait for a pong meanwhile."""
     sockets, times = most_sockets(sockets), 20
-    crowd = Crowd(target.address)
+    crowd = Clients(target.address)
     crowd.open(
         [target.request(f"broadcast-{index % 1_000:05d}") for index in range(sockets)],
         progress=lambda done: progress(done / sockets / 2),
