@@ -140,6 +140,13 @@ class Event(msgspec.Struct, frozen=True, gc=False, eq=False):
         return b'\x81\x7f%b{"id":"%b",%b' % (length.to_bytes(8, "big"), stream_id, data[1:])
 
 
+def frames_of(events: Sequence[Event]) -> bytes:
+    """Returns the frames of some events, to be sent in one write."""
+    if len(events) == 1:
+        return events[0].frame()
+    return b"".join([event.frame() for event in events])
+
+
 class Wanted(NamedTuple):
     """How many of the newest events a sink wants before the first `deliver`."""
 

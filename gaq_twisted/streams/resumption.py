@@ -17,7 +17,7 @@ from gaq_twisted.core.metrics import Metrics
 from gaq_twisted.core.socket import Socket
 from gaq_twisted.core.throttle import Throttle
 from gaq_twisted.streams.early import EarlyEvents
-from gaq_twisted.streams.events import Event, LastId, StreamId, Wanted
+from gaq_twisted.streams.events import Event, LastId, StreamId, Wanted, frames_of
 from gaq_twisted.streams.metrics import (
     EVENTS_DELIVERED,
     EVENTS_READ,
@@ -189,12 +189,12 @@ class Resumption:
         instead: Mapping[Socket, bytes] = {}
         if self._early:
             instead = {
-                socket: _frames(self._early.left_of(socket, events))
+                socket: frames_of(self._early.left_of(socket, events))
                 for socket in self._audience.routes[channel]
                 if socket in self._early
             }
         published_at = events[-1].published_at() if is_timed else None
-        return Dispatch((channel,), _frames(events), len(events), published_at, instead)
+        return Dispatch((channel,), frames_of(events), len(events), published_at, instead)
 
     # What a socket missed
 
@@ -288,16 +288,10 @@ class Resumption:
 
     def _admit(self, socket: Socket, events: Sequence[Event], source: ReplaySource) -> None:
         self._metrics.observe(REPLAY_EVENTS, len(events), source)
-        self._audience.admit(socket, _frames(events))
+        self._audience.admit(socket, frames_of(events))
         self._log.debug(
             "{client} joined channel {channel} and was sent {missed} missed events",
             **socket.peer.log_fields,
             channel=socket.routes[0],
             missed=len(events),
         )
-
-
-def _frames(events: Sequence[Event]) -> bytes:
-    if len(events) == 1:
-        return events[0].frame()
-    return b"".join([event.frame() for event in events])

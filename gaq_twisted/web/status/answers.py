@@ -55,4 +55,4 @@ class Answers:
     def _finished(self, result: object, question: Question) -> None:
         self._asking.pop(question, None)
         if isinstance(result, Failure) and not result.check(CancelledError):
-            self._log.failure("asking for {column} failed", result, event="sample_failed")
+            self._log.failure("asking for {column} failed", result, event="question_failed")
