@@ -7,10 +7,12 @@ from typing import Any
 from twisted.application.service import MultiService
 from twisted.internet import tcp
 from twisted.internet.defer import maybeDeferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from gaq_twisted.net.websocket import EventSocket
 from gaq_twisted.server import Server
+from gaq_twisted.tools.demo.ports import reserve
 from gaq_twisted.tools.demo.valkey import Valkey
 from gaq_twisted.tools.node.story import Span, Story
 
@@ -34,11 +36,13 @@ class RestartingServer(MultiService):
 
     Args:
         make: makes the next server, which listens at the same places.
+        port: the public port, which stays reserved between two servers.
     """
 
-    def __init__(self, make: Callable[[], Server]) -> None:
+    def __init__(self, make: Callable[[], Server], port: int) -> None:
         super().__init__()
         self._make = make
+        self._port = port
 
     def begin_with(self, server: Server) -> None:
         """Takes the server that runs first, or from now on."""
@@ -54,9 +58,12 @@ class RestartingServer(MultiService):
         for server in list(self):
             await maybeDeferred(server.disownServiceParent)
 
-    def start(self) -> None:
-        """Makes and starts the next server."""
-        self.begin_with(self._make())
+    async def restart(self, down_seconds: float, clock: IReactorTime) -> None:
+        """Stops the server, and some time later starts the next one."""
+        await self.stop()
+        with reserve(self._port):
+            await deferLater(clock, down_seconds)
+            self.begin_with(self._make())
 
 
 class Faults:
@@ -99,9 +106,7 @@ class Faults:
             elif fault is Fault.RESTART:
                 start = seconds()
                 story.server_down = Span(start, start + SERVER_SECONDS)
-                await self._server.stop()
-                await deferLater(self._reactor, SERVER_SECONDS)
-                self._server.start()
+                await self._server.restart(SERVER_SECONDS, self._reactor)
                 self.restarted_at = self._reactor.seconds()
                 story.server_down = Span(start, seconds())
         finally:

@@ -78,6 +78,17 @@ def free_port() -> int:
         return port
 
 
+def reserve(port: int) -> socket.socket:
+    """Returns a socket that keeps a port from being given to others, without listening.
+
+    Connections to it are refused, and a server that asks for this port by its number gets it.
+    """
+    reservation = socket.socket()
+    reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reservation.bind((LOOPBACK, port))
+    return reservation
+
+
 def listen(candidates: Iterable[int]) -> socket.socket | None:
     """Returns a listening socket on the first port that is free; None if none is."""
     for port in candidates:

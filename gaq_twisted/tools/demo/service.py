@@ -115,7 +115,7 @@ def make_demo(twistd: Mapping[str, Any], reactor: ServerReactor) -> IService:
         return make(TCP4ServerEndpoint(reactor, settings.port, interface=LOOPBACK))
 
     valkey = Valkey(get_binary_path(), settings.redis.port)
-    server = RestartingServer(make_next)
+    server = RestartingServer(make_next, settings.port)
     reactor.callWhenRunning(Signals(reactor, None, output, server.announce_stop).install)
     faults = Faults(valkey, server, reactor)
     status_url = f"{places.internal_url}/status"
