@@ -4,7 +4,6 @@ The source directory is the repository's root, so that links between the pages w
 forge and in the site.
 """
 
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,12 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.fileutil import copy_asset
 from sphinx.util.osutil import relative_uri
 
+from gaq_twisted import __version__
+
 ROOT = Path(__file__).parent.parent
 
 project = "gaq-twisted"
-release = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+release = __version__
 root_doc = "docs/index"
 include_patterns = ["docs/**.md", "deploy/*.md", "*.md"]
 # README.md is for forges; docs/index.md takes its place in the site.

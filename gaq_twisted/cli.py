@@ -6,6 +6,7 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
+from gaq_twisted import __version__
 from gaq_twisted.commands.table import (
     COMMANDS,
     END_OF_TWISTD_OPTIONS,
@@ -54,9 +55,7 @@ def run(words: Sequence[str]) -> None:
     if name == "help":
         print(overview())
     elif name == "version":
-        from importlib.metadata import version
-
-        print(f"{PROGRAM} {version('gaq-twisted')}")
+        print(f"{PROGRAM} {__version__}")
     else:
         command = command_named(name)
         if command is None:

@@ -3,11 +3,11 @@
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
-from importlib.metadata import version
 
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.web.resource import IResource
 
+from gaq_twisted import __version__
 from gaq_twisted.config.derived import protocol_reason, serves_realtime, serves_streams
 from gaq_twisted.config.load import Loaded
 from gaq_twisted.config.settings import Settings
@@ -91,7 +91,7 @@ def make_server(
     status = StatusFeed(
         metrics,
         rejections,
-        contents(version("gaq-twisted"), [edition.dashboard for edition in editions]),
+        contents(__version__, [edition.dashboard for edition in editions]),
         about,
         lambda: {"reasons": readiness.now().reasons, **readiness.now().facts},
         reactor,
@@ -155,7 +155,7 @@ def make_server(
 def _identity(settings: Settings, host: Host) -> Identity:
     """Returns what the log says of a server that starts."""
     return Identity(
-        version=version("gaq-twisted"),
+        version=__version__,
         redis=redis_of(settings),
         protocol=settings.protocol,
         reason=protocol_reason(host.sources),
@@ -242,7 +242,7 @@ def _connect_gauges(
     editions: Sequence[Edition],
 ) -> None:
     """Connects the metrics that nobody counts with where they are read."""
-    build = {version("gaq-twisted"): 1.0}
+    build = {__version__: 1.0}
     metrics.read_from(names.OPEN_SOCKETS, lambda: hub.socket_count)
     metrics.read_from(
         names.OPEN_CHANNELS, lambda: sum(edition.channel_count for edition in editions)

@@ -8,7 +8,6 @@ import encodings.idna  # noqa: F401 - resolving a host name imports it, perhaps 
 import os
 import sys
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +15,7 @@ from twisted.application.service import IService
 from twisted.logger import Logger
 from twisted.python import usage
 
+from gaq_twisted import __version__
 from gaq_twisted.config.catalogue import doubts
 from gaq_twisted.config.errors import ConfigError
 from gaq_twisted.config.load import Loaded, file_to_read, load
@@ -99,7 +99,7 @@ class Options(usage.Options):
 
     def opt_version(self) -> None:
         """Shows the version of gaq-ws and exits."""
-        print(f"gaq-ws {version('gaq-twisted')}")
+        print(f"gaq-ws {__version__}")
         sys.exit(0)
 
     def config_file(self) -> Path | None:

@@ -5,7 +5,6 @@ import secrets
 import socket
 import sys
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request
 from twisted.web.static import File
 
+from gaq_twisted import __version__
 from gaq_twisted.config.derived import serves_realtime
 from gaq_twisted.config.errors import ConfigError
 from gaq_twisted.config.load import load
@@ -126,7 +126,7 @@ def make_demo(twistd: Mapping[str, Any], reactor: ServerReactor) -> IService:
     except ConfigError as error:
         raise _unusable(error) from None
     lines = [
-        f"gaq-twisted {version('gaq-twisted')}, the demo. Ctrl-C ends it.",
+        f"gaq-twisted {__version__}, the demo. Ctrl-C ends it.",
         f"Status page:  {status_url}",
         f"Demo:         http://localhost:{settings.port}/demo",
     ]
