@@ -17,6 +17,8 @@ MAX_LINES = 300
 MAX_TOP_MODULES = 7
 
 LAYERS = (
+    # The package itself, which has the version only.
+    ("",),
     ("text", "commands"),
     ("config",),
     ("core",),
