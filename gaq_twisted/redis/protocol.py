@@ -123,13 +123,11 @@ class RedisProtocol(txredisapi.HiredisProtocol):  # type: ignore[misc]
         while (reply := read()) is not False:
             if type(reply) is list and len(reply) == 3 and reply[0] == b"message":
                 messages.append(reply[2])
-            else:
-                self._pass_on(messages)
+                continue
+            if messages:
+                self._received(self, messages)
                 messages = []
-                self.replyReceived(reply)
-        self._pass_on(messages)
-
-    def _pass_on(self, messages: Sequence[bytes]) -> None:
+            self.replyReceived(reply)
         if messages:
             self._received(self, messages)
 

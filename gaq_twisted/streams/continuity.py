@@ -111,7 +111,15 @@ class Continuity:
 
     def due(self) -> bool:
         """Returns whether it is time to verify."""
-        return self.is_reconnected or self._seconds() >= self._verified_at + _CHECK_SECONDS
+        return self.is_reconnected or self.is_overdue(self._seconds())
+
+    def is_overdue(self, now: float) -> bool:
+        """Returns whether the last verification of this connection was long ago.
+
+        Args:
+            now: the time in seconds.
+        """
+        return now >= self._verified_at + _CHECK_SECONDS
 
     async def verify(self, last: Entry) -> Verdict:
         """Returns whether the stream goes on after the last entry that was read, and how.

@@ -179,7 +179,8 @@ class Firehose(Service):
             # The entries may be another server's; they are read again once that is known.
             return None
         self._begin_delivery(entries)
-        if self._undelivered is not None or self._is_behind or self._continuity.due():
+        is_overdue = self._continuity.is_overdue(self._answered_at)
+        if is_overdue or self._is_behind or self._undelivered is not None:
             return None
         return self._last
 

@@ -176,8 +176,10 @@ class Resumption:
         ]
         heard, steps = self._audience.dispatch(dispatches)
         self._metrics.increment(EVENTS_READ, len(events))
-        self._metrics.increment(EVENTS_DELIVERED, heard)
-        self._metrics.increment(EVENTS_WITHOUT_LISTENER, len(events) - heard)
+        if heard:
+            self._metrics.increment(EVENTS_DELIVERED, heard)
+        if heard < len(events):
+            self._metrics.increment(EVENTS_WITHOUT_LISTENER, len(events) - heard)
         return steps
 
     def gap(self) -> int:
