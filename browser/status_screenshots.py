@@ -18,8 +18,9 @@ class StatusScreenshots(BrowserTestCase):
     """Pictures in docs/images; for `make screenshots`."""
 
     def test_desk(self) -> None:
-        """On a desk, the whole page."""
+        """On a desk, the whole page, in both schemes."""
         self.take("status", "light", 1600, 900, is_whole=True)
+        self.take("status-dark", "dark", 1600, 900, is_whole=True)
 
     def test_phone(self) -> None:
         """On a phone, what is seen first, with more pixels to an inch."""
