@@ -96,7 +96,7 @@ class FeedTests(FeedTestCase):
             },
         )
         self.assertEqual(
-            [row["label"] for row in hello.data["process"]], ["tail holds", "tail takes"]
+            [row["label"] for row in hello.data["process"]], ["tail holds", "tail memory"]
         )
         self.assertEqual(hello.data["up"], ["redisUp"])
         self.assertEqual((hello.data["tailMaxEvents"], hello.data["tailMaxBytes"]), (1000, 100_000))
