@@ -259,7 +259,7 @@ class SignalTests(SynchronousTestCase):
         """A server that logs to the standard output survives signals that are about files."""
         server = self.start()
         for number, words in (
-            (signal.SIGUSR1, "there is no log file to begin anew"),
+            (signal.SIGUSR1, "cannot start a new log file"),
             (signal.SIGUSR2, "ignored SIGUSR2"),
         ):
             server.process.send_signal(number)
