@@ -62,8 +62,8 @@ class Options(usage.Options):
     ]
 
     optFlags = [
-        ["check", None, "Check settings, ports and Redis, say how to fix what fails, and exit."],
-        ["verbose", "v", "With --check: list the settings and their sources, too."],
+        ["check", None, "Check settings, ports and Redis, show how to fix problems, and exit."],
+        ["verbose", "v", "With --check: also list the settings and their sources."],
         ["json", None, "With --check: print one JSON object."],
         ["demo", None, "Run with its own Valkey server and a page that demonstrates the server."],
     ]

@@ -117,7 +117,7 @@ class ServerTests(CommandTestCase):
                 ("--url", f"ws://127.0.0.1:{free_port()}"),
                 {},
                 "Connection refused",
-                "see that the server runs and that --url leads to it",
+                "check that the server is running and that --url is its address",
             ),
             ((), {"REDIS_PORT": str(free_port())}, "cannot connect to Redis at 127.0.0.1:", ""),
         ):
@@ -226,7 +226,7 @@ class ServerTests(CommandTestCase):
         output, errors = process.communicate(timeout=DEADLINE_SECONDS)
         self.assertRegex(output, r"(?m)^ +[0-9,]+ not published: Redis at .*: NOPERM$")
         self.assertRegex(output, r"(?m)^lost +0$")
-        self.assertIn("could not be published, so the result is not good", errors)
+        self.assertIn("could not be published, so the test has failed", errors)
         self.assertEqual(process.returncode, 143)
 
     def entries(self) -> int:
@@ -265,14 +265,14 @@ class PermissionTests(CommandTestCase):
         shown = ""
         while "[y/N]" not in shown:
             shown += os.read(ours, 1000).decode()
-        self.assertIn(f"has the stream {PREFIX}full (length 1), perhaps of Superset", shown)
+        self.assertIn(f"has the stream {PREFIX}full (length 1), which Superset may use", shown)
         return process, ours
 
     def test_no_terminal(self) -> None:
         """Where nobody can answer it ends with 2, says why, and publishes nothing."""
         done = self.run_command(*self.arguments, **self.environ)
         self.assertEqual((done.returncode, done.stdout), (2, ""))
-        self.assertIn("Nothing was published: --yes publishes without asking", done.stderr)
+        self.assertIn("Nothing was published. Use --yes to publish anyway", done.stderr)
         self.assertEqual(self.entries(), 1)
 
     def test_answers(self) -> None:
