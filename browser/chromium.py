@@ -159,7 +159,7 @@ class DemoTab:
 
     def show_events(self) -> None:
         """Unfolds the list of events."""
-        self.page.get_by_text("Every event of this page").click()
+        self.page.get_by_text("All events of this page").click()
 
     def wait_for_state(self, state: str) -> None:
         """Wait until the page says that this is the state of its connection."""

