@@ -26,7 +26,7 @@ class Cookies(Protocol):
     """The cookies of one protocol."""
 
     def refusal(self, request: Request) -> Unauthorized | None:
-        """Returns why the browser's cookie is refused; None if it is accepted."""
+        """Returns why the browser's cookie is rejected; None if it is accepted."""
 
     def renew(self, request: Request) -> None:
         """Sets a new cookie if the browser needs one."""
@@ -52,7 +52,7 @@ class ChannelCookies:
         return self._authenticator.identify(_header(request)).channel
 
     def refusal(self, request: Request) -> Unauthorized | None:
-        """Returns why the browser's cookie is refused; None if it is accepted."""
+        """Returns why the browser's cookie is rejected; None if it is accepted."""
         try:
             self.channel(request)
         except Unauthorized as error:
@@ -93,7 +93,7 @@ class PrincipalCookies:
         return self._authenticator.identify(_header(request))
 
     def refusal(self, request: Request) -> Unauthorized | None:
-        """Returns why the browser's cookie is refused; None if it is accepted."""
+        """Returns why the browser's cookie is rejected; None if it is accepted."""
         try:
             self.principal(request)
         except Unauthorized as error:

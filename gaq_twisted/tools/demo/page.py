@@ -76,7 +76,7 @@ def _page(contents: Contents) -> bytes:
 
 
 def _navigation(protocol: str) -> str:
-    """Returns the links to the pages, of which one is the current page."""
+    """Returns the links to the pages; one of them is the current page."""
     links = (
         ("streams", "/demo", "Superset 1.2 to 6.1"),
         ("realtime", f"/demo/{REALTIME_PATH.decode()}", "Superset 7"),

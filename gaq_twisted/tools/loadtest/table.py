@@ -61,7 +61,7 @@ def remarks(report: Report) -> Iterator[str]:
     if report.failed_publications:
         yield (
             f"{sum(report.failed_publications.values()):,} events could not be published, so the"
-            " test has failed, whatever was received"
+            " test has failed"
         )
     if report.frames_expected and not report.frames_received:
         names = "redis.db and redisStreamPrefix"
