@@ -64,7 +64,7 @@ class BrowserTestCase(SynchronousTestCase):
         """Look at what the pages wrote to the console."""
         for context in self.chromium.contexts:
             for page in context.pages:
-                page.evaluate("0")  # What was written before is told before the answer.
+                page.evaluate("0")  # What was written earlier is reported before the answer.
         unexpected = [
             text
             for text in self.complaints
@@ -144,7 +144,7 @@ class DemoTab:
         self.wait_for_state("connected")
 
     def press(self, button: str) -> None:
-        """Presses a button, whose text begins with that."""
+        """Presses the button whose text starts with that."""
         self.page.get_by_role("button", name=re.compile(f"^{button}")).click()
 
     def wait_until_loaded(self) -> None:

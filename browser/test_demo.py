@@ -1,4 +1,4 @@
-"""What a visitor of the demo's pages sees."""
+"""The demo's pages as a visitor sees them."""
 
 from playwright.sync_api import BrowserContext
 
@@ -141,7 +141,7 @@ class RealtimePageTests(BrowserTestCase):
         return DemoTab(visitor, self.server.port, "/demo/7")
 
     def wait_for_close(self, tab: DemoTab, code: int) -> None:
-        """Waits until a socket is closed of which that was to be noted, and checks the code."""
+        """Waits until a watched socket is closed, and checks the code."""
         codes: list[int | None] = []
 
         def is_closed() -> bool:

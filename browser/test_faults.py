@@ -123,7 +123,7 @@ class NetworkTests(BrowserTestCase):
         self.assertEqual(len(self.tab.sockets), 4)
 
     def test_swallowed(self) -> None:
-        """What was sent into a dead line is sent again on the next one."""
+        """What was sent on a dead connection is sent again on the next one."""
         self.redis.publish("1")
         self.tab.wait_for_jobs(["1"])
         self.proxy.swallows = True
@@ -132,7 +132,7 @@ class NetworkTests(BrowserTestCase):
         witness = DemoTab(self.visitor(token()), self.server.port)
         witness.wait_for_jobs(["1", "2", "3"])
         self.server.wait_for_text("dropped 1 sockets that did not answer 2 pings")
-        # The page can know of nothing: no packet has told it.
+        # The page cannot know: no packet has reached it.
         self.tab.wait_for_jobs(["1"])
         self.tab.wait_for_state("connected")
         self.proxy.swallows = False

@@ -29,7 +29,7 @@ def _redis_cache(db: int, prefix: str) -> dict[str, Any]:
 
 
 # The data base is made once and used in many runs.
-SECRET_KEY = "known to everybody, so for tests only"
+SECRET_KEY = "publicly known, so only for tests"
 SQLALCHEMY_DATABASE_URI = f"sqlite:///{_HERE}/superset.db"
 # The worker and the web server write to it at the same time.
 SQLALCHEMY_ENGINE_OPTIONS = {"connect_args": {"timeout": 60}}
@@ -59,7 +59,7 @@ class CELERY_CONFIG:
 
 
 def _pass_gate() -> int:
-    """Tell that a query has come, and wait while somebody keeps the gate closed."""
+    """Report that a query has arrived, and wait while the gate is closed."""
     with (_HERE / "arrivals").open("a") as arrivals:
         arrivals.write(".")
     with (_HERE / "gate").open() as gate:
