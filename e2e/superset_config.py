@@ -29,7 +29,7 @@ def _redis_cache(db: int, prefix: str) -> dict[str, Any]:
 
 
 # The data base is made once and used in many runs.
-SECRET_KEY = "publicly known, so only for tests"
+SECRET_KEY = "known to everybody, so for tests only"
 SQLALCHEMY_DATABASE_URI = f"sqlite:///{_HERE}/superset.db"
 # The worker and the web server write to it at the same time.
 SQLALCHEMY_ENGINE_OPTIONS = {"connect_args": {"timeout": 60}}
