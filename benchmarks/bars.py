@@ -16,7 +16,7 @@ _TOP = 16
 
 
 class Colours(NamedTuple):
-    """What the picture is drawn with."""
+    """The tools for drawing the picture."""
 
     page: str
     text: str

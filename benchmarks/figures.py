@@ -13,7 +13,7 @@ class MissingFigure(Exception):
 
 
 class Figures(NamedTuple):
-    """What was measured, and on what."""
+    """The measurements, and the machine."""
 
     results: Results
     facts: Mapping[str, str]

@@ -1,4 +1,4 @@
-"""What the loads have in common: what a load cost, and how it is measured."""
+"""The common parts of all loads: the cost of a load, and its measurement."""
 
 import resource
 import statistics
@@ -21,7 +21,7 @@ Progress = Callable[[float], None]
 
 @dataclass
 class Result:
-    """What a load cost."""
+    """The cost of a load."""
 
     value: float
     unit: str

@@ -32,7 +32,7 @@ _decode = msgspec.json.Decoder(NumberedEvent).decode
 
 
 class Plan(NamedTuple):
-    """What one process of the generator does."""
+    """The work of one process of the generator."""
 
     sockets: int
     tabs: int
@@ -45,7 +45,7 @@ class Plan(NamedTuple):
 
 
 class Tally(NamedTuple):
-    """What one process of the generator has seen."""
+    """The observations of one process of the generator."""
 
     report: Report
     busy: float
@@ -57,7 +57,7 @@ def take_part(target: StreamsTarget, name: str, plan: Plan, pipe: Connection) ->
 
     Args:
         target: the server.
-        name: what the names of its channels begin with.
+        name: the prefix of its channels' names.
         plan: what to do.
         pipe: is sent a word after each phase, and at last the tally.
     """
@@ -100,7 +100,7 @@ class _Part:
 
     Args:
         target: the server.
-        name: what the names of its channels begin with.
+        name: the prefix of its channels' names.
         plan: what to do.
     """
 

@@ -10,11 +10,11 @@ from benchmarks.measuring import Result
 from benchmarks.servers import FLOOR, NODE
 
 Results = Mapping[str, Mapping[str, Sequence[Result]]]
-"""What each load cost each server, by the server's name and the load's."""
+"""The cost of each load for each server, by the server's name and the load's."""
 
 
 class Goal(NamedTuple):
-    """What a load should cost."""
+    """The expected cost of a load."""
 
     load: str
     limit: float

@@ -1,4 +1,4 @@
-"""The servers that are measured, each started anew on a Redis of its own."""
+"""The servers that are measured, each newly started on its own Redis."""
 
 import contextlib
 import os
@@ -155,7 +155,7 @@ FLOOR = Server("floor", (sys.executable, "-m", "benchmarks.floor"))
 """The cheapest that Python can do for a lone event."""
 
 NODE = "node"
-"""What Superset's own server is called in the results."""
+"""The name of Superset's own server in the results."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What is measured: a server process, by its port and pid, and the Redis that it follows."""
+"""The subject of a measurement: a server process and its Redis."""
 
 import os
 import re

@@ -64,7 +64,7 @@ class BrowserTestCase(SynchronousTestCase):
         """Look at what the pages wrote to the console."""
         for context in self.chromium.contexts:
             for page in context.pages:
-                page.evaluate("0")  # What was written before is told before the answer.
+                page.evaluate("0")  # What was written earlier is reported before the answer.
         unexpected = [
             text
             for text in self.complaints
@@ -144,7 +144,7 @@ class DemoTab:
         self.wait_for_state("connected")
 
     def press(self, button: str) -> None:
-        """Presses a button, whose text begins with that."""
+        """Presses the button whose text starts with that."""
         self.page.get_by_role("button", name=re.compile(f"^{button}")).click()
 
     def wait_until_loaded(self) -> None:
@@ -159,7 +159,7 @@ class DemoTab:
 
     def show_events(self) -> None:
         """Unfolds the list of events."""
-        self.page.get_by_text("Every event of this page").click()
+        self.page.get_by_text("All events of this page").click()
 
     def wait_for_state(self, state: str) -> None:
         """Wait until the page says that this is the state of its connection."""

@@ -54,7 +54,7 @@ class SupersetStandIn:
         websocket_url: what the page connects to.
         secret: signs the tokens.
         lifetime_seconds: how long they are valid.
-        keepalive_lifetime_seconds: the lifetime that the page is told, which renews the
+        keepalive_lifetime_seconds: the lifetime that the page receives; it renews the
             token after 0.6 of it.
     """
 

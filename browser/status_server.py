@@ -35,7 +35,7 @@ _DAY_SECONDS = 86400.0
 
 
 class Script:
-    """What happens on the server, by the second."""
+    """The events on the server, by second."""
 
     def __init__(self) -> None:
         self.clock = Clock()

@@ -1,4 +1,4 @@
-"""What a visitor of the demo's pages sees."""
+"""The demo's pages as a visitor sees them."""
 
 from playwright.sync_api import BrowserContext
 
@@ -22,7 +22,7 @@ class FaultTests(BrowserTestCase):
         self.port = self.demo()
         self.someone = self.visitor()
         self.tab = DemoTab(self.someone, self.port)
-        self.tab.wait_for_text("New here: no last event to ask for.")
+        self.tab.wait_for_text("First visit: there is no last event.")
 
     def test_load(self) -> None:
         """Without a fault all charts arrive, here and with Node.js."""
@@ -42,9 +42,11 @@ class FaultTests(BrowserTestCase):
         self.tab.wait_for_text("The connection was lost. Try 1 of 6 in 2.5 s.")
         self.tab.wait_until_loaded()
         self.assertGreater(self.tab.lost_by_node(), 0)
-        self.tab.wait_for_text("It replays nothing to a browser that has had no event yet.")
+        self.tab.wait_for_text(
+            "It replays nothing to a browser that has not received an event yet."
+        )
         self.assertEqual(self.tab.asked_ids(), ["", ""])
-        self.tab.wait_for_text("that had ended meanwhile came as a replay.")
+        self.tab.wait_for_text("that ended in the meantime arrived as a replay.")
 
     def test_returning(self) -> None:
         """A page that has had an event asks for what came after it."""
@@ -94,7 +96,7 @@ class FaultTests(BrowserTestCase):
         self.tab.press("Just load")
         self.tab.wait_until_loaded()
         self.tab.page.get_by_role("link", name="Superset 1.2 to 6.1").click()
-        self.tab.wait_for_text("Asked for what came after the last event.")
+        self.tab.wait_for_text("Asked for the events after the last one.")
         self.assertEqual(self.tab.asked_ids()[-1], last_id)
 
 
@@ -119,7 +121,7 @@ class RealtimeFaultTests(BrowserTestCase):
         self.tab.press("Cut the connection")
         self.tab.wait_until_loaded()
         self.assertEqual(self.tab.lost_by_node(), 0)
-        self.tab.wait_for_text("because the page asked Superset on its return.")
+        self.tab.wait_for_text("because the page asked Superset after reconnecting.")
 
 
 class RealtimePageTests(BrowserTestCase):
@@ -139,7 +141,7 @@ class RealtimePageTests(BrowserTestCase):
         return DemoTab(visitor, self.server.port, "/demo/7")
 
     def wait_for_close(self, tab: DemoTab, code: int) -> None:
-        """Waits until a socket is closed of which that was to be noted, and checks the code."""
+        """Waits until a watched socket is closed, and checks the code."""
         codes: list[int | None] = []
 
         def is_closed() -> bool:

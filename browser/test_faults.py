@@ -123,7 +123,7 @@ class NetworkTests(BrowserTestCase):
         self.assertEqual(len(self.tab.sockets), 4)
 
     def test_swallowed(self) -> None:
-        """What was sent into a dead line is sent again on the next one."""
+        """What was sent on a dead connection is sent again on the next one."""
         self.redis.publish("1")
         self.tab.wait_for_jobs(["1"])
         self.proxy.swallows = True
@@ -132,7 +132,7 @@ class NetworkTests(BrowserTestCase):
         witness = DemoTab(self.visitor(token()), self.server.port)
         witness.wait_for_jobs(["1", "2", "3"])
         self.server.wait_for_text("dropped 1 sockets that did not answer 2 pings")
-        # The page can know of nothing: no packet has told it.
+        # The page cannot know: no packet has reached it.
         self.tab.wait_for_jobs(["1"])
         self.tab.wait_for_state("connected")
         self.proxy.swallows = False
@@ -162,14 +162,14 @@ class CookieTests(BrowserTestCase):
         self.assertGreaterEqual(time.time(), expires_at)
         self.redis.publish("2")
         tab.wait_for_text(
-            "cookie (the token has expired). With a new one, the page goes on where it was."
+            "cookie (the token has expired). With a new one, the page continues where it was."
         )
         return tab
 
     def test_expired(self) -> None:
         """The page says that the token has expired, gets a new one and misses nothing."""
         tab = self.expired_tab()
-        tab.press("Get a new cookie and go on")
+        tab.press("Get a new cookie and continue")
         tab.wait_for_jobs(["1", "2"])
         self.redis.publish("3")
         tab.wait_for_jobs(["1", "2", "3"])
@@ -189,7 +189,7 @@ class CookieTests(BrowserTestCase):
         self.server.stop()
         self.demo_server({**self.environ, "JWT_SECRET": "another secret, also long enough to sign"})
         tab.wait_for_text("(bad signature: the token is not signed with jwtSecret)")
-        tab.press("Get a new cookie and go on")
+        tab.press("Get a new cookie and continue")
         tab.wait_for_state("connected")
         tab.press("Just load")
         tab.wait_for_counts(events=CHARTS, missing=0)

@@ -1,4 +1,4 @@
-"""How the demo's pages look: in both colour schemes, on phones and on desks."""
+"""The look of the demo's pages: in both colour schemes, on phones and on desktops."""
 
 from typing import Any, Literal
 

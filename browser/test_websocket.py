@@ -67,7 +67,7 @@ class ScriptTestCase(BrowserTestCase):
         page.wait_for_function(condition, timeout=DEADLINE_MS)
 
     def closed(self, page: Page) -> dict[str, Any]:
-        """Wait until the socket is closed; return what the script was told of it."""
+        """Wait until the socket is closed; return what the script received."""
         self.wait_for(page, "seen.close !== null")
         close: dict[str, Any] = page.evaluate("seen.close")
         return close
@@ -106,7 +106,7 @@ class HandshakeTests(ScriptTestCase):
         self.assertNotIn("sec-websocket-protocol", taken)
 
     def test_refused(self) -> None:
-        """Without a cookie the script is told 1006, and the console that it is about who it is."""
+        """Without a cookie the script receives 1006, and the console names the reason."""
         self.expected_complaints = (REFUSED,)
         server, page = self.start()
         self.connect(server, page)
@@ -161,7 +161,7 @@ class CloseTests(ScriptTestCase):
     """Who closes with which code."""
 
     def test_by_page(self) -> None:
-        """A close by the script is answered, and told to the server."""
+        """A close by the script is answered and reaches the server."""
         server, page = self.start(cookie_token=token(), LOG_LEVEL="debug")
         self.connect(server, page)
         page.evaluate("seen.socket.close(1000, 'enough')")
@@ -177,7 +177,7 @@ class CloseTests(ScriptTestCase):
         server.wait_for_text("closed: 1001 ")
 
     def test_by_server(self) -> None:
-        """When the server stops, the script is told 1001."""
+        """When the server stops, the script receives 1001."""
         server, page = self.start(cookie_token=token())
         self.connect(server, page)
         server.stop()

@@ -70,7 +70,7 @@ def _make_data_set() -> Any:
     db.session.add(data_set)
     db.session.flush()
     data_set.fetch_metadata()
-    # SQLite has no types that would tell.
+    # SQLite has no types that would show this.
     next(column for column in data_set.columns if column.column_name == "day").is_dttm = True
     db.session.commit()
     return data_set

@@ -1,4 +1,4 @@
-"""What is shown: pages of Superset whose charts appear, whatever happens meanwhile."""
+"""The scenarios: pages of Superset whose charts appear despite faults."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -77,7 +77,7 @@ def server_killed(site: Site, tab: Tab) -> None:
     site.gate.open()
     # Not for all: on a slow machine the page might have given up by then.
     tab.wait_until(
-        lambda: bool(site.ended_jobs() & set(tab.jobs)), "the worker did not tell the first end"
+        lambda: bool(site.ended_jobs() & set(tab.jobs)), "the worker did not publish the first end"
     )
     _check(not tab.done_frames, "the server was not killed")
     site.server.start()
@@ -210,7 +210,7 @@ def _wait_for_queries(site: Site, tab: Tab, page: View) -> None:
 
 
 def _wait_for_jobs(site: Site, tab: Tab) -> None:
-    tab.wait_until(lambda: site.ended_jobs() >= set(tab.jobs), "the worker did not tell the end")
+    tab.wait_until(lambda: site.ended_jobs() >= set(tab.jobs), "the worker did not publish the end")
 
 
 def _wait_for_charts(tab: Tab, page: View, *, loads: int, sockets: int) -> str:

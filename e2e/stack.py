@@ -91,7 +91,7 @@ class Process:
 
         def over() -> bool:
             if not self.runs:
-                raise RuntimeError(f"{self._log} tells why it has ended")
+                raise RuntimeError(f"{self._log} shows why it has ended")
             return text in self._logged()
 
         wait_until(over, lambda: f"no {text!r} in {self._log}")
@@ -123,7 +123,7 @@ class Gate:
         self._arrivals = directory / "arrivals"
 
     def close(self) -> None:
-        """Let every query wait that comes from now on, and count them anew."""
+        """Let every new query wait, and restart the count."""
         self._arrivals.write_text("")
         fcntl.flock(self._file, fcntl.LOCK_EX)
 
@@ -133,7 +133,7 @@ class Gate:
 
     @property
     def arrivals(self) -> int:
-        """How many queries have come."""
+        """The number of queries that have arrived."""
         return self._arrivals.stat().st_size
 
 
@@ -153,7 +153,7 @@ class Site:
     _caches: Redis
 
     def forget_results(self) -> None:
-        """Empty Superset's caches, so that every query is computed anew."""
+        """Empty Superset's caches, so that every query is computed again."""
         self._caches.flushdb()
 
     def mend(self) -> None:
@@ -166,7 +166,7 @@ class Site:
                 process.wait_until_ready()
 
     def ended_jobs(self) -> set[str]:
-        """Return the ids of all jobs whose end is told in Redis."""
+        """Return the ids of all jobs whose end is in Redis."""
         entries: Any = self._streams.xrange(_GLOBAL_STREAM)
         return {json.loads(fields[b"data"])["job_id"] for _, fields in entries}
 
@@ -175,7 +175,7 @@ def prepare(home: Path, superset: Path) -> None:
     """Make Superset's data base, with a user, a data set, charts and a dashboard.
 
     Args:
-        home: the directory for it, made anew.
+        home: its directory, created again.
         superset: the virtual environment that Superset is installed in.
     """
     shutil.rmtree(home, ignore_errors=True)

@@ -59,7 +59,7 @@ class CELERY_CONFIG:
 
 
 def _pass_gate() -> int:
-    """Tell that a query has come, and wait while somebody keeps the gate closed."""
+    """Report that a query has arrived, and wait while the gate is closed."""
     with (_HERE / "arrivals").open("a") as arrivals:
         arrivals.write(".")
     with (_HERE / "gate").open() as gate:

@@ -1,4 +1,4 @@
-"""The `gaq-ws` command: chooses the command that is meant, and loads only what that needs."""
+"""The `gaq-ws` command: selects the requested command, and loads only what it needs."""
 
 import os
 import sys
@@ -21,7 +21,7 @@ _USAGE_ERROR = 2
 
 
 def main() -> None:
-    """Runs the command that the command line means.
+    """Runs the command in the command line.
 
     Raises:
         SystemExit: with the exit code of the command; 2 if the command line is wrong.
@@ -66,7 +66,7 @@ def run(words: Sequence[str]) -> None:
 def _parsed(command: Command, arguments: Sequence[str]) -> Namespace:
     parser = command.parser()
     options = parser.parse_args(arguments)
-    # Commands report errors that only they can see with it.
+    # Commands use it to report errors that only they can detect.
     options.error = parser.error
     return options
 
@@ -107,11 +107,11 @@ def _run_twistd(twistd_options: Sequence[str], options: Sequence[str]) -> None:
     from twisted.plugins.gaq_ws import gaq_ws
 
     class OnlyUs(twistd.ServerOptions):  # type: ignore[misc, name-defined]
-        """The options of twistd, which would search and import the plugins of all others."""
+        """The options of twistd, without the search for other plugins."""
 
         @property
         def subCommands(self) -> Iterator[tuple[str, None, Callable[[], object], str]]:
-            """The one command, in the form that twistd needs."""
+            """The only command, in the form that twistd needs."""
             self.loadedPlugins: Mapping[str, Any] = {gaq_ws.tapname: gaq_ws}
             yield gaq_ws.tapname, None, gaq_ws.options, gaq_ws.description
 

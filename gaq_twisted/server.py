@@ -30,31 +30,31 @@ class Host:
     """The process that a server runs in."""
 
     output: LogOutput | None = None
-    """Where the application logs; None to leave that to twistd."""
+    """The log observer of the application; None if twistd provides it."""
     read_settings: Callable[[], Loaded] | None = None
     """Reads the settings again, for a reload; raises ConfigError."""
     file: Path | None = None
     """The configuration file, if there is one."""
     sources: Mapping[str, str] = field(default_factory=dict)
-    """Where each setting comes from, by key, for the log."""
+    """The source of each setting, by key, for the log."""
     notifier: Notifier = field(default_factory=lambda: Notifier({}))
     """Reports to the service manager."""
     max_files: int = 2**31
-    """How many files the process may have open."""
+    """The limit on open files."""
     give_up: Callable[[], None] = _ignore
     """Called when the server cannot work, and has logged why."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Additions:
-    """What a server has beside what the settings describe."""
+    """Parts of a server that do not come from the settings."""
 
     services: Sequence[IService] = ()
     """Services to start before all others."""
     resources: Mapping[bytes, IResource] = field(default_factory=dict)
     """Further HTTP resources by the first part of their path."""
     endpoint: IStreamServerEndpoint | None = None
-    """Where to listen; where the settings say if None."""
+    """The endpoints to listen at; None for those in the settings."""
 
 
 class Server(MultiService):
@@ -104,7 +104,7 @@ class Server(MultiService):
         except (CannotListenError, OSError) as error:
             reason = why_not_listening(error)
             self._log.critical("{reason}", event="cannot_listen", reason=reason)
-            # Without a text, which would be logged a second time.
+            # Without a text, because it would be logged twice.
             raise SystemExit(1) from None
 
     def startService(self) -> None:

@@ -1,4 +1,4 @@
-"""Settings turned into a running server: the one place where things are wired."""
+"""Builds a server from settings: the only place where its parts are connected."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -40,11 +40,11 @@ from gaq_twisted.web.status.page import StatusJson, StatusPage
 
 
 class ServerReactor(Reactor, IClientReactor, StatsdReactor):
-    """All that a server takes of a reactor; for annotations only."""
+    """The interfaces of a reactor that a server needs; only for annotations."""
 
 
 def validate(settings: Settings, reactor: ServerReactor) -> None:
-    """Reads every key, certificate and file that the settings name.
+    """Reads every key, certificate and file in the settings.
 
     Raises:
         ConfigError: if one of them, or an endpoint, cannot be used.
@@ -58,13 +58,13 @@ def make_server(
     host: Host | None = None,
     additions: Additions | None = None,
 ) -> Server:
-    """Returns the server that the settings describe, not started.
+    """Returns the server for the settings, not started.
 
     Args:
         settings: the settings.
         reactor: the reactor.
         host: the process that it runs in.
-        additions: what it has beside what the settings describe.
+        additions: parts of the server that do not come from the settings.
 
     Raises:
         ConfigError: if a key, an endpoint, or a file that the settings name cannot be used.
@@ -153,7 +153,7 @@ def make_server(
 
 
 def _identity(settings: Settings, host: Host) -> Identity:
-    """Returns what the log says of a server that starts."""
+    """Returns the facts that the log shows when the server starts."""
     return Identity(
         version=__version__,
         redis=redis_of(settings),
@@ -164,7 +164,7 @@ def _identity(settings: Settings, host: Host) -> Identity:
 
 
 def _listening(public: Listeners, internal: Listeners) -> str:
-    """Returns where the server listens, and for what."""
+    """Returns the addresses of the server by purpose."""
     places = f"WebSocket on {public.places()}"
     return f"{places}, internal HTTP on {internal.places()}" if internal.services else places
 
@@ -172,7 +172,7 @@ def _listening(public: Listeners, internal: Listeners) -> str:
 def _editions(
     settings: Settings, hub: Hub, metrics: Metrics, host: Host, reactor: ServerReactor
 ) -> list[Edition]:
-    """Returns the protocols that are served; where nothing else decides, the first one counts."""
+    """Returns the served protocols; the first is the default for a connection."""
     editions: list[Edition] = []
     if serves_streams(settings):
         editions.append(StreamsEdition(settings, hub, metrics, reactor, host.give_up))
@@ -207,7 +207,7 @@ def _public_site(
     """Returns the resources of the public ports."""
     resources: dict[bytes, IResource] = {b"health": Health(), **additions.resources}
     if settings.internal_listen:
-        # Who monitors the server need not be who uses it.
+        # Monitoring may use other ports than browsers.
         for name in (*observing, b"status"):
             text = f"not found: /{name.decode()} is served on internalListen only"
             resources[name] = NotFound(text)
@@ -230,7 +230,7 @@ def _internal_site(
         b"health": Health(),
     }
     resources[b""] = Start("status", [f"/{name.decode()}" for name in resources])
-    tree = resource_tree(resources, not_found="not found; / leads to what is here")
+    tree = resource_tree(resources, not_found="not found; see / for the pages")
     return EventSite(tree, reactor=reactor)
 
 
@@ -241,7 +241,7 @@ def _connect_gauges(
     readiness: Readiness,
     editions: Sequence[Edition],
 ) -> None:
-    """Connects the metrics that nobody counts with where they are read."""
+    """Connects gauges with their sources."""
     build = {__version__: 1.0}
     metrics.read_from(names.OPEN_SOCKETS, lambda: hub.socket_count)
     metrics.read_from(

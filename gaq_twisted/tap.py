@@ -34,7 +34,7 @@ class Options(usage.Options):
 
     longdesc = (
         "Pushes Apache Superset's background-query events to browsers over WebSocket. Settings"
-        " come from the JSON file, and from environment variables, which win. The options of twistd"
+        " come from the JSON file and from environment variables, which win. The options of twistd"
         " come before gaq-ws. The command gaq-ws has the same options as commands, and more."
     )
 
@@ -62,10 +62,10 @@ class Options(usage.Options):
     ]
 
     optFlags = [
-        ["check", None, "Check settings, ports and Redis, say how to fix what fails, and exit."],
-        ["verbose", "v", "With --check: list the settings and their sources, too."],
+        ["check", None, "Check settings, ports and Redis, show how to fix problems, and exit."],
+        ["verbose", "v", "With --check: also list the settings and their sources."],
         ["json", None, "With --check: print one JSON object."],
-        ["demo", None, "Run with a Valkey of its own, and a page that shows the server."],
+        ["demo", None, "Run with its own Valkey server and a page that demonstrates the server."],
     ]
 
     def postOptions(self) -> None:
@@ -84,7 +84,7 @@ class Options(usage.Options):
                 if value not in (None, False):
                     raise SystemExit(f"gaq-ws: --{name} needs --check")
         elif self["demo"]:
-            raise SystemExit("gaq-ws: --check and --demo do not go together")
+            raise SystemExit("gaq-ws: --check and --demo cannot be combined")
         else:
             # This imports the reactor.
             from gaq_twisted.tools.check.command import run

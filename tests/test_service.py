@@ -209,7 +209,7 @@ class WiringTests(ServerTestCase):
         for path in paths:
             self.assertIn(self.get(path, server=internal)[0], (200, 503), path)
         self.assertEqual(
-            self.get("/other", server=internal), (404, "not found; / leads to what is here\n")
+            self.get("/other", server=internal), (404, "not found; see / for the pages\n")
         )
 
     def test_observer(self) -> None:

@@ -12,7 +12,7 @@ def duration_seconds(text: str) -> float:
     """Returns the seconds of a duration, such as `90`, `90s`, `3m` or `1h`.
 
     Raises:
-        ArgumentTypeError: if it is none, or not above zero.
+        ArgumentTypeError: if it is not a duration above 0.
     """
     match = _DURATION.fullmatch(text)
     seconds = float(match[1]) * _UNIT_SECONDS[match[2]] if match else 0.0

@@ -30,10 +30,10 @@ def check_options(parser: ArgumentParser) -> None:
     _config_option(parser, "-c")
     output = parser.add_argument_group("output")
     output.add_argument(
-        "-v", "--verbose", action="store_true", help="list the settings and their sources, too"
+        "-v", "--verbose", action="store_true", help="also list the settings and their sources"
     )
     output.add_argument("--json", action="store_true", help="print one JSON object")
-    browser = parser.add_argument_group("check a browser, too")
+    browser = parser.add_argument_group("also check a browser")
     browser.add_argument(
         "--cookie",
         metavar="COOKIE",
@@ -71,7 +71,7 @@ def token_options(parser: ArgumentParser) -> None:
         help="how long the token is valid, such as 90s, 5m, 1h or 7d (default: 1h)",
     )
     new.add_argument(
-        "--url", help="the server's URL in the commands that are shown (default: this machine)"
+        "--url", help="the server's URL in the printed commands (default: this machine)"
     )
     old = parser.add_argument_group("an existing cookie")
     old.add_argument(
@@ -94,14 +94,14 @@ def load_options(parser: ArgumentParser) -> None:
         type=count,
         default=100,
         metavar="N",
-        help="how many clients connect (default: %(default)s)",
+        help="number of clients (default: %(default)s)",
     )
     load.add_argument(
         *("-r", "--rate"),
         type=above_zero,
         default=20.0,
         metavar="N",
-        help="how many events are published per second (default: %(default)g)",
+        help="events published per second (default: %(default)g)",
     )
     load.add_argument(
         *("-d", "--duration"),
@@ -115,7 +115,7 @@ def load_options(parser: ArgumentParser) -> None:
         type=from_zero,
         default=1.0,
         metavar="N",
-        help="how many connections break per second; their clients reconnect within a second"
+        help="connections broken per second; their clients reconnect within a second"
         " (default: %(default)g)",
     )
     load.add_argument(
@@ -123,14 +123,14 @@ def load_options(parser: ArgumentParser) -> None:
         type=count,
         default=2,
         metavar="N",
-        help="how many clients share a channel (default: %(default)s)",
+        help="clients per channel (default: %(default)s)",
     )
     load.add_argument(
         "--settle",
         type=duration_seconds,
         default=5.0,
         metavar="DURATION",
-        help="at the end, how long to wait for missing events while none arrives (default: 5s)",
+        help="at the end, time without new events before missing ones count as lost (default: 5s)",
     )
     load.add_argument("--origin", help="the Origin header of the clients")
     # The names of the first version.
@@ -145,14 +145,14 @@ def load_options(parser: ArgumentParser) -> None:
         type=share,
         default=0.02,
         metavar="SHARE",
-        help="with realtime, the share of messages that every socket gets, from 0 to 1"
+        help="with realtime, the share of messages sent to every socket, from 0 to 1"
         " (default: %(default)g)",
     )
     running = parser.add_argument_group("running")
     running.add_argument(
         *("-y", "--yes"),
         action="store_true",
-        help="publish without asking, also where Superset may use this Redis",
+        help="publish without asking, even if Superset may use this Redis",
     )
     running.add_argument("--json", action="store_true", help="print the result as JSON")
 

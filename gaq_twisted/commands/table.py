@@ -1,4 +1,4 @@
-"""The commands of `gaq-ws`, and which one a command line means.
+"""The commands of `gaq-ws`, and the selection of one for a command line.
 
 Every start imports this module, so it imports little.
 """
@@ -11,7 +11,7 @@ from gaq_twisted.commands import options
 
 PROGRAM = "gaq-ws"
 DEFAULT = "serve"
-"""The command of a command line that names none."""
+"""The default command."""
 END_OF_TWISTD_OPTIONS = "--"
 _SUMMARY = "Pushes Apache Superset's background-query events to browsers over WebSocket."
 _HELP_COLUMN = 26
@@ -52,7 +52,7 @@ class Command(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """The command that a command line means."""
+    """The command in a command line."""
 
     command: str
     arguments: list[str]
@@ -100,11 +100,11 @@ def overview() -> str:
     lines += [
         "",
         "options:",
-        "  -h, --help  show this list, or with a command its options",
+        "  -h, --help  show this list, or the options of a command",
         "  --version   show the version",
         "",
         f"Without a command the server is started: {PROGRAM} --config FILE.",
-        "Settings come from the JSON file, and from environment variables, which win.",
+        "Settings come from the JSON file and from environment variables, which win.",
     ]
     return "\n".join(lines)
 
@@ -124,8 +124,8 @@ COMMANDS = (
     Command(
         "check",
         _RUN,
-        "check settings, ports and Redis, and say how to fix what fails",
-        "Checks whether the server would work with these settings, and changes nothing."
+        "check settings, ports and Redis, and show how to fix problems",
+        "Checks whether the server would work with these settings, without changing anything."
         " The exit code is 1 if anything failed.",
         options.check_options,
         f"  {PROGRAM} check --config ws.json\n"
@@ -135,7 +135,7 @@ COMMANDS = (
         "config",
         _SET_UP,
         "print a new configuration file with a fresh secret",
-        "Prints a configuration file with the few keys that an installation needs, and a new"
+        "Prints a configuration file with the keys that an installation needs, and a new"
         " random secret.",
         options.config_options,
         f"  (umask 077; {PROGRAM} config >ws.json)",
@@ -143,11 +143,11 @@ COMMANDS = (
     Command(
         "token",
         _SET_UP,
-        "make a cookie to connect by hand, or explain one",
-        "Makes a cookie that the server accepts, signed with the secret in the settings: the"
-        " Cookie header goes to standard output, how to use it to standard error. With"
-        " --explain it shows which protocol accepts a cookie, or why none does; the exit code"
-        " is then 1.",
+        "create a cookie for a manual test, or explain one",
+        "Creates a cookie that the server accepts, signed with the secret in the settings. The"
+        " Cookie header goes to standard output, instructions to standard error. With"
+        " --explain it shows which protocol accepts a cookie, or why none does; then the exit"
+        " code is 1.",
         options.token_options,
         f'  websocat ws://127.0.0.1:8080/ -H="$({PROGRAM} token)"\n'
         f"  {PROGRAM} token --explain - <cookie.txt",
@@ -165,8 +165,8 @@ COMMANDS = (
     Command(
         "demo",
         _TRY,
-        "run the server with its own Redis and a page that shows it",
-        "Runs the server with a Valkey of its own, and a page where charts wait for events."
+        "run the server with its own Redis and a page that demonstrates it",
+        "Runs the server with its own Valkey server, and a page where charts wait for events."
         " It needs no settings. Stop it with Ctrl-C.",
         options.no_options,
     ),
@@ -174,10 +174,10 @@ COMMANDS = (
         "load",
         _TRY,
         "put load on a running server, and report what was lost",
-        "Connects many clients to a running server, publishes into its Redis as Superset"
-        " does, to channels of its own, and reports what was lost. Use the server's settings."
-        " The exit code is 0 if every event was published and arrived, 1 if not, 2 if the"
-        " test could not run, and 130 after Ctrl-C, which shows the result so far.",
+        "Connects many clients to a running server, publishes test events to its Redis as"
+        " Superset does, and reports what was lost. Use the server's settings."
+        " The exit code is 0 if every event was published and received, 1 if not, 2 if the"
+        " test could not run, and 130 after Ctrl-C, which prints the result so far.",
         options.load_options,
         f"  {PROGRAM} load --config ws.json -c 2000 -r 500 -d 3m\n"
         f"  {PROGRAM} load --yes --json >result.json",

@@ -1,4 +1,4 @@
-"""The sockets of one edition by route, and messages sent to them."""
+"""The sockets of one edition by route, and the sending of messages to them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -8,35 +8,35 @@ from gaq_twisted.core.hub import Hub
 from gaq_twisted.core.metrics import DELIVERY_SECONDS, FRAME_BYTES_SENT, FRAMES_SENT, Metrics
 from gaq_twisted.core.socket import Socket
 
-# How many sockets a step sends to. One of a step each would cost a third of a frame.
+# Sockets per step. A step for each socket would cost a third of sending a frame.
 _SOCKETS_PER_STEP = 16
 _NOTHING: Mapping[Socket, bytes] = {}
 
 
 class Dispatch(msgspec.Struct, frozen=True, gc=False):
-    """Something to send: all that has to be known of what happened."""
+    """A message to send, and its recipients."""
 
     routes: tuple[str, ...] | None
-    """Whom it is for; None for every socket of the edition."""
+    """The routes that it is for; None for every socket of the edition."""
     frames: bytes
     """Whole frames, built once for all sockets."""
     events: int
     """How many events they carry."""
     published_at: float | None
-    """When the last event was published, in seconds since 1970; None if that is not observed."""
+    """When the last event was published, in seconds since 1970; None if not observed."""
     instead: Mapping[Socket, bytes] = _NOTHING
-    """What to send to sockets that have a part of it already."""
+    """What to send to sockets that already have a part of it."""
 
 
 class Audience:
     """The sockets of one edition.
 
-    A socket that has entered is counted; from the moment it is admitted it is sent what
-    is dispatched.  Between the two its edition looks up what it missed.
+    A socket that has entered is counted. Once admitted, it is sent what is dispatched. Between
+    the two, its edition looks up what it missed.
 
     Args:
         hub: the hub, in which all sockets are.
-        metrics: where frames are counted.
+        metrics: count frames.
         seconds: returns the time in seconds since 1970.
         on_leave: called with each socket that leaves.
     """
@@ -54,24 +54,24 @@ class Audience:
         self._on_leave = on_leave
         self._routes: dict[str, dict[Socket, None]] = {}
         self._principal_count = 0
-        # Those that have entered and are not admitted yet.
+        # Sockets that have entered and are not admitted yet.
         self._waiting: set[Socket] = set()
 
     @property
     def routes(self) -> Mapping[str, Mapping[Socket, None]]:
-        """The sockets by route, also those that wait to be admitted."""
+        """The sockets by route, including those that are waiting to be admitted."""
         return self._routes
 
     @property
     def heard_count(self) -> int:
-        """The number of routes that have a socket which is not waiting."""
+        """The number of routes with an admitted socket."""
         waiting = {route for socket in self._waiting for route in socket.routes}
         silent = [route for route in waiting if self._waiting.issuperset(self._routes[route])]
         return len(self._routes) - len(silent)
 
     @property
     def principal_count(self) -> int:
-        """The number of principals that have a socket."""
+        """The number of principals with a socket."""
         return self._principal_count
 
     def count(self, principal: str) -> int:
@@ -91,7 +91,7 @@ class Audience:
                 yield socket
 
     def enter(self, socket: Socket) -> bool:
-        """Registers a socket that waits for `admit`; arguments, result and errors as of the hub."""
+        """Registers a socket that waits for `admit`; see Hub.enter."""
         if not self._hub.enter(socket, self):
             return False
         self._principal_count += socket.routes[0] not in self._routes
@@ -115,7 +115,7 @@ class Audience:
                 self._hub.fail(socket)
 
     def remove(self, socket: Socket) -> None:
-        """Forgets a socket; called by the hub."""
+        """Removes a socket; called by the hub."""
         for route in socket.routes:
             sockets = self._routes[route]
             del sockets[socket]
@@ -132,10 +132,10 @@ class Audience:
             dispatches: what to send, in order.
 
         Returns:
-            How many of the events have a listener, and the steps that send them, some
-            sockets a step; a last step with few sockets is taken without a pause after it. A
-            socket that is admitted between two steps is not sent these dispatches; one that
-            has left is sent nothing more.
+            How many of the events have a listener, and the steps that send them, some sockets a
+            step. A last step with few sockets is taken without a pause after it. A socket that is
+            admitted between two steps is not sent these dispatches. One that has left is sent
+            nothing more.
         """
         to_send = []
         heard = 0

@@ -1,4 +1,4 @@
-"""What the status page shows, as data: each edition describes its own part of it."""
+"""The description of the status page as data; each edition describes its own part."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,11 +10,11 @@ from msgspec import Struct
 from gaq_twisted.core.metrics import Metric
 
 ANY = 1e-9
-"""The least that is more than nothing."""
+"""The smallest value above 0."""
 
 
 class Level(Enum):
-    """How bad something is."""
+    """The severity of a state."""
 
     GOOD = "good"
     WARN = "warn"
@@ -22,7 +22,7 @@ class Level(Enum):
 
 
 class Format(StrEnum):
-    """How the page writes a number."""
+    """How the page formats a number."""
 
     COUNT = "count"
     RATE = "rate"
@@ -33,29 +33,29 @@ class Format(StrEnum):
     SPAN = "span"
     """Seconds as days, hours, minutes and seconds."""
     LATENCY = "latency"
-    """Seconds that are known within the ends of their axis only."""
+    """Seconds that are known only within the ends of their axis."""
     TEXT = "text"
 
 
-# The columns of a sample: a number for each second.
+# The columns of a sample: one number for each second.
 
 
 class Count(NamedTuple):
-    """The whole number that a metric is now, over all labels."""
+    """The present value of a metric as a whole number, summed over all labels."""
 
     name: str
     metric: Metric
 
 
 class Sum(NamedTuple):
-    """The whole number that some metrics are now together, over all labels."""
+    """The sum of the present values of some metrics as a whole number, over all labels."""
 
     name: str
     metrics: tuple[Metric, ...]
 
 
 class Value(NamedTuple):
-    """The number that a metric is now, over all labels; None while it is not finite."""
+    """The present value of a metric, summed over all labels; None while it is not finite."""
 
     name: str
     metric: Metric
@@ -69,7 +69,7 @@ class Flag(NamedTuple):
 
 
 class Fresh(NamedTuple):
-    """Whether a gauge is not 0, and another one, which is an age, is not above a limit."""
+    """Whether a gauge is not 0, and an age in another gauge is not above a limit."""
 
     name: str
     metric: Metric
@@ -78,28 +78,28 @@ class Fresh(NamedTuple):
 
 
 class Outages(NamedTuple):
-    """How many times a flag, which is an earlier column, was reset after it had been set."""
+    """How many times a flag in an earlier column was cleared after it had been set."""
 
     name: str
     flag: str
 
 
 class Downtime(NamedTuple):
-    """For how many seconds it was not set after it had been set once."""
+    """For how many seconds it was not set after it was first set."""
 
     name: str
     flag: str
 
 
 class Rate(NamedTuple):
-    """By how much counters rose together a second; None if the clock was set back."""
+    """The total increase of some counters per second; None if the clock was set back."""
 
     name: str
     metrics: tuple[Metric, ...]
 
 
 class Quantile(NamedTuple):
-    """What a part of a histogram's new values does not exceed; None without new values."""
+    """A quantile of a histogram's new values; None without new values."""
 
     name: str
     metric: Metric
@@ -107,7 +107,7 @@ class Quantile(NamedTuple):
 
 
 class Most(NamedTuple):
-    """What none of a histogram's new values exceeds, which are not negative."""
+    """An upper bound of a histogram's new values, which are not negative."""
 
     name: str
     metric: Metric
@@ -117,21 +117,21 @@ Column = Count | Sum | Value | Flag | Fresh | Outages | Downtime | Rate | Quanti
 
 
 class Question(NamedTuple):
-    """Facts that something else must be asked for."""
+    """Facts that must be queried elsewhere, such as in Redis."""
 
     column: str
-    """They may differ once this column has changed."""
+    """They may have changed when this column changes."""
     up: str
-    """A flag that is set while there is somebody to ask."""
+    """A flag that is set while they can be queried."""
     ask: Callable[[], Awaitable[Mapping[str, str]]]
-    """Returns those that are known, by name."""
+    """Returns the known facts, by name."""
 
 
-# What the page draws of them. As JSON, what has its default is left out.
+# What the page draws of them. Fields with their default are omitted from the JSON.
 
 
 class State(Struct, frozen=True, omit_defaults=True):
-    """A word for how things are, while the sum of some columns is in a range."""
+    """A word that is shown while the sum of some columns is in a range."""
 
     level: Level
     word: str
@@ -146,23 +146,23 @@ class Series(Struct, frozen=True, omit_defaults=True):
     column: str
     label: str
     of: str = ""
-    """The fact of which it is shown as a part; empty if it is shown as it is."""
+    """The fact of which it is shown as a share; empty if it is shown unchanged."""
     format: Format | None = None
-    """How it is written; None as its plot."""
+    """Its format; None for that of its plot."""
 
 
 class Axis(Struct, frozen=True, omit_defaults=True, rename="camel"):
     """The vertical axis of a plot."""
 
     least: float = 0.0
-    """The least upper end; of a logarithmic axis, the lower end."""
+    """The minimum of the upper end; for a logarithmic axis, the lower end."""
     most: float | None = None
     """The upper end; None if it follows the values."""
     is_logarithmic: bool = False
 
 
 class Section(IntEnum):
-    """What a plot is about; the page has its plots in this order."""
+    """The subject of a plot; the page shows its plots in this order."""
 
     SOCKETS = 1
     EVENTS = 2
@@ -179,17 +179,17 @@ class Plot(Struct, frozen=True, kw_only=True, omit_defaults=True):
     format: Format
     axis: Axis
     series: tuple[Series, ...]
-    """Up to three."""
+    """At most three."""
     more: tuple[Series, ...] = ()
-    """What is shown as a number only."""
+    """Series that are shown only as numbers."""
     idle: str = ""
     """What is shown where there is no value."""
     states: tuple[State, ...] = ()
-    """The first that holds is shown; none if none does."""
+    """The first state that applies is shown, if any."""
 
 
 class Row(Struct, frozen=True, omit_defaults=True):
-    """A number of a tile."""
+    """A number in a tile."""
 
     label: str
     column: str
@@ -202,12 +202,12 @@ class Row(Struct, frozen=True, omit_defaults=True):
 
 
 class Tile(Struct, frozen=True, omit_defaults=True):
-    """Some numbers below a heading, with a state."""
+    """Numbers below a heading, with a state."""
 
     title: str
     rows: tuple[Row, ...]
     states: tuple[State, ...]
-    """The first that holds is shown."""
+    """The first state that applies is shown."""
 
 
 class Fault(Struct, frozen=True, omit_defaults=True):
@@ -216,20 +216,20 @@ class Fault(Struct, frozen=True, omit_defaults=True):
     label: str
     column: str
     level: Level
-    """GOOD if it is none, but of interest beside those that are."""
+    """GOOD for a number that is not a fault, but helps to interpret the faults."""
     format: Format = Format.COUNT
 
 
-# What makes an incident, which is a line of the page's list.
+# The causes of incidents, which are lines of the page's list.
 
 
 class News(NamedTuple):
-    """What an incident says."""
+    """The text of an incident."""
 
     level: Level
     kind: str
     text: str
-    """With `{count:,}` and `{times}` for by how much a column rose, or `{value}` for what it is."""
+    """May contain `{count:,}` and `{times}` for a column's increase, or `{value}` for its value."""
 
 
 class Rose(NamedTuple):
@@ -240,7 +240,7 @@ class Rose(NamedTuple):
 
 
 class Switched(NamedTuple):
-    """A flag was set, or reset."""
+    """A flag was set or cleared."""
 
     column: str
     on: News
@@ -248,7 +248,7 @@ class Switched(NamedTuple):
 
 
 class Reached(NamedTuple):
-    """A number is as great as this or greater."""
+    """A number is at or above a threshold."""
 
     column: str
     least: float
@@ -260,20 +260,20 @@ Rule = Rose | Switched | Reached
 
 @dataclass(frozen=True, kw_only=True)
 class Dashboard:
-    """What an edition adds to the status page, or all that the page shows."""
+    """An edition's part of the status page, or the whole page."""
 
     columns: tuple[Column, ...] = ()
     plots: tuple[Plot, ...] = ()
     tiles: tuple[Tile, ...] = ()
     faults: tuple[Fault, ...] = ()
-    """What a tile of faults lists."""
+    """The faults in a tile."""
     process: tuple[Row, ...] = ()
-    """What is shown of the process."""
+    """The facts that are shown about the process."""
     rules: tuple[Rule, ...] = ()
     routes: str = ""
-    """What the metric of channels counts, in the plural; empty if no edition adds any."""
+    """What the metric of channels counts, in the plural; empty if no edition counts any."""
     questions: tuple[Question, ...] = ()
     up: tuple[str, ...] = ()
-    """The flags that are set while Redis can be read; all plots show when one was not."""
+    """The flags that are set while Redis can be read; all plots mark the times when one is not."""
     facts: Mapping[str, float | str] = field(default_factory=dict)
-    """What does not change while the server runs, by name."""
+    """Facts that do not change while the server runs, by name."""

@@ -1,6 +1,6 @@
-"""All open sockets: how many there may be, pings, expiry, closing.
+"""All open sockets: their limits, pings, expiry and closing.
 
-Everything here happens between two turns of the reactor, so each call is atomic.
+Each call is atomic, because it completes within one turn of the reactor.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,7 +24,7 @@ from gaq_twisted.core.socket import Socket
 
 
 class NoRoom(Exception):
-    """There are as many sockets as allowed.
+    """Raised if a limit on the number of sockets is reached.
 
     The text is one line that names the limit.
 
@@ -39,20 +39,20 @@ class NoRoom(Exception):
 
 
 class Membership(Protocol):
-    """Where the sockets of one edition are registered by route."""
+    """The registry of one edition's sockets by route."""
 
     def count(self, principal: str) -> int:
         """Returns how many sockets of a principal are registered."""
 
     def remove(self, socket: Socket) -> None:
-        """Forgets a socket that has left."""
+        """Removes a socket that has left."""
 
 
 class Hub:
     """Owns the open sockets.
 
     Args:
-        metrics: where sockets and failures are counted.
+        metrics: count sockets and failures.
         seconds: returns the time in seconds since 1970.
         settings: how many sockets may be open.
     """
@@ -64,11 +64,11 @@ class Hub:
         self._seconds = seconds
         self.apply(settings)
         self._memberships: dict[Socket, Membership] = {}
-        # The round of pings in which each socket answered last, or entered.
+        # The round of pings in which each socket last answered, or entered.
         self._last_pong: dict[Socket, int] = {}
         self._ping_round = 0
         self._expiring: Deadlines[Socket] = Deadlines()
-        # How sockets that enter are closed once the server is about to stop.
+        # How new sockets are closed while the server is stopping.
         self._closing: Close | None = None
 
     def apply(self, settings: Settings) -> None:
@@ -87,24 +87,24 @@ class Hub:
         return len(self._memberships)
 
     def enter(self, socket: Socket, membership: Membership) -> bool:
-        """Takes in a socket that has just opened.
+        """Adds a socket that has just opened.
 
         Args:
             socket: the socket; it must not have entered before.
             membership: where it will be registered.
 
         Returns:
-            False if the server is about to stop, so that the socket was closed instead.
+            False if the server is stopping; the socket was closed.
 
         Raises:
-            NoRoom: if there are as many sockets as allowed.
+            NoRoom: if the maximum number of sockets is reached.
         """
         if self._closing is not None:
             socket.close(self._closing)
             return False
         self._check_room(socket.routes[0], membership)
         self._memberships[socket] = membership
-        # It has a whole round to answer the first ping.
+        # It has a full round to answer the first ping.
         self._last_pong[socket] = self._ping_round + 1
         self._metrics.increment(CONNECTED_CLIENT)
         if socket.expires_at is not None:
@@ -114,17 +114,17 @@ class Hub:
     def _check_room(self, principal: str, membership: Membership) -> None:
         if self._max_sockets and len(self._memberships) >= self._max_sockets:
             raise NoRoom(
-                ConnectionReason.TOTAL, f"there are {self._max_sockets} connections already"
+                ConnectionReason.TOTAL, f"there are already {self._max_sockets} connections"
             )
         if self._max_per_principal:
             count = membership.count(principal)
             if count >= self._max_per_principal:
                 raise NoRoom(
-                    ConnectionReason.CHANNEL, f"the channel has {count} connections already"
+                    ConnectionReason.CHANNEL, f"the channel already has {count} connections"
                 )
 
     def leave(self, socket: Socket) -> bool:
-        """Forgets a socket; returns whether it was known."""
+        """Removes a socket; returns whether it was present."""
         membership = self._memberships.pop(socket, None)
         if membership is None:
             return False
@@ -135,23 +135,23 @@ class Hub:
         return True
 
     def pong(self, socket: Socket) -> None:
-        """Notes that a client has answered."""
+        """Records that a client has answered."""
         if socket in self._last_pong:
             self._last_pong[socket] = self._ping_round
 
     def ping(self, silent_rounds: int) -> Iterator[bool]:
-        """Starts a round of pings, which ends clients that have been silent for too long.
+        """Starts a round of pings, which drops clients that have been silent for too long.
 
-        Time is counted in calls of this method, so that clients are never blamed for a
-        time in which this process itself stood still.
+        Time is counted in calls of this method, so that no client is dropped because this
+        process itself was blocked.
 
         Args:
             silent_rounds: how many rounds after its last answer a client is dropped, 2 or
-                more.
+            more.
 
         Returns:
-            The steps of the round, one for each socket, which may be spread over time:
-            whether the socket was ended.
+            The steps of the round, one for each socket, which may be spread over time. Each step
+            is whether the socket was dropped.
         """
         self._ping_round += 1
         return self._pinging(list(self._last_pong), self._ping_round - silent_rounds)
@@ -173,22 +173,22 @@ class Hub:
             yield is_silent
 
     def close_all(self, close: Close) -> None:
-        """Closes all sockets, and from now on those that enter."""
+        """Closes all sockets, and from now on every new one."""
         self._closing = close
         self.close_oldest(len(self._memberships), close)
 
     def close_oldest(self, count: int, close: Close) -> None:
-        """Closes some sockets, those that entered first.
+        """Closes some sockets, the oldest first.
 
         Args:
-            count: how many.
+            count: the number of sockets.
             close: how.
         """
         for socket in list(islice(self._memberships, count)):
             self.close_one(socket, close)
 
     def close_one(self, socket: Socket, close: Close) -> None:
-        """Forgets a socket, and closes it."""
+        """Removes a socket, and closes it."""
         self.leave(socket)
         socket.close(close)
 
@@ -196,7 +196,7 @@ class Hub:
         """Closes sockets whose token has expired.
 
         Args:
-            most: how many at most, so that it does not take long.
+            most: the most sockets to close, so that it does not take long.
 
         Returns:
             Whether there may be more.
@@ -210,19 +210,19 @@ class Hub:
         return True
 
     def sweep(self) -> int:
-        """Forgets sockets that were closed without having left; returns how many."""
+        """Removes sockets that were closed without having left; returns how many."""
         closed = [socket for socket in self._memberships if not socket.can_send()]
         for socket in closed:
             self.leave(socket)
         return len(closed)
 
     def fail(self, socket: Socket) -> None:
-        """Drops a client to which nothing can be sent; called while the error is handled."""
+        """Drops a client after a failed write; called while the error is handled."""
         self._log.failure("cannot send to {client}", event="send_failed", **socket.peer.log_fields)
         self._metrics.increment(CLIENT_SEND_ERROR)
         self.drop(socket)
 
     def drop(self, socket: Socket) -> None:
-        """Forgets a socket, and ends its connection without a closing handshake."""
+        """Removes a socket, and ends its connection without a closing handshake."""
         self.leave(socket)
         socket.drop()

@@ -1,8 +1,8 @@
-"""What is measured: the machinery, and the metrics that belong to no protocol.
+"""Counters, gauges and histograms, and the metrics that belong to no protocol.
 
-Each value is counted once, here; StatsD and Prometheus show what is here.  Each
-edition declares further metrics of its own, and a server has only those of its
-editions.  Metrics not marked otherwise are specific to this server.
+Each value is counted once, here, and reported by StatsD and Prometheus. Each edition declares its
+own further metrics, and a server has only those of its editions. Metrics not marked otherwise are
+specific to this server.
 """
 
 from bisect import bisect_left
@@ -16,7 +16,7 @@ _Numbers = float | Mapping[str, float]
 
 
 class Kind(Enum):
-    """What a metric does."""
+    """The kind of a metric."""
 
     COUNTER = "counter"
     GAUGE = "gauge"
@@ -35,7 +35,7 @@ class Metric:
     buckets: tuple[float, ...] = ()
     """Of a histogram: the upper bounds, ascending."""
     values: type[StrEnum] | None = None
-    """All values that its label can have, where they are known beforehand."""
+    """All values that its label can have, if they are known in advance."""
 
     @property
     def is_seconds(self) -> bool:
@@ -71,27 +71,27 @@ SECONDS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 """Buckets for short times."""
 
 CONNECTED_CLIENT = Metric(
-    "ws_connected_client", Kind.COUNTER, "WebSockets opened (as the Node.js server)."
+    "ws_connected_client", Kind.COUNTER, "WebSockets opened (as in the Node.js server)."
 )
 CLOSED = Metric("ws_closed", Kind.COUNTER, "WebSockets closed, by close code.", "code")
 REQUEST_REJECTED = Metric(
     "ws_request_rejected",
     Kind.COUNTER,
-    "Connections ended before it was known what they are for, by reason.",
+    "Connections ended before a whole request was read, by reason.",
     "reason",
     values=RequestReason,
 )
 UPGRADE_REJECTED = Metric(
     "ws_upgrade_rejected",
     Kind.COUNTER,
-    "Upgrades refused, by reason (as the Node.js server).",
+    "Upgrades rejected, by reason (as in the Node.js server).",
     "reason",
     values=UpgradeReason,
 )
 CONNECTION_REJECTED = Metric(
     "ws_connection_rejected",
     Kind.COUNTER,
-    "WebSockets closed for what the client did or for want of room, by reason (as the Node.js"
+    "WebSockets closed because of the client's behaviour or a limit, by reason (as in the Node.js"
     " server).",
     "reason",
     values=ConnectionReason,
@@ -99,33 +99,35 @@ CONNECTION_REJECTED = Metric(
 CLIENT_BACKPRESSURE_DISCONNECT = Metric(
     "ws_client_backpressure_disconnect",
     Kind.COUNTER,
-    "Clients dropped because they do not read (as the Node.js server).",
+    "Clients dropped because they do not read (as in the Node.js server).",
 )
 TOKEN_EXPIRED_DISCONNECT = Metric(
     "ws_token_expired_disconnect",
     Kind.COUNTER,
-    "WebSockets closed because their token has expired (as the Node.js server).",
+    "WebSockets closed because their token has expired (as in the Node.js server).",
 )
 CLIENT_SEND_ERROR = Metric(
     "ws_client_send_error",
     Kind.COUNTER,
-    "Writes to a WebSocket that failed (as the Node.js server).",
+    "Failed writes to a WebSocket (as in the Node.js server).",
 )
 FRAMES_SENT = Metric("ws_frames_sent", Kind.COUNTER, "Events sent to sockets.")
 FRAME_BYTES_SENT = Metric("ws_frame_bytes_sent", Kind.COUNTER, "Bytes of the frames of events.")
 REACTOR_STALL_SECONDS = Metric(
     "ws_reactor_stall_seconds",
     Kind.HISTOGRAM,
-    "How late a timer was, as one thing kept the process from another.",
+    "How late a timer fired: how long the reactor was blocked.",
     buckets=SECONDS_BUCKETS,
 )
 OPEN_SOCKETS = Metric("ws_open_sockets", Kind.GAUGE, "Open WebSockets.")
 OPEN_CHANNELS = Metric("ws_open_channels", Kind.GAUGE, "Channels of open WebSockets.")
 SLOW_SOCKETS = Metric(
-    "ws_slow_sockets", Kind.GAUGE, "WebSockets that do not read as fast as is sent to them."
+    "ws_slow_sockets", Kind.GAUGE, "WebSockets that read more slowly than events are sent to them."
 )
-UNSENT_BYTES = Metric("ws_unsent_bytes", Kind.GAUGE, "About how many bytes wait for these.")
-DRAINING = Metric("ws_draining", Kind.GAUGE, "1 once the server is about to stop.")
+UNSENT_BYTES = Metric(
+    "ws_unsent_bytes", Kind.GAUGE, "The approximate number of bytes waiting for these."
+)
+DRAINING = Metric("ws_draining", Kind.GAUGE, "1 while the server is stopping, otherwise 0.")
 BUILD_INFO = Metric("ws_build_info", Kind.GAUGE, "Always 1.", "version")
 
 CORE = (
@@ -152,18 +154,18 @@ CORE = (
 DELIVERY_SECONDS = Metric(
     "ws_delivery_seconds",
     Kind.HISTOGRAM,
-    "From the time in an event's id, by the clock of Redis, until it was written to its sockets;"
-    " of a large batch, one channel in sixteen.",
+    "Time from the timestamp in an event's id, by Redis's clock, until it is written to its"
+    " sockets; in large batches only every sixteenth channel is sampled.",
     buckets=SECONDS_BUCKETS,
 )
-"""The hub observes it, but only an edition whose protocol has times of publishing lists it."""
+"""The audience observes it; only an edition whose protocol has publishing times lists it."""
 
 
 class Metrics:
-    """The values of some metrics; a metric that is not among them raises KeyError.
+    """The values of some metrics; any other metric raises KeyError.
 
     Args:
-        metrics: the metrics, each with a name of its own; editions may share some.
+        metrics: the metrics, with unique names; editions may share some.
     """
 
     def __init__(self, metrics: Iterable[Metric]) -> None:
@@ -174,7 +176,7 @@ class Metrics:
         self.add(metrics)
 
     def add(self, metrics: Iterable[Metric]) -> None:
-        """Adds metrics, which begin at 0; those that are there already stay as they are."""
+        """Adds metrics, which start at 0; existing ones keep their values."""
         new = [metric for metric in dict.fromkeys(metrics) if metric not in self.metrics]
         self.metrics += tuple(new)
         for metric in new:
@@ -197,7 +199,7 @@ class Metrics:
         histograms[label].observe(value)
 
     def read_from(self, metric: Metric, source: Callable[[], _Numbers]) -> None:
-        """Sets where the value of a gauge, or of a counter kept elsewhere, is read on demand.
+        """Sets the source, read on demand, of a gauge or of a counter that is kept elsewhere.
 
         Args:
             metric: the metric.
@@ -208,7 +210,7 @@ class Metrics:
         self._sources[metric] = source
 
     def counts(self, metric: Metric) -> Mapping[str, float]:
-        """Returns the values of a counter or gauge by label, which is empty if it has none."""
+        """Returns the values of a counter or gauge by label; the label is empty if it has none."""
         if metric in self._sources:
             value = self._sources[metric]()
             return value if isinstance(value, Mapping) else {"": value}
@@ -219,7 +221,7 @@ class Metrics:
         return sum(self.counts(metric).values())
 
     def histograms(self, metric: Metric) -> Mapping[str, Histogram]:
-        """Returns a histogram's values by label, which is empty if it has none."""
+        """Returns a histogram's values by label; the label is empty if it has none."""
         return self._histograms[metric]
 
     def all_histograms(self) -> Iterator[tuple[Metric, str, Histogram]]:

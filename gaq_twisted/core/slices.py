@@ -1,4 +1,4 @@
-"""Long work taken in slices, between which the reactor has a turn for everything else."""
+"""Divides long work into slices, between which the reactor can do other work."""
 
 from collections.abc import Callable, Iterator
 
@@ -19,10 +19,10 @@ class Slices:
         self._seconds = seconds
         self._slice_seconds = slice_seconds
         self.is_done = False
-        """Whether all steps were taken."""
+        """Whether all steps are done."""
 
     def advance(self) -> None:
-        """Takes steps until the slice is over, or all are taken."""
+        """Takes steps until the slice is over or all steps are done."""
         pause_at = self._seconds() + self._slice_seconds
         for _ in self._steps:
             if self._seconds() >= pause_at:

@@ -1,4 +1,4 @@
-"""Every new connection: its request is read, then a WebSocket or the HTTP site takes it over."""
+"""Reads the request of each new connection, then passes it to a WebSocket or the HTTP site."""
 
 from collections.abc import Callable
 from http import HTTPStatus
@@ -22,21 +22,21 @@ from gaq_twisted.net.request_head import BadRequest, Head, answer, asks_for_no_b
 from gaq_twisted.net.websocket import EventSocketFactory
 from gaq_twisted.web.site import EventSite
 
-# Files that a process has open besides its clients: Redis, StatsD, logs, ports, the resolver.
+# Files that a process opens besides its clients: Redis, StatsD, logs, ports, the resolver.
 _OWN_FILES = 64
 
 
 class Capacity(NamedTuple):
-    """How many connections this process can have."""
+    """The maximum number of connections of this process."""
 
     connections: int
-    """Of all kinds."""
+    """Connections of all kinds."""
     sockets: int
     """WebSockets among them; fewer, so that health checks always find room."""
 
     @classmethod
     def of_files(cls, count: int) -> "Capacity":
-        """Returns the capacity of a process that may open so many files."""
+        """Returns the capacity of a process that may open this many files."""
         connections = max(2, count - _OWN_FILES)
         return cls(connections, connections - max(1, min(256, connections // 8)))
 
@@ -47,25 +47,25 @@ class Successor(Protocol):
     peer: Peer
 
     def makeConnection(self, transport: ITCPTransport) -> None:
-        """As IProtocol.makeConnection."""
+        """See IProtocol.makeConnection."""
 
     def dataReceived(self, data: bytes) -> None:
-        """As IProtocol.dataReceived; called with the whole request first."""
+        """See IProtocol.dataReceived; the first call has the whole request."""
 
 
 class RequestReader(TwistedProtocol):
-    """Reads the head of a connection's one request, and hands the connection over.
+    """Reads the head of a connection's only request, and hands the connection over.
 
-    Requests are read strictly, and a connection without one does not stay open for long. So the
-    protocols that take over never see half a request, a body or a second request, and an
-    EventSocket keeps nothing of HTTP in memory.
+    Requests are read strictly, and a connection without one is closed soon. So the protocols that
+    take over never get half a request, a body or a second request. An EventSocket keeps nothing
+    of HTTP in memory.
 
     Args:
         gateway: has the limits and the protocols that take over.
-        address: the address that the protocols that take over are made with.
+        address: the address for the protocol that takes over.
     """
 
-    # What TCP, unix and TLS transports have in common, and what wraps them for the PROXY protocol.
+    # The common part of TCP, unix and TLS transports, and of their wrappers for the PROXY protocol.
     transport: ITCPTransport
 
     def __init__(self, gateway: "Gateway", address: IAddress | None) -> None:
@@ -79,7 +79,7 @@ class RequestReader(TwistedProtocol):
         self._gateway.add_reader(self)
 
     def dataReceived(self, data: bytes) -> None:
-        """Hands the connection over once there is a whole request."""
+        """Hands the connection over once the request is complete."""
         if self._is_answered:
             return
         self._received += data
@@ -98,7 +98,7 @@ class RequestReader(TwistedProtocol):
             self._serve(*found)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Ends the request timeout, and reports a peer that speaks another protocol."""
+        """Cancels the request timeout, and reports a peer that uses another protocol."""
         self._gateway.remove_reader(self)
         if self._received or self._is_answered:
             return
@@ -144,13 +144,13 @@ class RequestReader(TwistedProtocol):
     def _hand_over(self, successor: Successor, peer: Peer, head: Head) -> None:
         self._gateway.remove_reader(self)
         transport = self.transport
-        # Twisted has no public way to exchange the protocol of a connection.
+        # Twisted has no public way to replace the protocol of a connection.
         place = "wrappedProtocol" if isinstance(transport, ProtocolWrapper) else "protocol"
         setattr(transport, place, successor)
         # A reference back would leave work for the garbage collector.
         del self.transport
         successor.makeConnection(transport)
-        # Autobahn gives it another spelling in makeConnection.
+        # Autobahn formats it differently in makeConnection.
         successor.peer = peer
         successor.dataReceived(bytes(head))
 
@@ -158,8 +158,8 @@ class RequestReader(TwistedProtocol):
 class Rejecter(TwistedProtocol):
     """Ends a connection for which there is no room.
 
-    A factory may also return no protocol at all, but Twisted's factories that wrap others, for
-    TLS and the PROXY protocol, fail on that.
+    A factory may also return no protocol. But Twisted's factories that wrap others, for TLS and
+    the PROXY protocol, fail in that case.
     """
 
     transport: ITCPTransport
@@ -170,15 +170,15 @@ class Rejecter(TwistedProtocol):
 
 
 class Gateway(Factory):
-    """Accepts every connection while there is room; takes changed settings.
+    """Accepts every connection while there is room; accepts changed settings.
 
     Args:
         site: serves requests.
         sockets: serves upgrades.
-        rejections: notes clients that are rejected.
+        rejections: records rejected clients.
         seconds: returns the time in seconds.
-        settings: name the limits and the trusted proxies.
-        capacity: how many connections there can be.
+        settings: contain the limits and the trusted proxies.
+        capacity: the maximum numbers of connections.
     """
 
     _log = Logger()
@@ -199,7 +199,7 @@ class Gateway(Factory):
         self.rejections = rejections
         self._seconds = seconds
         self._capacity = capacity
-        # Connections without a whole request, with the time at which they were made, oldest first.
+        # Connections without a whole request, with the times of their start, oldest first.
         self._readers: dict[RequestReader, float] = {}
         self.apply(settings)
 
@@ -236,7 +236,7 @@ class Gateway(Factory):
         return self.sockets.connection_count < self._capacity.sockets
 
     def add_reader(self, reader: RequestReader) -> None:
-        """Adds a connection that has just been made."""
+        """Adds a new connection."""
         self._readers[reader] = self._seconds()
 
     def remove_reader(self, reader: RequestReader) -> None:

@@ -1,4 +1,4 @@
-"""Listening at Twisted's endpoints, with certificates that can be replaced while it runs."""
+"""Listens at Twisted's endpoints, with certificates that can be replaced at run time."""
 
 import os
 import socket
@@ -27,11 +27,11 @@ from gaq_twisted.net.places import NotingEndpoint, Place
 from gaq_twisted.net.proxy_header import ProxyHeaderFactory
 from gaq_twisted.net.reactor import Reactor
 
-# After a restart all clients come back at once. The operating system has a limit of its own.
+# After a restart all clients reconnect at once. The operating system has its own limit.
 _BACKLOG = 4096
 _HTTP_1_1 = b"http/1.1"
 PROXY_PROTOCOL = "haproxy:"
-"""What the endpoint strings begin with that expect a PROXY header."""
+"""The prefixes of endpoint strings that expect a PROXY header."""
 
 
 class Listeners:
@@ -40,12 +40,12 @@ class Listeners:
     Args:
         endpoints: endpoint strings, or endpoints.
         factory: serves the connections.
-        reactor: what the endpoints listen with.
-        setting: the key of the setting that names the endpoints, for messages.
+        reactor: opens the ports.
+        setting: the key of the setting with the endpoints, for messages.
         reuse_port: whether other processes may listen on the same TCP ports.
 
     Raises:
-        ConfigError: if a text is not an endpoint, or a file that it names cannot be used.
+        ConfigError: if a text is not an endpoint, or a file in it cannot be used.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Listeners:
                 kind = endpoint.partition(":")[0]
                 one.endpoint = NotingEndpoint(one.endpoint, kind, self._places)
             else:
-                # Made from a text, because only such a service raises what goes wrong.
+                # Created from a text, because only such a service raises errors.
                 one = service("tcp:0", factory, reactor=reactor)
                 one.endpoint = NotingEndpoint(endpoint, "tcp", self._places)
             self.services.append(one)
@@ -80,7 +80,7 @@ class Listeners:
         return " and ".join(map(str, self._places))
 
     def read_certificates(self) -> "Certificates":
-        """Returns the certificates as their files are now; they are not used yet.
+        """Returns the certificates in their present files, without using them yet.
 
         Raises:
             ConfigError: if a file cannot be used.
@@ -88,7 +88,7 @@ class Listeners:
         return {text: self._context_factory(text) for text in self._certificates}
 
     def renew(self, certificates: "Certificates") -> None:
-        """Uses these certificates for connections that are made from now on."""
+        """Uses these certificates for new connections."""
         for text, context_factory in certificates.items():
             self._certificates[text].current = context_factory
 
@@ -101,8 +101,10 @@ class Listeners:
     ) -> IService:
         """Returns the service that listens at an endpoint string."""
         if text.startswith("haproxy:ssl:"):
-            # The PROXY header would be expected within TLS, where no proxy puts it.
-            fault = f"{self._setting}: {text} cannot be used: let the proxy end TLS, or pass it on"
+            # The PROXY header would be expected within TLS, where no proxy sends it.
+            fault = (
+                f"{self._setting}: {text} cannot be used: terminate TLS at the proxy, or pass it on"
+            )
             raise ConfigError([f"{fault} to an ssl: endpoint"])
         if text.startswith("ssl:"):
             self._certificates[text] = _Certificates(self._context_factory(text))
@@ -116,7 +118,7 @@ class Listeners:
             raise self._not_usable(text, error) from None
 
     def _context_factory(self, text: str) -> CertificateOptions:
-        """Returns what makes the TLS contexts of an endpoint, from its files as they are now."""
+        """Returns the factory of an endpoint's TLS contexts, from its present files."""
         try:
             capture = captured(text)
             capture.context_factory.getContext().set_alpn_select_callback(_choose_protocol)
@@ -130,7 +132,7 @@ class Listeners:
         if isinstance(error, OSError):
             reason = f"{error.filename}: {error.strerror}"
         elif isinstance(error, SSL.Error | crypto.Error):
-            reason = "a certificate or key in its files is broken, or they do not belong together"
+            reason = "a certificate or key in its files is invalid, or they do not match"
         else:
             reason = f"it is not an endpoint string of Twisted: {error}"
         return ConfigError([f"{self._setting}: {text} cannot be used: {reason}"])
@@ -139,15 +141,15 @@ class Listeners:
 def _expiry(options: CertificateOptions) -> float:
     """Returns when a certificate expires, in seconds since 1970."""
     assert options.certificate is not None
-    # What cryptography has for it is not in the versions of older systems.
+    # The function of cryptography for this is missing in the versions of older systems.
     text = (options.certificate.get_notAfter() or b"").decode()
     return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC).timestamp()
 
 
 def default_endpoint(port: int) -> str:
-    """Returns where to listen on a port if nothing else is set: on all addresses.
+    """Returns the default endpoint for a port, which listens on all addresses.
 
-    That is IPv4 and IPv6 on a machine that has both, as Node.js does; an IPv4 client then has an
+    That is IPv4 and IPv6 on a machine that has both, as in Node.js. An IPv4 client then has an
     IPv4-mapped address, which is shown as plain IPv4.
     """
     try:
@@ -160,7 +162,7 @@ def default_endpoint(port: int) -> str:
 
 
 def captured(text: str) -> "Captured":
-    """Returns how an endpoint string would listen, behind a proxy or not, without listening."""
+    """Returns how an endpoint string would listen, without listening."""
     capture: Any = Captured()
     factory: Any = None
     serverFromString(capture, text.removeprefix(PROXY_PROTOCOL)).listen(factory)
@@ -169,9 +171,9 @@ def captured(text: str) -> "Captured":
 
 
 def why_not_listening(error: CannotListenError | OSError) -> str:
-    """Returns what to show to the operator when a port or socket cannot be opened."""
+    """Returns the message for a port or socket that cannot be opened."""
     if isinstance(error, OSError):
-        # Of a unix socket's lock file, which is a symbolic link, the second name is the file's.
+        # For a unix socket's lock file, which is a symbolic link, the second name is the file's.
         file = os.fsdecode(error.filename2 or error.filename)
         return f"cannot listen on {file}: {error.strerror}"
     place = error.port
@@ -180,7 +182,7 @@ def why_not_listening(error: CannotListenError | OSError) -> str:
         place = f"port {place}" if is_any else f"port {place} of {error.interface}"
     return (
         f"cannot listen on {place} ({error.socketError.strerror}):"
-        " stop what uses it, or set another port"
+        " stop the program that uses it, or set another port"
     )
 
 
@@ -190,7 +192,7 @@ def _choose_protocol(_: object, offered: list[bytes]) -> Any:
 
 
 Certificates = dict[str, CertificateOptions]
-"""Makers of TLS contexts, by endpoint string."""
+"""Factories of TLS contexts, by endpoint string."""
 
 
 @implementer(IOpenSSLContextFactory)
@@ -206,11 +208,11 @@ class _Certificates:
 
 
 class _ListeningReactor:
-    """The reactor that an endpoint listens with, in our way; all else is the real reactor's.
+    """The reactor with other methods for listening; the rest is the real reactor's.
 
-    Endpoint strings have a backlog of 50 unless each of them names another, and have no words for
-    SO_REUSEPORT and for certificates that can be replaced. So the reactor's methods are changed,
-    not the strings.
+    Endpoint strings have a backlog of 50 unless each of them sets another, and no parameters for
+    SO_REUSEPORT or for certificates that can be replaced. So the reactor's methods are changed
+    instead of the strings.
 
     Args:
         reactor: the real reactor.
@@ -231,7 +233,7 @@ class _ListeningReactor:
     def listenTCP(
         self, port: int, factory: "ServerFactory[Any]", backlog: int = 50, interface: str = ""
     ) -> IListeningPort:
-        """Listens, with a backlog for many clients that connect at once."""
+        """Listens, with a backlog for many simultaneous connection attempts."""
         backlog = max(backlog, _BACKLOG)
         if not self._reuse_port:
             listening: IListeningPort = self._reactor.listenTCP(port, factory, backlog, interface)
@@ -243,11 +245,11 @@ class _ListeningReactor:
                 family=family,
                 backlog=backlog,
                 reuse_port=True,
-                # Twisted leaves that to the system, too.
+                # Twisted leaves this to the system, too.
                 dualstack_ipv6=interface == "::",
             )
         except OSError as error:
-            # Without the address, because the message has it anyway.
+            # Without the address, because the message already contains it.
             plain = OSError(error.errno, os.strerror(error.errno or 0))
             raise CannotListenError(interface, port, plain) from None
         with one:
@@ -270,10 +272,10 @@ class _ListeningReactor:
 
 
 class Captured:
-    """A reactor that only captures how an endpoint would listen.
+    """A reactor that only records how an endpoint would listen.
 
-    Twisted's parser of endpoint strings is the one place that turns a string's files into a
-    context factory, and it passes that to `listenSSL` only.
+    Only Twisted's parser of endpoint strings turns a string's files into a context factory, and
+    it passes that only to `listenSSL`.
     """
 
     port: int | None = None
@@ -282,16 +284,16 @@ class Captured:
     path = ""
 
     def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> None:
-        """Captures the port and the address."""
+        """Records the port and the address."""
         self.port, self.interface = port, interface
 
     def listenSSL(
         self, port: int, factory: Any, contextFactory: Any, backlog: int = 50, interface: str = ""
     ) -> None:
-        """Captures the port, the address and the context factory."""
+        """Records the port, the address and the context factory."""
         self.context_factory = contextFactory
         self.listenTCP(port, factory, backlog, interface)
 
     def listenUNIX(self, address: str, *_: Any, **more: Any) -> None:
-        """Captures the path."""
+        """Records the path."""
         self.path = address

@@ -1,4 +1,4 @@
-"""Where connections are accepted, as the log shows it."""
+"""The addresses where connections are accepted, in the form of the log."""
 
 import os
 from typing import NamedTuple
@@ -36,12 +36,12 @@ class Place(NamedTuple):
 
 @implementer(IStreamServerEndpoint)
 class NotingEndpoint:
-    """Listens as another endpoint does, and notes the address, which the system may have chosen.
+    """Listens as another endpoint does, and records the address, which the system may choose.
 
     Args:
         endpoint: the other endpoint.
         kind: the first word of its string.
-        places: where the address is noted.
+        places: the address is added to these.
     """
 
     def __init__(self, endpoint: IStreamServerEndpoint, kind: str, places: list[Place]) -> None:

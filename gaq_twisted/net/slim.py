@@ -1,6 +1,6 @@
 """Autobahn's WebSockets, small in memory; the only module that uses Autobahn's internals.
 
-`tests/net/test_internals.py` lists each of them, and says what breaks without it.
+`tests/net/test_internals.py` lists them, and says what breaks without each.
 """
 
 from typing import Any
@@ -35,11 +35,11 @@ HANDSHAKE_ATTRIBUTES = frozenset(
 _MISSING = object()
 # How long a closing connection may take to send what was written and to be closed by the client.
 _LINGER_SECONDS = 5.0
-# An empty pong, as browsers answer an empty ping: these two bytes, then four of a mask that has
-# nothing to mask (RFC 6455 section 5.2).
+# An empty pong, a browser's answer to an empty ping: these two bytes, then four of a mask that
+# has nothing to mask (RFC 6455 section 5.2).
 _EMPTY_PONG = b"\x8a\x80"
 _EMPTY_PONG_BYTES = 6
-# Autobahn only waits for the rest of headers and control frames (RFC 6455 section 5.5).
+# Autobahn waits only for the rest of headers and control frames (RFC 6455 section 5.5).
 _MOST_BYTES_BETWEEN_FRAMES = 1024
 
 
@@ -51,7 +51,7 @@ class SlimSocket(WebSocketServerProtocol):  # type: ignore[misc]
 
     factory: "SlimFactory"
     data: bytes
-    """What Autobahn has not read yet."""
+    """The bytes that Autobahn has not parsed yet."""
     _end_call: IDelayedCall | None = None
 
     def dataReceived(self, data: bytes) -> None:
@@ -68,7 +68,7 @@ class SlimSocket(WebSocketServerProtocol):  # type: ignore[misc]
             self.state == self.STATE_CLOSING and len(self.data) > _MOST_BYTES_BETWEEN_FRAMES
         )
         if self.state == self.STATE_CLOSED or is_out_of_sync:
-            # Autobahn keeps what it will never read.
+            # Autobahn keeps data that it will never parse.
             self.data = b""
 
     def _is_between(self) -> bool:
@@ -96,9 +96,10 @@ class SlimSocket(WebSocketServerProtocol):  # type: ignore[misc]
         self._end_soon()
 
     def dropConnection(self, abort: bool = False) -> None:
-        """Ends the connection at once, or within a bounded time after what was written is sent."""
-        # After a client's violation the close frame that names it must still be sent; and browsers
-        # report a close as unclean, even after both close frames, if the connection is reset.
+        """Ends the connection at once, or within a bounded time after pending writes."""
+        # After a client's protocol violation, the close frame with the reason must still be sent.
+        # If the connection is reset, browsers also report a close as unclean, even after both close
+        # frames.
         abort = abort and not self.failedByMe and not self.wasClean
         # A transport that waits for its producer would not close.
         self.transport.unregisterProducer()
@@ -113,7 +114,7 @@ class SlimSocket(WebSocketServerProtocol):  # type: ignore[misc]
         self._cancel_end()
 
     def forget_handshake(self) -> None:
-        """Removes the attributes that only the handshake needed, or that equal their defaults."""
+        """Removes attributes that only the handshake needed or that equal their defaults."""
         self.__dict__ = self.factory.kept(self.__dict__)
 
     def _end_soon(self) -> None:
@@ -128,7 +129,7 @@ class SlimSocket(WebSocketServerProtocol):  # type: ignore[misc]
 
 
 class SlimFactory(WebSocketServerFactory):  # type: ignore[misc]
-    """Makes SlimSockets.
+    """Creates SlimSockets.
 
     Args:
         protocol: the class of the sockets.
@@ -139,11 +140,11 @@ class SlimFactory(WebSocketServerFactory):  # type: ignore[misc]
         super().__init__(server="gaq-twisted", reactor=reactor)
         self.setProtocolOptions(
             allowNullOrigin=True,
-            # Autobahn would also accept version 8, a draft with another header for the origin.
+            # Autobahn would also accept version 8, a draft with a different origin header.
             versions=[13],
             failByDrop=False,
             echoCloseCodeReason=True,
-            # A request reaches Autobahn whole, so there is nothing to wait for.
+            # Autobahn always gets a whole request, so there is nothing to wait for.
             openHandshakeTimeout=0,
             # EventSocket has its own timer; Autobahn's runs up to a second early.
             closeHandshakeTimeout=0,
@@ -181,7 +182,7 @@ class SlimFactory(WebSocketServerFactory):  # type: ignore[misc]
         }
 
     def _with_defaults(self, protocol: type[SlimSocket]) -> type[SlimSocket]:
-        """Returns a class of sockets that has all common values as class attributes.
+        """Returns a class of sockets with all common values as class attributes.
 
         Autobahn gives each socket a copy of every option and of every initial value, about 80
         attributes, and formats the options for its log.

@@ -1,4 +1,4 @@
-"""WebSockets: Autobahn's callbacks turned into calls of the hub."""
+"""WebSockets: passes Autobahn's callbacks to the hub."""
 
 from collections.abc import Sequence
 from math import inf
@@ -32,7 +32,7 @@ from gaq_twisted.net.slim import SlimFactory
 
 # A whole ping without payload (RFC 6455 section 5.5.2).
 _PING = b"\x89\x00"
-# More than what a client's system has under way when it is sent a close frame.
+# More than what can be in transit from a client when it is sent a close frame.
 _MOST_CLOSING_BYTES = 1024 * 1024
 
 
@@ -47,17 +47,17 @@ class EventSocket(HandshakeSocket):
 
     factory: "EventSocketFactory"
     unsent_bytes: int | None = None
-    """How much was sent since the transport reported that it is full; None while it is not."""
+    """Bytes sent since the transport reported that it is full; None while it is not full."""
     _message_bytes = 0
     _write: direct_write.Writer = staticmethod(direct_write.write)
 
     # Called by Twisted
 
     def dataReceived(self, data: bytes) -> None:
-        """Passes data on, and closes the socket if that was too much for a second.
+        """Passes data on, and closes the socket if it exceeds the limit for a second.
 
-        What comes after the close frame is read on, up to a limit: the client's own close frame
-        is behind it, and a connection with unread data would end by a reset.
+        Data after the close frame are still read, up to a limit: the client's own close frame
+        follows them, and a connection with unread data would end with a reset.
         """
         is_request = self.state == self.STATE_CONNECTING
         super().dataReceived(data)
@@ -66,26 +66,26 @@ class EventSocket(HandshakeSocket):
         if self.state == self.STATE_OPEN:
             self._reject(TOO_MANY_BYTES, ConnectionReason.RATE)
         elif self.factory.inbound_bytes(self) > _MOST_CLOSING_BYTES:
-            # It goes on sending instead of closing; that now waits in the client's own system.
+            # The client keeps sending instead of closing; the data now wait in its own system.
             self.transport.pauseProducing()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Removes the socket everywhere."""
         super().connectionLost(reason)
-        # A transport that is closing does not report any more that it has room.
+        # A closing transport no longer reports that it has room.
         self.factory.slow_sockets.pop(self, None)
 
     # Called by Autobahn
 
     def onOpen(self) -> None:
-        """Joins the hub, without what only the handshake needed."""
+        """Joins the hub, and frees what only the handshake needed."""
         self._write = direct_write.writer_for(self.transport)
         edition, ticket = self.take_ticket()
         self.transport.registerProducer(self, True)
         try:
             edition.join(self, ticket)
         except NoRoom as error:
-            # Refused before the upgrade, a browser would try a few times and then give up.
+            # If rejected before the upgrade, a browser would retry a few times and then give up.
             self._reject(try_again_later(str(error)), error.reason)
         except Exception:
             self._log.failure(
@@ -94,7 +94,7 @@ class EventSocket(HandshakeSocket):
             self.close(INTERNAL_ERROR)
 
     def onPing(self, payload: bytes) -> None:
-        """Answers, unless the client does not read; then a later one will do (RFC 6455, 5.5.3)."""
+        """Answers, unless the client does not read; a later pong suffices (RFC 6455, 5.5.3)."""
         if self.unsent_bytes is None:
             super().onPing(payload)
 
@@ -114,7 +114,7 @@ class EventSocket(HandshakeSocket):
             self._reject(message_too_big(limit), ConnectionReason.MESSAGE_SIZE)
 
     def onMessageEnd(self) -> None:
-        """Goes back to the default, which takes no memory."""
+        """Restores the default, which takes no memory."""
         del self._message_bytes
 
     def sendCloseFrame(self, *args: Any, **kwargs: Any) -> None:
@@ -142,7 +142,7 @@ class EventSocket(HandshakeSocket):
         """Writes whole frames; Autobahn's own way costs more and adds nothing for a server."""
         was_slow = self.unsent_bytes is not None
         self._write(self.transport, frames)
-        # What fills the transport is not held against the client: it can be one large event.
+        # The write that fills the transport does not count: it can be one large event.
         if was_slow and self.unsent_bytes is not None:
             self.unsent_bytes += len(frames)
             if self.unsent_bytes > self.factory.max_buffer_bytes:
@@ -159,7 +159,7 @@ class EventSocket(HandshakeSocket):
         self._write(self.transport, _PING)
 
     def close(self, close: Close) -> None:
-        """Begins the closing handshake; Autobahn's own sendClose accepts few codes."""
+        """Starts the closing handshake; Autobahn's own sendClose accepts few codes."""
         if self.state == self.STATE_OPEN:
             self.sendCloseFrame(close.code, close.reason.encode())
 
@@ -170,19 +170,19 @@ class EventSocket(HandshakeSocket):
     # Called by the transport (IPushProducer)
 
     def pauseProducing(self) -> None:
-        """Notes that the client does not read as fast as events are sent to it."""
+        """Records that the client reads more slowly than events are sent to it."""
         # Twisted calls this again with each write until there is room.
         if self.unsent_bytes is None:
             self.unsent_bytes = 0
             self.factory.slow_sockets[self] = None
 
     def resumeProducing(self) -> None:
-        """Notes that the client has read nearly everything."""
+        """Records that the client has read nearly everything."""
         self.unsent_bytes = None
         self.factory.slow_sockets.pop(self, None)
 
     def stopProducing(self) -> None:
-        """Does nothing: the connection is lost."""
+        """Does nothing, because the connection is lost."""
 
     def _reject(self, close: Close, reason: ConnectionReason) -> None:
         if self.state == self.STATE_OPEN:
@@ -191,14 +191,14 @@ class EventSocket(HandshakeSocket):
 
 
 class EventSocketFactory(SlimFactory):
-    """Makes an EventSocket for each upgrade; takes changed settings.
+    """Creates an EventSocket for each upgrade; accepts changed settings.
 
     Args:
         editions: the protocols that are served.
-        hub: hears of pongs and of the end of sockets.
+        hub: is notified of pongs and of the end of sockets.
         settings: who may connect, and how much clients may send.
-        rejections: notes clients that are rejected.
-        metrics: where to count.
+        rejections: records rejected clients.
+        metrics: count sockets and messages.
         reactor: provides the time.
     """
 
@@ -217,7 +217,7 @@ class EventSocketFactory(SlimFactory):
         self.rejections = rejections
         self.metrics = metrics
         self.slow_sockets: dict[EventSocket, None] = {}
-        """Those whose clients do not read as fast as events are sent to them."""
+        """Sockets whose clients read more slowly than events are sent to them."""
         # What each socket has sent in this second.
         self._inbound_bytes: dict[EventSocket, int] = {}
         self.apply(settings)
@@ -231,11 +231,11 @@ class EventSocketFactory(SlimFactory):
         self._max_bytes_per_second = settings.max_inbound_bytes_per_second
 
     def unsent_bytes(self) -> int:
-        """Returns about how many bytes wait for slow sockets."""
+        """Returns the approximate number of bytes waiting for slow sockets."""
         return sum(socket.unsent_bytes or 0 for socket in self.slow_sockets)
 
     def admits_bytes(self, socket: EventSocket, count: int) -> bool:
-        """Returns whether a client may send so many more bytes in this second."""
+        """Returns whether a client may send this many more bytes in this second."""
         total = self._inbound_bytes.get(socket, 0) + count
         self._inbound_bytes[socket] = total
         return total <= self._max_bytes_per_second
@@ -245,5 +245,5 @@ class EventSocketFactory(SlimFactory):
         return self._inbound_bytes.get(socket, 0)
 
     def begin_second(self) -> None:
-        """Starts counting from 0 what clients send; to be called every second."""
+        """Resets the count of bytes that clients send; called every second."""
         self._inbound_bytes.clear()

@@ -1,4 +1,4 @@
-"""The end of the server: sockets are closed a few at a time."""
+"""Closes the sockets a few at a time when the server stops."""
 
 from collections.abc import Callable, Sequence
 from math import ceil
@@ -15,7 +15,7 @@ from gaq_twisted.core.hub import Hub
 from gaq_twisted.core.readiness import Readiness
 
 _BATCH_SECONDS = 0.05
-# Slower has no use: that many clients coming back at once are no load for the other servers.
+# The slowest useful rate: this many reconnecting clients are no load for other servers.
 _LEAST_SOCKETS_PER_SECOND = 100
 _ANSWER_SECONDS = 1.0
 
@@ -23,15 +23,15 @@ _ANSWER_SECONDS = 1.0
 class Drain:
     """Closes the sockets a few at a time, so that other servers can take the clients over.
 
-    It takes changed settings.
+    It accepts changed settings.
 
     Args:
         hub: has the sockets.
-        readiness: reports from then on that this server is not ready.
+        readiness: reports that this server is not ready.
         listening: the services that accept connections.
-        fail_waiting: called to refuse the upgrades that wait for something.
+        fail_waiting: called to reject the upgrades that are waiting.
         when_all_closed: returns a Deferred that fires when no socket is open.
-        settings: name the times.
+        settings: contain the times.
         clock: provides the time.
     """
 

@@ -14,12 +14,12 @@ from gaq_twisted.core.every import every, guarded
 from gaq_twisted.core.hub import Hub
 from gaq_twisted.core.metrics import REACTOR_STALL_SECONDS, Metrics
 
-# A round of pings is made of slices: few if there are few sockets, because each wakes the
-# process up, and of several sockets each if there are many.
+# A round of pings is divided into slices: few for few sockets, because each slice wakes the
+# process up, and several sockets each for many.
 _LEAST_PINGS_PER_SLICE = 8
 _LEAST_SLICE_SECONDS = 0.125
 _EXPIRIES_AT_A_TIME = 200
-# Every wake-up of an idle process costs more than all that is done in it.
+# Waking up an idle process costs more than the work itself.
 _TICK_SECONDS = 0.5
 _SECOND = 1.0
 
@@ -30,8 +30,8 @@ class Housekeeping(Service):
     Args:
         hub: has the sockets.
         sweeps: called whenever the hub is swept.
-        each_second: called every second, one after the other.
-        metrics: record how late timers are.
+        each_second: called every second, one after another.
+        metrics: record how late timers fire.
         settings: contain the intervals.
         clock: calls everything.
     """
@@ -126,7 +126,7 @@ class Housekeeping(Service):
             self._loops[self._ping].interval = self._slice_seconds
 
     def _plan_slices(self) -> None:
-        """Divides a round: all at once, the pings and then the pongs would delay every event."""
+        """Divides a round, because all pings and pongs at once would delay every event."""
         most_slices = max(1, int(self._ping_seconds / _LEAST_SLICE_SECONDS))
         wanted_slices = max(1, ceil(self._hub.socket_count / _LEAST_PINGS_PER_SLICE))
         self._slices = min(most_slices, wanted_slices)

@@ -1,4 +1,4 @@
-"""What the log says of the life of the server: its start, when it is ready, and its end."""
+"""The log lines about the server's start, readiness and end."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -20,25 +20,25 @@ _READY_SECONDS = 0.1
 
 
 class Identity(NamedTuple):
-    """What is known of a server before it starts."""
+    """The facts about a server before it starts."""
 
     version: str
     redis: str
-    """Where Redis is, and which database."""
+    """The address and database of Redis."""
     protocol: str
     reason: str
     """Why it is that protocol."""
     configuration: str
-    """What the settings come from."""
+    """The sources of the settings."""
 
 
 class Life(Service):
     """Logs that the server starts, is ready for the first time, stops, and has stopped.
 
     Args:
-        identity: what is known of the server.
+        identity: the facts about the server.
         listening: returns where it listens, once it does.
-        readiness: says whether it is ready.
+        readiness: determines whether it is ready.
         hub: has the sockets.
         metrics: have the counts since the start.
         clock: provides the time.
@@ -84,10 +84,10 @@ class Life(Service):
         self._end_waiting()
 
     def stopping(self, cause: str) -> None:
-        """Logs that the server begins to stop; only the first call counts.
+        """Logs that the server is stopping; only the first call counts.
 
         Args:
-            cause: the name of the signal, or what else is the reason.
+            cause: the name of the signal, or another reason.
         """
         if not self._is_stopping:
             self._is_stopping = True
@@ -99,7 +99,7 @@ class Life(Service):
             )
 
     def stopped(self) -> None:
-        """Logs what the server has done since its start."""
+        """Logs the server's counts since its start."""
         self._log.info(
             "stopped after {seconds} s: {connections} connections, {events} events sent",
             event="stopped",
@@ -120,7 +120,7 @@ class Life(Service):
 
 
 def redis_of(settings: Settings) -> str:
-    """Returns where Redis is, such as `redis:6379/0`; two places if each protocol has its own."""
+    """Returns the address of Redis, such as `redis:6379/0`, or of one Redis for each protocol."""
     sections = []
     if serves_streams(settings):
         sections.append(settings.redis)

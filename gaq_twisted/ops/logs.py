@@ -1,4 +1,4 @@
-"""Where log events are written, and from which level on."""
+"""Writes log events of sufficient level to their destination."""
 
 import json
 import os
@@ -35,7 +35,7 @@ _ROUTINE = re.compile(
     r"|(?:Starting|Stopping) (?:factory|protocol) .+",
     re.DOTALL,
 )
-# What Twisted's older way of logging has in place of a logger.
+# The namespace of events from Twisted's legacy logging.
 _LEGACY = "log_legacy"
 
 
@@ -43,10 +43,10 @@ _LEGACY = "log_legacy"
 class LogOutput:
     """The log observer of this process, whose level can change.
 
-    twistd's own options win over `logToFile`, because they belong to this one run.
+    twistd's own options override `logToFile`, because they apply to this run only.
 
     Args:
-        settings: names the level, the format and perhaps a file.
+        settings: contains the level, the format and optionally a file.
         twistd: twistd's options, of which `syslog`, `prefix`, `logfile` and `nodaemon` are used.
 
     Raises:
@@ -69,14 +69,13 @@ class LogOutput:
         self._observer({**event, "log_level": LogLevel.debug} if _is_routine(event) else event)
 
     def begin_file(self) -> None:
-        """Begins a new log file, if this process logs to a file.
+        """Starts a new log file, if this process logs to a file.
 
-        The old one gets another name, unless another program has moved it away already, as
-        logrotate does.
+        The old file is renamed, unless another program such as logrotate has already moved it.
         """
         if self._file is None:
             self._log.info(
-                "there is no log file to begin anew: this process logs elsewhere",
+                "cannot start a new log file: this process does not log to a file",
                 event="no_log_file",
             )
         elif self._is_moved():
@@ -85,7 +84,7 @@ class LogOutput:
             self._file.rotate()
 
     def follow_file(self) -> None:
-        """Begins a new log file if another program has moved the old one away."""
+        """Starts a new log file if another program has moved the old one."""
         if self._file is not None and self._is_moved():
             self._file.reopen()
 
@@ -129,12 +128,12 @@ def json_line(event: LogEvent) -> str:
 
 
 def _is_ours(event: LogEvent) -> bool:
-    """Returns whether this package logged an event, and not a library."""
+    """Returns whether this package, and not a library, logged an event."""
     return str(event.get("log_namespace", "")).partition(".")[0] == _OURS
 
 
 def _is_routine(event: LogEvent) -> bool:
-    """Returns whether an event says only that Twisted goes about its work."""
+    """Returns whether an event is routine output of Twisted."""
     return (
         not _is_ours(event)
         and event.get("log_level") is LogLevel.info
@@ -160,7 +159,7 @@ def _path(settings: Settings, twistd: Mapping[str, Any]) -> str:
     if path not in ("", "-"):
         return str(path)
     if not twistd.get("nodaemon"):
-        raise SystemExit("gaq-ws: a daemon cannot log to the standard output")
+        raise SystemExit("gaq-ws: a daemon cannot log to standard output")
     return ""
 
 

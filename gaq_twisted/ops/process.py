@@ -18,7 +18,7 @@ _log = Logger()
 
 
 def tune_gc(clock: IReactorTime) -> None:
-    """Lets the garbage collector examine old objects once a day only.
+    """Limits the garbage collection of old objects to once a day.
 
     By default it examines all of them whenever their number has grown by a quarter, which with
     20,000 sockets stops the process for 0.1 s. Sockets leave nothing to it: their memory is freed
@@ -28,7 +28,7 @@ def tune_gc(clock: IReactorTime) -> None:
     Args:
         clock: calls the daily collection.
     """
-    # What was imported lives as long as the process, and need never be examined.
+    # Imported modules live as long as the process and never need examining.
     gc.freeze()
     young, middle, _ = gc.get_threshold()
     gc.set_threshold(young, middle, _NEVER)

@@ -55,7 +55,7 @@ class Reloader:
         except ConfigError as error:
             for fault in error.faults:
                 self._log.error(
-                    "reload failed, the settings have not changed: {fault}",
+                    "reload failed, no setting has changed: {fault}",
                     event="reload_failed",
                     fault=fault,
                 )

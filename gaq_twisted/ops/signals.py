@@ -1,4 +1,4 @@
-"""What signals do: stop, reload, begin a new log file; none ends the process by surprise."""
+"""Handles signals: stop, reload, start a new log file; no other signal ends the process."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from gaq_twisted.net.reactor import Reactor
 
 _STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-# By default these end a process. SIGPWR is there on Linux only.
+# These end a process by default. SIGPWR exists only on Linux.
 _MEANINGLESS = [
     number
     for number in signal.Signals
@@ -20,21 +20,21 @@ _MEANINGLESS = [
 
 
 class LogFile(Protocol):
-    """The part of LogOutput that is needed here."""
+    """The part of LogOutput that Signals needs."""
 
     def begin_file(self) -> None:
-        """As LogOutput.begin_file."""
+        """See LogOutput.begin_file."""
 
     def follow_file(self) -> None:
-        """As LogOutput.follow_file."""
+        """See LogOutput.follow_file."""
 
 
 class Signals:
     """Handles the signals of this process.
 
-    SIGTERM, SIGINT and SIGQUIT stop it, the second one at once. SIGHUP reloads, and SIGUSR1
-    begins a new log file; after both, a log file that logrotate has moved away is not written
-    to any more. SIGUSR2 and others that by default end a process have a line in the log.
+    SIGTERM, SIGINT and SIGQUIT stop it, the second one at once. SIGHUP reloads the settings, and
+    SIGUSR1 starts a new log file. Both also stop writing to a file that logrotate has moved.
+    SIGUSR2 and other signals that end a process by default are only logged.
 
     With the reactor's handlers, twistd's exit status is the signal that stopped it. A server that
     has closed all its sockets properly has succeeded.
@@ -42,7 +42,7 @@ class Signals:
     Args:
         reactor: is stopped.
         reload: called for SIGHUP; if None that stops the server too, as when a terminal closes.
-        output: where the log goes; None if twistd takes care of it.
+        output: writes the log; None if twistd does.
         announce: called with the name of the signal that stops the server, before it stops.
     """
 
@@ -78,7 +78,7 @@ class Signals:
 
     def _stop(self, number: int, _: object) -> None:
         if self._is_stopping:
-            # As a shell reports a process that was ended by that signal.
+            # The status with which a shell reports a process that was ended by that signal.
             os._exit(128 + number)
         self._is_stopping = True
         self._reactor.callFromThread(self._begin_stop, signal.Signals(number).name)
@@ -99,5 +99,5 @@ class Signals:
 
     def _ignore(self, name: str) -> None:
         self._log.info(
-            "ignored {signal}, which has no meaning here", event="signal_ignored", signal=name
+            "ignored {signal}, which this server does not use", event="signal_ignored", signal=name
         )

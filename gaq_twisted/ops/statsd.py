@@ -29,7 +29,7 @@ from zope.interface import implementer
 from gaq_twisted.config.sections import Statsd
 from gaq_twisted.core.metrics import Kind, Metric, Metrics
 
-# One Ethernet frame's worth, so that no datagram is fragmented.
+# The payload of an Ethernet frame, so that no datagram is fragmented.
 _MAX_DATAGRAM_BYTES = 1432
 # Twisted's own default; nothing is sent back.
 _MAX_READ_BYTES = 8192
@@ -38,14 +38,14 @@ _REPORTS_PER_GAUGES = 10
 
 
 class StatsdReactor(IReactorPluggableNameResolver, IReactorTime, IReactorUDP):
-    """The parts of a reactor that sending metrics takes."""
+    """The interfaces of a reactor that sending metrics needs."""
 
 
 class StatsdService(Service):
     """Writes counts, gauges and times as StatsD lines with DogStatsD tags.
 
-    What is written in one turn of the reactor is sent together.  While the
-    host's name does not resolve, nothing is sent and nothing is kept.
+    Lines from one turn of the reactor are sent together. While the host's name does not
+    resolve, nothing is sent or kept.
 
     Args:
         settings: host, port and tags.
@@ -69,7 +69,7 @@ class StatsdService(Service):
         self._last_complaint = ""
 
     def startService(self) -> None:
-        """Begins to resolve the host's name, unless it is the path of a socket."""
+        """Starts resolving the host's name, unless it is the path of a socket."""
         super().startService()
         if self._socket_path:
             self._unix = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -78,7 +78,7 @@ class StatsdService(Service):
             self._resolve()
 
     def stopService(self) -> "Deferred[None] | None":
-        """Sends what is left and closes the UDP port."""
+        """Sends the remaining lines and closes the UDP port."""
         super().stopService()
         self._flush()
         if self._unix is not None:
@@ -116,7 +116,7 @@ class StatsdService(Service):
     def _resolved(self, address: IPv4Address | IPv6Address | None) -> None:
         if not self.running:
             return
-        # The server may get another address while this one runs.
+        # The address of the StatsD server may change at run time.
         self._next_resolution = self._reactor.callLater(_RESOLVE_AGAIN_SECONDS, self._resolve)
         if address is None:
             self._complain("the host name does not resolve")
@@ -158,13 +158,13 @@ class StatsdService(Service):
                 elif self._udp is not None:
                     self._udp.write(datagram, self._address)
             except BlockingIOError:
-                # The agent does not keep up; what is lost is made up for by the next counts.
-                self._complain("it does not read as fast as metrics come")
+                # The agent does not keep up; the lost lines stay lost.
+                self._complain("it reads more slowly than metrics are sent")
             except (OSError, MessageLengthError) as error:
                 self._complain(getattr(error, "strerror", None) or str(error))
 
     def _complain(self, reason: str) -> None:
-        """Logs why no metrics arrive, unless that was logged last."""
+        """Logs why no metrics arrive, unless the last line was the same."""
         if reason != self._last_complaint:
             self._last_complaint = reason
             self._log.warn(
@@ -201,7 +201,7 @@ def socket_path(host: str) -> str:
 
 
 class StatsdReports:
-    """Reports to StatsD what the metrics are.
+    """Reports the metrics to StatsD.
 
     Args:
         metrics: the metrics.
@@ -215,7 +215,7 @@ class StatsdReports:
         self._report_count = 0
 
     def send(self) -> None:
-        """Sends what was counted since the last report, and with every tenth all gauges."""
+        """Sends the counts since the last report, and with every tenth report all gauges."""
         self._send_counters()
         self._send_histograms()
         if self._report_count % _REPORTS_PER_GAUGES == 0:
@@ -244,7 +244,7 @@ class StatsdReports:
                 self._statsd.gauge(metric.name, value, *_tags(metric, label))
 
     def _rise(self, metric: Metric, part: str, value: float) -> float:
-        """Returns by how much a value rose since the last report."""
+        """Returns the increase of a value since the last report."""
         before = self._reported.get((metric, part), 0)
         self._reported[metric, part] = value
         return value - before
@@ -276,7 +276,7 @@ class _FirstAddress:
 
 
 def _datagrams(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Yields lines in datagrams, as many in each as it can take."""
+    """Yields datagrams with as many lines as fit in each."""
     datagram = b""
     for line in lines:
         if datagram and len(datagram) + 1 + len(line) > _MAX_DATAGRAM_BYTES:

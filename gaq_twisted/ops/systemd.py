@@ -17,7 +17,7 @@ _TIMEOUT_SECONDS = 1.0
 class Notifier:
     """Notifies the service manager named in the environment; does nothing without one.
 
-    A message is a datagram. Each is sent from a socket of its own, so none has to be kept open.
+    A message is a datagram. Each is sent from a new socket, so none must be kept open.
 
     Args:
         environ: the environment variables; NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID are used.
@@ -45,7 +45,7 @@ class Notifier:
             self.watchdog_seconds = int(text) / 1_000_000
 
     def ready(self, status: str) -> None:
-        """Reports the end of the start or of a reload, and what `systemctl status` shows."""
+        """Reports the end of startup or of a reload, and the text for `systemctl status`."""
         self._send("READY=1", _status(status))
 
     def reloading(self) -> None:

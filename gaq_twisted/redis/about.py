@@ -1,4 +1,4 @@
-"""Which Redis server a section of the settings leads to, in the words of the status page."""
+"""Describes the Redis server of a section of the settings, for the status page."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ _MOST_CHARACTERS = 40
 
 
 def database(redis: Redis) -> str:
-    """Returns where a database is, without what is needed to log in to it."""
+    """Returns the address of a database, without its credentials."""
     if redis.sentinels:
         place = f"master {redis.sentinel_master}"
     else:
@@ -21,14 +21,14 @@ def database(redis: Redis) -> str:
 
 
 class RedisAbout:
-    """Asks a server which one it is, on a connection that is closed again.
+    """Asks a server for its name and version, on a short-lived connection.
 
-    HELLO is the one command with the version that every user may send, whatever the ACL says.
+    HELLO is the only command with the version that every user may send, whatever the ACL says.
 
     Args:
         server: the server.
-        redis: the section that leads to it.
-        name: what the names of the facts begin with.
+        redis: the section of the settings with its address.
+        name: the prefix of the facts' names.
     """
 
     def __init__(self, server: RedisServer, redis: Redis, name: str) -> None:
@@ -37,9 +37,9 @@ class RedisAbout:
         self._name = name
 
     async def ask(self) -> Mapping[str, str]:
-        """Returns where the server is and its version, as far as is known.
+        """Returns the server's address and its version, if known.
 
-        A server that cannot be reached, or does not know the command, is not an error.
+        It is no error if the server cannot be reached or does not know the command.
         """
         connection = self._server.connection()
         facts: dict[str, str] = {}
@@ -47,7 +47,7 @@ class RedisAbout:
             reply = as_dict(await connection.ask("HELLO"))
             facts[f"{self._name}Version"] = _version(reply)
         except (RedisError, KeyError, TypeError, ValueError):
-            # What is no Redis but speaks its protocol may reply anything.
+            # Other servers with Redis's protocol may send any reply.
             pass
         finally:
             if self._redis.sentinels and connection.server_name:

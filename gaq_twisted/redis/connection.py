@@ -1,4 +1,4 @@
-"""A connection to a Redis server: opened when it is needed, with a deadline for everything.
+"""A connection to a Redis server: opened when needed, with a deadline for each operation.
 
 It imports txredisapi, which imports the global reactor: import this module only where a
 reactor is installed.
@@ -30,25 +30,25 @@ _T = TypeVar("_T")
 
 
 class Credentials(NamedTuple):
-    """How to log in to a server, and which of its databases to use."""
+    """How to log in to a server, and which database to use."""
 
     username: str
     password: str
     db: int
     must_be_master: bool
-    """Whether a replica is not accepted."""
+    """Whether replicas are rejected."""
 
 
 class Connection:
-    """A connection to Redis, opened when it is needed and replaced after it failed.
+    """A connection to Redis, opened when needed and replaced after a failure.
 
-    It never retries: the caller decides when to ask again.
+    It never retries: the caller decides when to retry.
 
     Args:
-        locate: returns where the server is at this moment; raises RedisError.
+        locate: returns the server's present address; raises RedisError.
         credentials: how to log in.
         remedies: explains errors.
-        clock: the source of time for deadlines.
+        clock: provides the time for deadlines.
         connect_seconds: how long it may take to connect, and each command of the login.
     """
 
@@ -62,9 +62,9 @@ class Connection:
         connect_seconds: float = _CONNECT_SECONDS,
     ) -> None:
         self.times_opened = 0
-        """How many times it was opened; after a change the connection is another one."""
+        """How many times it was opened; a change means a new connection."""
         self.server_name = ""
-        """The name of the server that was connected to last; empty before that."""
+        """The name of the last server that was connected; empty before the first."""
         self._connect_seconds = connect_seconds
         self._locate = locate
         self._credentials = credentials
@@ -75,7 +75,7 @@ class Connection:
         self._session: Session | None = None
         self._located_at = 0.0
         self.on_messages: Callable[[Sequence[bytes]], None] = _ignore
-        """Called with the messages of a subscribed channel that came together."""
+        """Called with the messages of a subscribed channel that arrived together."""
         self.on_loss: Callable[[], None] = _ignore
         """Called when the connection is lost."""
 
@@ -87,7 +87,7 @@ class Connection:
             within_seconds: how long the reply may take; after that the connection is aborted.
 
         Raises:
-            RedisRefused: if Redis refuses the command for this key.
+            RedisRefused: if Redis rejects the command for this key.
             RedisTooOld: if Redis does not know the command.
             RedisError: if there is no reply, or the reply is another error.
         """
@@ -102,7 +102,7 @@ class Connection:
         name: str,
         within_seconds: float,
     ) -> None:
-        """Sends commands as Session.converse does; arguments and errors as there."""
+        """Sends commands; see Session.converse."""
         session = await self._connected()
         await session.converse(first, next_command, name=name, within_seconds=within_seconds)
 
@@ -127,7 +127,7 @@ class Connection:
         return await self._session.ask(*command, within_seconds=within_seconds, extension=extension)
 
     async def has_moved(self) -> bool:
-        """Returns whether the server is another one by now, asking every few seconds only."""
+        """Returns whether the server's address has changed; looks it up every few seconds."""
         return self._session is not None and await self._has_moved(self._session.address)
 
     def pause(self) -> None:
@@ -141,7 +141,7 @@ class Connection:
             self._session.protocol.resume()
 
     def close(self) -> None:
-        """Closes the connection; commands under way fail."""
+        """Closes the connection; running commands fail."""
         if self._session is not None:
             self._session.abort()
             self._session = None
@@ -163,8 +163,8 @@ class Connection:
             return await self._connect(address)
         finally:
             self._is_opening = False
-            # All are woken from here: a chain of thousands that each wake the next one
-            # would overflow Python's stack.
+            # All are woken here: a chain of thousands that each wake the next one would overflow
+            # Python's stack.
             waiting, self._waiting = self._waiting, []
             for turn in waiting:
                 turn.callback(None)
@@ -176,7 +176,7 @@ class Connection:
         try:
             return (await self._locate()).name != address.name
         except RedisError:
-            # A server that replies is better than none.
+            # Any server that replies is better than none.
             return False
 
     async def _connect(self, address: ServerAddress) -> Session:
@@ -205,7 +205,7 @@ class Connection:
         ask = partial(session.ask, within_seconds=self._connect_seconds)
         username, password, db, must_be_master = self._credentials
         if password:
-            # Redis before 6.0 knows no users; later ones take this form for the default user.
+            # Redis before 6.0 has no users; later versions use the default user for this form.
             user = [username] if username not in ("", "default") else []
             await ask("AUTH", *user, password)
         if db:
@@ -214,7 +214,7 @@ class Connection:
             role = (await ask("ROLE"))[0]
             if role != b"master":
                 name = session.address.name
-                raise RedisError(f"{name} is not a master yet, but a {role.decode()}")
+                raise RedisError(f"{name} is not a master, but a {role.decode()}")
 
     def _received(self, protocol: RedisProtocol, messages: Sequence[bytes]) -> None:
         if self._uses(protocol):
@@ -232,7 +232,7 @@ class Connection:
 def _cancellable(deferred: "Deferred[_T]") -> "Deferred[_T]":
     """Returns a Deferred that fails with CancelledError when it is cancelled.
 
-    Cancelled endpoints fail with exceptions of their own.
+    Cancelled endpoints fail with other exceptions.
     """
     is_cancelled = False
 

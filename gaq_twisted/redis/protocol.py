@@ -42,7 +42,7 @@ class RedisProtocol(txredisapi.HiredisProtocol):  # type: ignore[misc]
         self.is_secure = True
 
     def dataReceived(self, data: bytes, unpause: bool = False) -> None:
-        """Takes replies, or aborts the connection if the other end is not Redis."""
+        """Handles replies; aborts the connection if the other end is not Redis."""
         self.has_answered = True
         try:
             self._take_replies(data)
@@ -51,7 +51,7 @@ class RedisProtocol(txredisapi.HiredisProtocol):  # type: ignore[misc]
             self.transport.abortConnection()
 
     def connectionLost(self, why: Failure) -> None:
-        """Keeps the reason, and fails the commands that wait for replies."""
+        """Keeps the reason, and fails the commands that are waiting for replies."""
         self.lost = self.lost or why
         super().connectionLost(why)
         if self._next_command is not None:
@@ -59,7 +59,7 @@ class RedisProtocol(txredisapi.HiredisProtocol):  # type: ignore[misc]
         self._on_loss(self)
 
     def connectionMade(self) -> None:
-        """Lets the system notice a peer that is gone without a word."""
+        """Enables TCP keepalive, which detects a peer that disappeared."""
         super().connectionMade()
         self._write = writer_for(self.transport)
         detect_dead_peers(self.transport)
@@ -67,17 +67,18 @@ class RedisProtocol(txredisapi.HiredisProtocol):  # type: ignore[misc]
     def converse(
         self, first: bytes, next_command: Callable[[Any], bytes | None]
     ) -> "Deferred[None]":
-        """Sends commands, each as soon as the reply to the one before has been handled.
+        """Sends commands, each once the reply to the previous one has been handled.
 
         A Deferred and a turn of the reactor for each reply would cost several times as much as
         reading it.
 
         Args:
-            first: the first command, as Redis reads it.
-            next_command: takes a reply that is no error; returns the next command, or None to end.
+            first: the first command, in Redis's protocol.
+            next_command: takes a reply that is not an error; returns the next command, or None to
+            end.
 
         Returns:
-            A Deferred that fires at the end, and fails as one of execute_command does.
+            A Deferred that fires at the end; it fails as those of execute_command do.
         """
         if not self.connected:
             raise txredisapi.ConnectionError("Not connected")
@@ -87,7 +88,7 @@ class RedisProtocol(txredisapi.HiredisProtocol):  # type: ignore[misc]
         return self._ended
 
     def replyReceived(self, reply: Any) -> None:
-        """Passes a reply to the conversation, or to the command that waits for it."""
+        """Passes a reply to the conversation, or to the command that is waiting for it."""
         if self._next_command is None:
             super().replyReceived(reply)
             return
@@ -104,7 +105,7 @@ class RedisProtocol(txredisapi.HiredisProtocol):  # type: ignore[misc]
             self._write(self.transport, command)
 
     def _end(self, result: Failure | None) -> None:
-        """Ends the conversation, unless that has happened while its reply was handled."""
+        """Ends the conversation, unless it ended while its reply was handled."""
         if self._next_command is not None:
             self._next_command = None
             self._ended.callback(result)
@@ -115,7 +116,7 @@ class RedisProtocol(txredisapi.HiredisProtocol):  # type: ignore[misc]
     def _take_replies(self, data: bytes) -> None:
         """Separates the messages of a channel from the replies to commands.
 
-        It does what txredisapi does, but for transactions, and with less for each message.
+        It does what txredisapi does except for transactions, at a lower cost for each message.
         """
         read = self._reader.gets
         self._reader.feed(data)
@@ -136,16 +137,16 @@ class RedisProtocol(txredisapi.HiredisProtocol):  # type: ignore[misc]
         self.transport.pauseProducing()
 
     def resume(self) -> None:
-        """Reads again."""
+        """Resumes reading."""
         if self.connected:
             self.transport.resumeProducing()
 
 
 class RedisFactory(Factory):
-    """Makes connections.
+    """Creates connections.
 
     Args:
-        received: called with the messages of a subscribed channel that came together.
+        received: called with the messages of a subscribed channel that arrived together.
         on_loss: called when a connection is lost.
     """
 

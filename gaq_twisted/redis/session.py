@@ -1,4 +1,4 @@
-"""One connection to Redis while it lasts: commands, deadlines, and errors that are explained."""
+"""One connection to Redis: commands, deadlines, and explained errors."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ class ServerAddress(NamedTuple):
     """Where a server is."""
 
     name: str
-    """The name of the server in logs; another server has another name."""
+    """The name of the server in logs; unique to each server."""
     endpoint: IStreamClientEndpoint
     """How to reach it."""
     speaks_tls: bool = False
@@ -31,7 +31,7 @@ class Session:
         address: where the server is.
         protocol: the connection.
         remedies: explains errors.
-        clock: the source of time for deadlines.
+        clock: provides the time for deadlines.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Session:
             extension: called when that is over; returns how many seconds more it may take.
 
         Raises:
-            RedisRefused: if Redis refuses the command for this key.
+            RedisRefused: if Redis rejects the command for this key.
             RedisTooOld: if Redis does not know the command.
             RedisError: if there is no reply, or the reply is another error.
         """
@@ -85,9 +85,9 @@ class Session:
         name: str,
         within_seconds: float,
     ) -> None:
-        """Sends commands, each as soon as the reply to the one before has been handled.
+        """Sends commands, each once the reply to the previous one has been handled.
 
-        Until it ends, nothing else may be asked on this connection.
+        Until it ends, no other command may be sent on this connection.
 
         Args:
             first: the first command, as Redis reads it.
@@ -96,7 +96,7 @@ class Session:
             within_seconds: how long each reply may take; after that the connection is aborted.
 
         Raises:
-            RedisError: as of `ask`.
+            RedisError: as `ask` does.
             Exception: what `next_command` raises.
         """
         sent_at = self._clock.seconds()
@@ -108,7 +108,7 @@ class Session:
             return command
 
         def remaining_seconds() -> float:
-            # A timer for each reply would cost as much as its reading.
+            # A timer for each reply would cost as much as reading it.
             return sent_at + within_seconds - self._clock.seconds()
 
         await self._answered(
@@ -119,7 +119,7 @@ class Session:
         )
 
     def abort(self) -> None:
-        """Closes the connection; commands under way fail."""
+        """Closes the connection; running commands fail."""
         self.is_aborted = True
         if self.protocol.connected:
             self.protocol.transport.abortConnection()
@@ -135,7 +135,7 @@ class Session:
         try:
             return await in_time(send(), within_seconds, self._clock, extension)
         except txredisapi.ResponseError as error:
-            # Redis repeats the arguments of a command that it does not know: with AUTH, a password.
+            # Redis repeats the arguments of an unknown command: with AUTH, a password.
             reply = str(error).partition(", with args")[0]
             raise self._remedies.error_reply(address.name, name, reply) from None
         except txredisapi.RedisError:
@@ -144,7 +144,7 @@ class Session:
             )
             raise RedisError(f"the connection to {address.name} was lost: {reason}") from None
         except (DeadlineError, CancelledError) as error:
-            # The reply may still come, and would be taken for that of the next command.
+            # The reply may still arrive, and would be taken for the reply to the next command.
             self.abort()
             if isinstance(error, CancelledError):
                 raise

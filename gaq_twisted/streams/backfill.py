@@ -26,18 +26,18 @@ class ChannelStreams(Protocol):
     """The commands that are needed here."""
 
     async def of_channel(self, channel: str, start: StreamId) -> ChannelEntries:
-        """As Streams.of_channel."""
+        """See Streams.of_channel."""
 
 
 class Backfill(Service):
-    """Reads streams of channels, a few at a time, for as long as it takes.
+    """Reads streams of channels, a few at a time, and retries until Redis answers.
 
     Args:
         streams: the commands.
-        clock: for the time between tries.
+        clock: provides the time between tries.
         retry_delay: returns the seconds to wait after that many failed tries in a row.
-        at_a_time: how many readings may be under way, so that a slow answer does not hold
-            up all others.
+        at_a_time: how many reads may run at once, so that a slow answer does not delay the
+        others.
     """
 
     _log = Logger()
@@ -56,14 +56,14 @@ class Backfill(Service):
         self._at_a_time = at_a_time
         self._places = DeferredSemaphore(at_a_time)
         self._failures = 0
-        # Clients can cause such a line as often as they connect.
+        # Each connecting client can cause such a line.
         self._refusals = Throttle(clock.seconds)
         self._reading: dict[Deferred[ChannelHistory], None] = {}
 
     def stopService(self) -> "Deferred[Any]":
-        """Cancels all readings."""
+        """Cancels all reads."""
         super().stopService()
-        # Those that wait for a place come first, or each would be given the one before.
+        # Waiting reads first: otherwise each cancelled read would start the next one.
         reading = list(reversed(self._reading))
         ended = DeferredList(reading, consumeErrors=True)
         for one in reading:
@@ -75,16 +75,16 @@ class Backfill(Service):
     ) -> "Deferred[ChannelHistory]":
         """Reads the stream of a channel.
 
-        While Redis is away this waits. Where Redis answers but refuses to read that stream,
-        the history is empty, and what was trimmed from it is unknown.
+        This waits while Redis is down. If Redis rejects the read of that stream, the history is
+        empty and it is unknown what was trimmed.
 
         Args:
             channel: the channel.
             start: the first id to read.
-            on_try: called before each try.
+            on_try: called before each attempt.
 
         Returns:
-            A Deferred; cancel it when nobody waits for the history any more.
+            A Deferred; cancel it when the history is no longer needed.
         """
         reading = Deferred.fromCoroutine(self._read(channel, start, on_try))
         if not reading.called:
@@ -107,11 +107,11 @@ class Backfill(Service):
                 self._note_back()
                 return history
             except RedisError as error:
-                # The place stays taken, so that all together try no more often than one.
+                # The slot stays taken, so that many readers retry no more often than one.
                 self._note_away(error)
                 await deferLater(self._clock, self._next_delay())
             finally:
-                # Others take their turn before it is tried again.
+                # Other reads run before this one is retried.
                 self._places.release()
 
     async def _history(self, channel: str, start: StreamId) -> ChannelHistory:
@@ -120,11 +120,10 @@ class Backfill(Service):
         except RedisReplied as error:
             if error.concerns_server:
                 raise
-            # Whatever is wrong with this channel's stream must not keep its clients waiting, nor
-            # take the place of others.
+            # A fault of this channel's stream must not keep its clients waiting or take up a slot.
             if self._refusals.admits():
                 self._log.error(
-                    "a client gets only those of its missed events that are in memory: {error}",
+                    "a client is sent only the missed events that are in memory: {error}",
                     event="replay_refused",
                     error=str(error),
                 )

@@ -15,29 +15,29 @@ from gaq_twisted.redis.server import IClientReactor, RedisServer
 from gaq_twisted.streams.events import BEGINNING, ChannelEntries, Entry, StreamId
 
 READING_COMMANDS = ("+xread", "+xrange", "+xrevrange", "+xinfo")
-"""What a user who only reads the streams needs, as ACL SETUSER takes it."""
+"""The permissions that a user who only reads the streams needs, for ACL SETUSER."""
 
 _PAGE_ENTRIES = 100
-# Each read costs as much CPU as some 50 events, so a backlog is read in larger pieces.
+# A read costs as much CPU time as about 50 events, so a backlog is read in larger pieces.
 _BEHIND_ENTRIES = 1000
-# The least number of entries that Superset leaves in a channel's stream by default
+# The minimum length that Superset leaves a channel's stream by default
 # (GLOBAL_ASYNC_QUERIES_REDIS_STREAM_LIMIT).
 _UNTRIMMED_ENTRIES = 1000
 
 
 def stream_usage(prefix: str, commands: Sequence[str] = READING_COMMANDS) -> Usage:
-    """Returns what a client of the streams needs.
+    """Returns the permissions that a client of the streams needs.
 
     Args:
-        prefix: what the names of the streams begin with.
-        commands: the commands that it uses, as ACL SETUSER takes them.
+        prefix: the prefix of the streams' names.
+        commands: the commands that it uses, for ACL SETUSER.
     """
     return Usage(
         commands=tuple(commands),
         patterns=(f"~{prefix}*",),
         unknown_command="Redis 5.0 or newer is needed, with this command neither renamed"
         " nor disabled",
-        wrong_type="the key holds something else than a stream: delete it",
+        wrong_type="the key does not hold a stream: delete it",
         cluster="this is a Redis Cluster: put a hash tag into redisStreamPrefix,"
         " and let redis.host be the node that has its slot",
     )
@@ -46,8 +46,8 @@ def stream_usage(prefix: str, commands: Sequence[str] = READING_COMMANDS) -> Usa
 class Streams(Service):
     """The event streams of one Superset; a service, so that its connections are closed.
 
-    The global stream is followed on a connection of its own, because a blocking
-    read holds up all commands that come after it.
+    The global stream is followed on its own connection, because a blocking read delays all
+    later commands.
 
     Args:
         settings: the Redis server, the streams' prefix, and count and block time of a read.
@@ -60,15 +60,15 @@ class Streams(Service):
     def __init__(self, settings: Settings, reactor: IClientReactor) -> None:
         self._prefix = settings.redis_stream_prefix
         self.server = RedisServer(settings.redis, reactor, stream_usage(self._prefix))
-        """Where the streams are."""
+        """The address of the streams' server."""
         self._following = self.server.connection()
         self._reading = self.server.connection()
         self._global = f"{self._prefix}full"
         self.read_count = settings.redis_stream_read_count
-        """How many entries a read that waits for them returns at most."""
+        """The most entries that a waiting read returns."""
         self._behind_count = max(self.read_count, _BEHIND_ENTRIES)
         self._block_ms = settings.redis_stream_read_block_ms
-        # All of the command but the last word; it is sent for each read.
+        # The command without its last word, which differs for each read.
         self._read_prefix = _encoded(
             "XREAD",
             "COUNT",
@@ -86,7 +86,7 @@ class Streams(Service):
         return self._following.times_opened
 
     def stopService(self) -> None:
-        """Closes the connections; reads under way fail."""
+        """Closes the connections; running reads fail."""
         super().stopService()
         self._following.close()
         self._reading.close()
@@ -95,8 +95,8 @@ class Streams(Service):
         """Returns the newest entries of the global stream, oldest first.
 
         Args:
-            count: how many at most.
-            max_bytes: reading ends with the page that makes the data this large.
+            count: the most entries to return.
+            max_bytes: reading stops after the page with which the data reach this size.
 
         Raises:
             RedisError: if they cannot be read.
@@ -118,12 +118,12 @@ class Streams(Service):
         return newest_first
 
     async def follow(self, last: Entry, take: Callable[[list[Entry]], Entry | None]) -> None:
-        """Reads the next entries of the global stream, and waits for them, again and again.
+        """Waits for the next entries of the global stream and reads them, repeatedly.
 
         Args:
             last: the last entry that was read; Redis uses only its id.
-            take: called with the entries of each read, which are none after the block time;
-                returns the last entry that was read now, or None to stop.
+            take: called with the entries of each read, an empty list after the block time; returns
+            the entry to continue after, or None to stop.
 
         Raises:
             RedisError: if they cannot be read.
@@ -146,7 +146,7 @@ class Streams(Service):
         return b"%b$%d\r\n%b\r\n" % (self._read_prefix, len(last.id), last.id)
 
     async def following(self, last: Entry) -> list[Entry] | None:
-        """Returns the next entries of the global stream that exist already.
+        """Returns the next entries of the global stream, without waiting for any.
 
         They can be more than read_count, because the reader may be behind.
 
@@ -203,12 +203,12 @@ class Streams(Service):
 
     @contextmanager
     def _noting_moves(self) -> Iterator[None]:
-        """Closes the connections if Redis replies that another node has the stream."""
+        """Closes the connections if Redis replies that the stream is on another node."""
         try:
             yield
         except RedisReplied as error:
             if error.is_elsewhere:
-                # The name may lead to the right node by now, but only for a new connection.
+                # The name may resolve to the right node by now, but only for a new connection.
                 self._following.close()
                 self._reading.close()
             raise
@@ -237,7 +237,7 @@ class Streams(Service):
         return ChannelEntries(entries, await _trimmed(self._reading, key))
 
     async def _holds_older(self, key: str, start: StreamId) -> bool:
-        # Trimming removes the oldest entries first: if an older one is left, so are all later ones.
+        # Trimming removes the oldest entries first: if an older one is left, all later ones are.
         if start == StreamId(0, 0):
             return False
         return bool(await self._reading.ask("XREVRANGE", key, start.before(), "-", "COUNT", 1))
@@ -258,7 +258,7 @@ async def _trimmed(connection: Connection, key: str) -> int | None:
 
 
 def _encoded(*words: object, more_words: int) -> bytes:
-    """Returns the beginning of a command as Redis reads it; so many words are still to come."""
+    """Returns the start of a command in Redis's protocol, without its last words."""
     encoded = [str(word).encode() for word in words]
     count = b"*%d\r\n" % (len(words) + more_words)
     return count + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in encoded)
@@ -266,7 +266,7 @@ def _encoded(*words: object, more_words: int) -> bytes:
 
 def _entries(reply: Sequence[Any]) -> list[Entry]:
     return [
-        # Nearly always it is the only field.
+        # It is nearly always the only field.
         Entry(entry_id, fields[1] if fields[0] == b"data" else as_dict(fields).get(b"data"))
         for entry_id, fields in reply
     ]

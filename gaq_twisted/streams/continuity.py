@@ -1,8 +1,8 @@
-"""Whether the global stream is still the one that was read.
+"""Checks that the global stream is still the one that was read.
 
-A replica that took over, or a restored backup, may lack entries that were read
-and hold others in their place, with ids that a read after the last one would
-never return.  And Redis may trim entries before they were read.
+After a failover or a restored backup, the stream may lack entries that were read. It may hold
+others in their place, with ids that a read after the last one would never return. Redis may also
+trim entries before they were read.
 """
 
 from collections import deque
@@ -12,9 +12,9 @@ from typing import Protocol
 
 from gaq_twisted.streams.events import BEGINNING, Entry, StreamId
 
-# Seconds between two checks.
+# Seconds between checks.
 _CHECK_SECONDS = 5.0
-# More than a replica lacks that takes over.
+# More entries than a replica lacks after a failover.
 _REMEMBERED_ENTRIES = 10_000
 
 
@@ -23,27 +23,27 @@ class VerifiedStream(Protocol):
 
     @property
     def times_connected(self) -> int:
-        """As Streams.times_connected."""
+        """See Streams.times_connected."""
 
     async def following(self, last: Entry) -> list[Entry] | None:
-        """As Streams.following."""
+        """See Streams.following."""
 
     async def holds(self, entry: Entry) -> bool:
-        """As Streams.holds."""
+        """See Streams.holds."""
 
     async def up_to(self, last: StreamId) -> list[Entry]:
-        """As Streams.up_to."""
+        """See Streams.up_to."""
 
     async def is_untrimmed(self) -> bool:
-        """As Streams.is_untrimmed."""
+        """See Streams.is_untrimmed."""
 
 
 @dataclass(frozen=True)
 class Intact:
-    """Nothing is missing between what was read and what follows."""
+    """No entry is missing between what was read and what follows."""
 
     entries: list[Entry]
-    """The entries that follow, perhaps none."""
+    """The entries that follow; may be empty."""
 
 
 @dataclass(frozen=True)
@@ -51,25 +51,25 @@ class Truncated:
     """The stream does not hold the last entry that was read."""
 
     resume_at: Entry
-    """The newest entry before it that was read and is left; BEGINNING if none is."""
+    """The newest older entry that was read and still exists; BEGINNING if there is none."""
 
 
 @dataclass(frozen=True)
 class Reset:
-    """The stream was emptied, and has new entries since."""
+    """The stream was emptied and has new entries."""
 
     entries: list[Entry]
-    """The entries that follow the last one that was read, perhaps none."""
+    """The entries after the last one that was read; may be empty."""
 
 
 Verdict = Intact | Truncated | Reset
 
 
 class Continuity:
-    """Verifies now and then, and on each new connection, that the stream is still the same.
+    """Verifies regularly, and on each new connection, that the stream is still the same.
 
     Args:
-        streams: the stream; what it raises, `verify` raises.
+        streams: the stream; `verify` passes its exceptions on.
         seconds: returns the time in seconds.
     """
 
@@ -80,12 +80,12 @@ class Continuity:
         self._verified = BEGINNING
         self._verified_connection = 0
         self._verified_at = 0.0
-        # The last entries that were read, to recognize them; entries older than the
-        # first of these were read before.
+        # The last entries that were read, to recognize them. Entries older than the first of these
+        # were read before.
         self._remembered: deque[tuple[bytes, int]] = deque(maxlen=_REMEMBERED_ENTRIES)
 
     def begin(self, recent: Sequence[Entry], *, connection: int, is_whole: bool) -> None:
-        """Takes the entries of the first read as the stream to compare with.
+        """Keeps the entries of the first read for later comparisons.
 
         Args:
             recent: the newest entries of the stream, oldest first.
@@ -98,14 +98,14 @@ class Continuity:
         self._note_verified(connection, recent[-1] if recent else BEGINNING)
 
     def remember(self, entries: Iterable[Entry]) -> None:
-        """Keeps what is needed to recognize the next entries that were read."""
+        """Keeps what is needed to recognize entries that were just read."""
         self._remembered.extend(map(_fingerprint, entries))
 
     @property
     def is_reconnected(self) -> bool:
-        """Whether the connection is another one than that of the last verification.
+        """Whether the connection is new since the last verification.
 
-        It may lead to another server, whose entries must not be used before.
+        It may lead to another server, whose entries must not be used before they are verified.
         """
         return self._streams.times_connected != self._verified_connection
 
@@ -122,10 +122,10 @@ class Continuity:
         return now >= self._verified_at + _CHECK_SECONDS
 
     async def verify(self, last: Entry) -> Verdict:
-        """Returns whether the stream goes on after the last entry that was read, and how.
+        """Returns whether the stream continues after the last entry that was read, and how.
 
         Args:
-            last: that entry, the last one that was remembered.
+            last: that entry, the last one passed to `remember`.
         """
         connection = self._streams.times_connected
         entries = await self._streams.following(last)
@@ -145,13 +145,13 @@ class Continuity:
         self._verified_at = self._seconds()
 
     async def _is_reset(self, last: Entry) -> bool:
-        """Returns whether entries are gone although Redis has not trimmed any."""
+        """Returns whether entries are missing although Redis has not trimmed any."""
         if self._verified in (last, BEGINNING) or await self._streams.holds(self._verified):
             return False
         return await self._streams.is_untrimmed()
 
     async def _newest_remembered(self, last: Entry) -> Entry:
-        """Returns the newest entry up to that one's id that was read, or BEGINNING."""
+        """Returns the newest entry read that is not above that one's id, or BEGINNING."""
         known, oldest = set(self._remembered), StreamId.parse(self._remembered[0][0])
         page = await self._streams.up_to(StreamId.parse(last.id))
         while page:
@@ -162,7 +162,7 @@ class Continuity:
         return BEGINNING
 
     def _forget_after(self, place: Entry) -> None:
-        """Remembers nothing later than a place, so that the remembered ids always go up."""
+        """Forgets entries later than a place, so that the remembered ids always ascend."""
         last = _fingerprint(place)
         while self._remembered and self._remembered[-1] != last:
             self._remembered.pop()
@@ -171,5 +171,5 @@ class Continuity:
 
 
 def _fingerprint(entry: Entry) -> tuple[bytes, int]:
-    """Returns what is kept of an entry to recognize it."""
+    """Returns the part of an entry by which it is recognized."""
     return entry.id, hash(entry.data)

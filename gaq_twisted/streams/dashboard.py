@@ -1,4 +1,4 @@
-"""What the status page shows of the streams edition."""
+"""The streams edition's part of the status page."""
 
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -31,7 +31,7 @@ from gaq_twisted.core.metrics import DELIVERY_SECONDS
 from gaq_twisted.redis.about import database
 from gaq_twisted.streams import metrics
 
-# How long the answer to a read that waited may be under way.
+# How long the answer to a waiting read may take to arrive.
 _LATE_SECONDS = 1.0
 
 _COLUMNS = (
@@ -123,14 +123,14 @@ def streams_dashboard(
     """Returns this edition's part of the status page.
 
     Args:
-        settings: the limits of the tail, how long a read may wait, and the Redis server.
+        settings: contain the limits of the tail, the wait of a read, and the Redis server.
         ask_redis: returns what is known of this server as `redisServer` and `redisVersion`.
     """
     late_seconds = settings.redis_stream_read_block_ms / 1000 + _LATE_SECONDS
     return Dashboard(
         columns=(
             *_COLUMNS,
-            # A server that stands still is noticed before the read fails.
+            # A server that hangs is noticed before the read fails.
             Fresh("redisUp", metrics.REDIS_UP, metrics.READ_AGE_SECONDS, late_seconds),
             Outages("redisOutages", "redisUp"),
             Downtime("redisDownSeconds", "redisUp"),
@@ -156,7 +156,7 @@ def streams_dashboard(
         ),
         process=(
             Row("tail holds", "tailEvents", Format.COUNT, suffix=" events"),
-            Row("tail takes", "tailBytes", Format.BYTES),
+            Row("tail memory", "tailBytes", Format.BYTES),
         ),
         rules=_RULES,
         routes="channels",

@@ -1,4 +1,4 @@
-"""Events that sockets were sent before the global stream delivered them."""
+"""Events that were sent to sockets before the global stream delivered them."""
 
 from collections.abc import Sequence
 
@@ -9,8 +9,8 @@ from gaq_twisted.streams.events import Event
 class EarlyEvents:
     """Events from streams of channels that the global stream may still deliver.
 
-    A publisher writes to the channel's stream first.  A socket that catches up just then
-    is sent the event, and must not be sent it again when the global stream has it too.
+    A publisher writes to the channel's stream first. A socket that catches up at that moment
+    is sent the event. It must not get it again when the global stream delivers it.
     """
 
     def __init__(self) -> None:
@@ -23,12 +23,12 @@ class EarlyEvents:
         return socket in self._by_socket
 
     def add(self, socket: Socket, events: list[Event]) -> None:
-        """Notes what a socket was sent early."""
+        """Records events that a socket was sent early."""
         if events:
             self._by_socket[socket] = events
 
     def left_of(self, socket: Socket, events: Sequence[Event]) -> list[Event]:
-        """Returns the events that a socket has not been sent early.
+        """Returns the events that a socket was not sent early.
 
         Each early event is forgotten once it has been delivered.
         """

@@ -26,7 +26,7 @@ from gaq_twisted.streams.resumption import Resumption
 from gaq_twisted.streams.tail import Tail
 
 _READINGS_AT_A_TIME = 8
-# Beside the time that Redis may take to answer.
+# In addition to the time that Redis may take to answer.
 _PATIENCE_SECONDS = 1.0
 
 
@@ -36,12 +36,12 @@ class StreamsEdition:
     Args:
         settings: the settings.
         hub: the hub.
-        metrics: where events are counted.
-        reactor: provides IReactorTime and what client endpoints need.
+        metrics: count events.
+        reactor: provides IReactorTime and the interfaces that client endpoints need.
         give_up: called when Redis is too old, which has been logged.
 
     Raises:
-        ConfigError: if a secret or a file that the settings name cannot be used.
+        ConfigError: if a secret, or a file named in the settings, cannot be used.
     """
 
     name = "streams"
@@ -83,18 +83,18 @@ class StreamsEdition:
         self.services: Sequence[IService] = (self._streams, self._firehose, backfill)
 
     def ticket(self, upgrade: Upgrade) -> Ticket:
-        """Returns the channel that the cookie names; the client goes on after `last_id`."""
+        """Returns the channel that the cookie names; the client continues after `last_id`."""
         identity = self._authenticator.identify(upgrade.cookies)
         return Ticket((identity.channel,), identity.expires_at, upgrade.query.get(self.query_key))
 
     def when_ready(self) -> None:
-        """Never lets an upgrade wait: sockets wait open until Redis can be read."""
+        """Never delays an upgrade: open sockets wait until Redis can be read."""
 
     def fail_waiting(self) -> None:
-        """Does nothing, as no upgrade waits."""
+        """Does nothing, because no upgrade waits."""
 
     def join(self, socket: Socket, ticket: Ticket) -> None:
-        """Sends a socket what it missed, at once or when its channel's stream has been read."""
+        """Sends a socket its missed events, at once or when its channel's stream has been read."""
         self._resumption.join(socket, ticket.resume_from)
 
     def progress(self) -> Progress:
@@ -110,7 +110,7 @@ class StreamsEdition:
         return Progress(reasons(position, self._patience_seconds), facts)
 
     def gauges(self) -> Mapping[Metric, Callable[[], float]]:
-        """Returns where the state of the tail and of the reading is read."""
+        """Returns the sources of the gauges for the tail and the firehose."""
         position = self._firehose.progress
         return {
             names.TAIL_EVENTS: lambda: len(self._tail),
@@ -127,11 +127,11 @@ class StreamsEdition:
         return self._resumption.channel_count
 
     def sweep(self) -> None:
-        """Forgets what was sent early and has been delivered since."""
+        """Forgets early events that have been delivered."""
         self._resumption.sweep()
 
     def validate(self, settings: Settings) -> None:
-        """Checks that the secrets are keys for their algorithms."""
+        """Checks that the secrets are valid keys for their algorithms."""
         Authenticator(settings)
 
     def apply(self, settings: Settings) -> None:
@@ -145,7 +145,7 @@ def reasons(position: Position, patience_seconds: float) -> Sequence[str]:
 
     Args:
         position: how far the global stream has been read.
-        patience_seconds: how old the last answer of Redis may be.
+        patience_seconds: how old Redis's last answer may be.
     """
     if not position.cursor:
         return ["the global stream has not been read yet"]

@@ -1,11 +1,10 @@
 """Stream ids and entries, and entries turned into events and WebSocket frames.
 
 Two streams carry each event, and their ids differ.  An event is identified by
-its data, which is the same text in both.  The spelling of an id that a client
-returns as `last_id` shows which stream it is from:
+its data, which is the same text in both.  The form of an id that a client
+returns as `last_id` shows its stream:
 
-    1795406438721-3     an id of the global stream (or one that some other
-                        server handed out)
+    1795406438721-3     an id of the global stream (or from another server)
     1795406438721-03    an id of a channel stream, as this server writes it
 
 Both are the same number to Redis, to Superset's polling API and to the Node.js
@@ -46,7 +45,7 @@ class StreamId(NamedTuple):
         return StreamId(self.ms - 1, _UINT64_MAX)
 
     def after(self) -> "StreamId":
-        """Returns the least id above this one."""
+        """Returns the smallest id above this one."""
         if self.seq < _UINT64_MAX:
             return StreamId(self.ms, self.seq + 1)
         return StreamId(self.ms + 1, 0)
@@ -59,7 +58,7 @@ class StreamId(NamedTuple):
 
 
 class LastId(NamedTuple):
-    """The id of the last event that a client received, as the client gave it."""
+    """The id of the last event that a client received, as the client sent it."""
 
     id: StreamId
     of_channel_stream: bool
@@ -82,11 +81,11 @@ class LastId(NamedTuple):
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
-    """An entry of a stream; a Struct, because many are made, and a tuple costs four times."""
+    """An entry of a stream; a Struct, because a tuple costs four times as much."""
 
     id: bytes
     data: bytes | None
-    """The value of the field `data`, or None if it has no such field."""
+    """The value of the field `data`; None if there is no such field."""
 
 
 BEGINNING = Entry(b"0-0", None)
@@ -94,30 +93,30 @@ BEGINNING = Entry(b"0-0", None)
 
 
 class ChannelEntries(NamedTuple):
-    """The entries of a channel's stream from some id on."""
+    """The entries of a channel's stream from a given id on."""
 
     entries: list[Entry]
-    """What Redis holds, oldest first."""
+    """The entries in Redis, oldest first."""
     trimmed: int | None
-    """How many older entries Redis has trimmed, if those from that id on can be among
-    them; 0 if none of them is; None if that cannot be known."""
+    """How many older entries Redis has trimmed, if some from that id on may be among them; 0 if
+    none is; None if unknown."""
 
 
 class Event(msgspec.Struct, frozen=True, gc=False, eq=False):
     """One step of one background job, from a stream entry."""
 
     id: bytes
-    """The id to show to clients, ASCII."""
+    """The id that clients see, ASCII."""
     channel: str
     data: bytes
-    """A JSON object, UTF-8, without white space around it; the same bytes in both streams."""
+    """A JSON object, UTF-8, without surrounding white space; the same bytes in both streams."""
 
     def stream_id(self) -> StreamId:
         """Returns the id as numbers."""
         return StreamId.parse(self.id)
 
     def published_at(self) -> float:
-        """Returns when Redis got it, in seconds since 1970 by its clock."""
+        """Returns when Redis received it, in seconds since 1970 by Redis's clock."""
         return int(self.id.partition(b"-")[0]) / 1000
 
     def with_id(self, shown: bytes) -> "Event":
@@ -141,7 +140,7 @@ class Event(msgspec.Struct, frozen=True, gc=False, eq=False):
 
 
 def frames_of(events: Sequence[Event]) -> bytes:
-    """Returns the frames of some events, to be sent in one write."""
+    """Returns the frames of several events, to be sent in one write."""
     if len(events) == 1:
         return events[0].frame()
     return b"".join([event.frame() for event in events])
@@ -152,26 +151,26 @@ class Wanted(NamedTuple):
 
     max_events: int
     max_bytes: int
-    """About how large their data may be together."""
+    """The approximate limit on the size of their data."""
 
 
 class EventSink(Protocol):
-    """Takes the events of the global stream."""
+    """Receives the events of the global stream."""
 
     @property
     def wanted(self) -> Wanted:
-        """How much to pass to `start`."""
+        """How many events to pass to `start`."""
 
     def start(self, recent: Sequence[Event], *, whole_from: bytes) -> None:
-        """Takes the events that came before the first `deliver`, oldest first.
+        """Receives the events from before the first `deliver`, oldest first.
 
         Args:
-            recent: the newest events that exist.
-            whole_from: the stream id from which on `recent` lacks nothing.
+            recent: the newest existing events.
+            whole_from: the stream id from which on `recent` is complete.
         """
 
     def deliver(self, events: Sequence[Event]) -> Iterator[None]:
-        """Takes the next events.
+        """Receives the next events.
 
         Returns:
             The steps that send them, a few sockets a step. The events are taken
@@ -180,7 +179,7 @@ class EventSink(Protocol):
         """
 
     def gap(self) -> int:
-        """Notes that events may be missing here; the next ids may be lower than the last.
+        """Records that events may be missing here; the next ids may be lower than the last.
 
         Returns:
             How many channels have listeners that may miss them.
@@ -188,7 +187,7 @@ class EventSink(Protocol):
 
 
 class InvalidReason(StrEnum):
-    """Why a stream entry is not an event; the values are labels of a metric."""
+    """Why a stream entry is not a valid event; the values are labels of a metric."""
 
     NO_DATA = "no field data"
     INVALID_UTF_8 = "invalid UTF-8"
@@ -199,10 +198,10 @@ class InvalidReason(StrEnum):
 
 
 class InvalidEvent(Exception):
-    """A stream entry is not a good event; the text is the reason, without any of the data.
+    """Raised for an invalid stream entry; the text is the reason, without any of the data.
 
     Args:
-        reason: why it is not.
+        reason: why it is invalid.
     """
 
     def __init__(self, reason: InvalidReason) -> None:
@@ -220,14 +219,13 @@ _decode_channel = msgspec.json.Decoder(_ChannelOf).decode
 
 
 def parse_event(entry_id: bytes, data: bytes | None) -> Event:
-    """Returns the event that a stream entry carries.
+    """Returns the event in a stream entry.
 
-    The data must be what every browser can parse: one JSON object (RFC 8259)
-    in valid UTF-8.
+    Every browser must be able to parse the data: one JSON object (RFC 8259) in valid UTF-8.
 
     Args:
         entry_id: the stream id to show to clients.
-        data: the entry's field `data`, or None if it has no such field.
+        data: the entry's field `data`; None if there is no such field.
 
     Raises:
         InvalidEvent: if a browser could not parse it.
@@ -252,9 +250,9 @@ def parse_event(entry_id: bytes, data: bytes | None) -> Event:
 
 
 def channel_stream_event(entry_id: bytes, data: bytes | None) -> Event:
-    """Returns the event of a channel stream's entry, its id spelt as one of a channel stream.
+    """Returns the event of a channel stream's entry, with an id in the form of a channel stream.
 
-    Args and Raises: as parse_event, but for entry_id, which is as Redis wrote it.
+    Args and Raises: as for parse_event, except that entry_id is as Redis wrote it.
     """
     return parse_event(_spelt_for_channel_stream(entry_id), data)
 

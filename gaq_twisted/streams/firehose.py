@@ -1,4 +1,4 @@
-"""The service that follows the global stream and passes on its events."""
+"""Follows the global stream and passes on its events."""
 
 from collections.abc import Callable, Iterator, Sequence
 from math import inf
@@ -19,9 +19,9 @@ from gaq_twisted.streams.metrics import STREAM_GAP
 from gaq_twisted.streams.outage import Outage
 from gaq_twisted.streams.parsing import EntryParser
 
-# How long events may be passed on before the reactor gets a turn.
+# How long events are passed on before the reactor gets a turn.
 _SLICE_SECONDS = 0.005
-# How many entries are passed on as one page.
+# How many entries are passed on at once.
 _PAGE_ENTRIES = 1000
 _DONE = object()
 
@@ -34,38 +34,38 @@ class Progress(NamedTuple):
     cursor: str
     """The id of the last entry that was read; empty before the start."""
     lag_seconds: float
-    """How old that entry is, if more can be read at once; otherwise 0."""
+    """The age of that entry while more entries can be read; otherwise 0."""
     read_age_seconds: float
-    """How long ago Redis replied last; infinite if never."""
+    """The time since Redis's last reply; infinite if there was none."""
 
 
 class GlobalStream(VerifiedStream, Protocol):
-    """The part of Streams that is followed."""
+    """The part of Streams that is needed to follow the global stream."""
 
     async def newest(self, *, count: int, max_bytes: int) -> list[Entry]:
-        """As Streams.newest."""
+        """See Streams.newest."""
 
     @property
     def read_count(self) -> int:
-        """As Streams.read_count."""
+        """See Streams.read_count."""
 
     async def follow(self, last: Entry, take: Callable[[list[Entry]], Entry | None]) -> None:
-        """As Streams.follow."""
+        """See Streams.follow."""
 
 
 class Firehose(Service):
     """Reads the global stream from its recent end on and passes every event to a sink.
 
-    The place that was reached is always a concrete id, so nothing that arrives
-    between two reads, or while Redis is away, is skipped.
+    The position is always a concrete id. So no event is skipped that arrives between two reads
+    or while Redis is down.
 
     Args:
-        streams: where to read.
-        sink: where the events go.
-        metrics: where to count.
-        clock: the source of time.
+        streams: read the global stream.
+        sink: receives the events.
+        metrics: count events and failures.
+        clock: provides the time.
         retry_delay: returns the seconds to wait after that many failures in a row.
-        give_up: called if the first reply of Redis shows that it is too old.
+        give_up: called if Redis's first reply shows that it is too old.
     """
 
     _log = Logger()
@@ -89,10 +89,10 @@ class Firehose(Service):
         self._parser = EntryParser(metrics, clock)
         # The last entry that was read; None before the start.
         self._last: Entry | None = None
-        # Whether more entries may exist already.
+        # Whether there may be more entries already.
         self._is_behind = False
         self._answered_at = -inf
-        # What is left to do of a delivery that is longer than a slice.
+        # The rest of a delivery that takes longer than a slice.
         self._undelivered: Slices | None = None
         self._loop = LoopingCall(self._begin_turn)
         self._loop.clock = clock
@@ -110,7 +110,7 @@ class Firehose(Service):
         )
 
     def startService(self) -> None:
-        """Starts to read."""
+        """Starts reading."""
         super().startService()
         self._stopped = self._loop.start(0)
         self._stopped.addErrback(
@@ -120,7 +120,7 @@ class Firehose(Service):
         )
 
     def stopService(self) -> "Deferred[LoopingCall] | None":
-        """Stops reading, at once even if a read is under way."""
+        """Stops reading at once, even during a read."""
         super().stopService()
         if self._loop.running:
             self._loop.stop()
@@ -129,8 +129,8 @@ class Firehose(Service):
         return self._stopped
 
     def _begin_turn(self) -> "Deferred[None]":
-        # The loop starts the next turn only after a turn of the reactor, so that a backlog
-        # leaves time for everything else. While there is none, a turn is many reads long.
+        # The loop starts the next turn only after a turn of the reactor, so that a backlog leaves
+        # time for other work. Without a backlog, one turn lasts many reads.
         self._turn = Deferred.fromCoroutine(self._read_once())
         return self._turn
 
@@ -169,14 +169,14 @@ class Firehose(Service):
             await self._finish(self._undelivered)
 
     def _take(self, entries: list[Entry]) -> Entry | None:
-        """Passes on the entries of one read; returns where the next one may begin at once.
+        """Passes on the entries of one read; returns where the next one can begin at once.
 
-        It may not if there is more to do, which needs other commands or other turns.
+        It returns None if there is more to do, which needs other commands or other turns.
         """
         self._answered_at = self._clock.seconds()
         self._outage.end()
         if self._continuity.is_reconnected:
-            # The entries may be another server's; they are read again once that is known.
+            # The entries may be another server's; they are read again after verification.
             return None
         self._begin_delivery(entries)
         is_overdue = self._continuity.is_overdue(self._answered_at)
@@ -185,7 +185,7 @@ class Firehose(Service):
         return self._last
 
     def _begin_delivery(self, entries: Sequence[Entry]) -> None:
-        """Passes on entries for as long as a slice lasts, and keeps the rest for later ones."""
+        """Passes on entries for one slice, and keeps the rest for later slices."""
         steps = self._deliver(entries)
         self._is_behind = len(entries) >= self._streams.read_count
         # A few entries for a few sockets take one step.
@@ -196,11 +196,11 @@ class Firehose(Service):
                 self._undelivered = rest
 
     async def _start(self) -> Entry:
-        """Passes the recent entries to the sink; returns the place to go on from."""
+        """Passes the recent entries to the sink; returns the position to continue from."""
         connection = self._streams.times_connected
         max_events, max_bytes = self._sink.wanted
         entries = await self._streams.newest(count=max_events, max_bytes=max_bytes)
-        # Redis may have trimmed older ones.
+        # Redis may have trimmed older entries.
         first, last = (entries[0], entries[-1]) if entries else (BEGINNING, BEGINNING)
         events: list[Event] = []
         parsing = Slices(self._parser.parse(entries, events), self._clock.seconds, _SLICE_SECONDS)
@@ -219,25 +219,25 @@ class Firehose(Service):
         return last
 
     async def _verified(self, last: Entry) -> list[Entry]:
-        """Returns the next entries that exist already, once it is known that none is missing."""
+        """Returns the next existing entries, after a check that none is missing."""
         verdict = await self._continuity.verify(last)
         if isinstance(verdict, Truncated):
             self._last = verdict.resume_at
             self._report_gap(
-                "the global stream has lost {last}, which had been read;"
-                " going on after {place}, the newest before it that is left",
+                "the global stream has lost {last}, which was already read;"
+                " continuing after {place}, the newest older entry that is left",
                 last=last.id.decode(),
                 place=self._last.id.decode(),
             )
             return []
         if isinstance(verdict, Reset):
-            self._report_gap("the global stream was emptied and has begun anew")
+            self._report_gap("the global stream was emptied and has new entries")
         return verdict.entries
 
     def _report_gap(self, what: str, **facts: str) -> None:
         channels = self._sink.gap()
         self._log.warn(
-            f"events may be lost, {{channels}} channels are listening: {what}",
+            f"events may be lost for {{channels}} channels with listeners: {what}",
             event="stream_gap",
             channels=channels,
             **facts,
@@ -245,7 +245,7 @@ class Firehose(Service):
         self._metrics.increment(STREAM_GAP)
 
     def _deliver(self, entries: Sequence[Entry]) -> Iterator[None]:
-        """Passes entries to the sink, in steps between which the reactor may have a turn."""
+        """Passes entries to the sink in steps; the reactor may have a turn between them."""
         for start in range(0, len(entries), _PAGE_ENTRIES):
             page = entries[start : start + _PAGE_ENTRIES]
             events: list[Event] = []
@@ -254,7 +254,7 @@ class Firehose(Service):
                 yield from self._sink.deliver(events)
             except Exception:
                 self._log.failure(
-                    "events could not be delivered, of those from {first} to {last}",
+                    "some of the events from {first} to {last} could not be delivered",
                     event="delivery_failed",
                     first=page[0].id.decode(),
                     last=page[-1].id.decode(),
@@ -264,7 +264,7 @@ class Firehose(Service):
         self._parser.report_skipped()
 
     async def _finish(self, work: Slices) -> None:
-        """Does what is left of some work, each slice in a turn of the reactor of its own."""
+        """Does the rest of some work, one slice in each turn of the reactor."""
         while not work.is_done:
             await deferLater(self._clock, 0)
             work.advance()

@@ -1,8 +1,8 @@
-"""What a returning client missed, worked out from its channel's stream and the tail.
+"""Works out what a returning client missed, from its channel's stream and the tail.
 
 The two streams hold the same events in slightly different orders under different ids.
-Whatever is sent keeps two rules, so that a client may drop after any frame and still
-lose nothing:
+What is sent follows two rules, so that a client loses nothing if it disconnects after any
+frame:
 
 - After a frame with an id of the channel stream the client has every entry of that
   stream up to that id.
@@ -17,46 +17,46 @@ from typing import NamedTuple
 from gaq_twisted.streams.events import Event, LastId, StreamId
 
 SKEW_MS = 5000
-"""How long a publisher may take between its two XADDs without an event being missed."""
+"""The longest time between a publisher's two XADDs for which no event is missed."""
 
 
 class ResumePoint(NamedTuple):
-    """Where a client wants to go on."""
+    """Where a client continues."""
 
     since: LastId
-    """It has what came up to this id."""
+    """The client has the events up to this id."""
     read_from: StreamId
-    """The first id of its channel's stream that it may not have."""
+    """The first id of its channel's stream that it may lack."""
     tail_from_ms: int
-    """It has what the tail holds of before that time, in milliseconds since 1970."""
+    """The client has the tail's events from before this time, in milliseconds since 1970."""
 
 
 class ChannelHistory(NamedTuple):
-    """What the stream of a channel holds from some id on."""
+    """The events in a channel's stream from a given id on."""
 
     events: Sequence[Event]
     """Its events in stream order."""
     trimmed: int | None
-    """How many older entries Redis has trimmed, if those from that id on can be among
-    them; 0 if none of them is; None if that cannot be known."""
+    """How many older entries Redis has trimmed, if some from that id on may be among them; 0 if
+    none is; None if unknown."""
 
 
 class TailSnapshot(NamedTuple):
-    """What the tail held of a channel before the stream of the channel was read."""
+    """A channel's events in the tail before the stream of the channel was read."""
 
     events: Sequence[Event]
     """All of the channel's events, oldest first."""
     is_whole: bool
-    """Whether none is missing since the resume point's `tail_from_ms`."""
+    """Whether they are complete since the resume point's `tail_from_ms`."""
 
 
 class Gap(NamedTuple):
-    """Events that a client missed and that are gone for good."""
+    """Events that a client missed and that no longer exist."""
 
     since: LastId
-    """They came after this."""
+    """The last event before them."""
     at_most: int | None
-    """How many there can be; None if that cannot be known."""
+    """The most that there can be; None if unknown."""
 
 
 class Missed(NamedTuple):
@@ -67,7 +67,7 @@ class Missed(NamedTuple):
     early: list[Event]
     """Events among these that the global stream may still deliver."""
     gap: Gap | None
-    """What it missed besides, as far as that can be known."""
+    """Further events that it missed and that no longer exist, if that is known."""
 
 
 def missed(
@@ -76,7 +76,7 @@ def missed(
     """Returns what a client missed.
 
     Args:
-        point: where the client goes on.
+        point: where the client continues.
         history: its channel's stream from `point.read_from` on, read after the snapshot.
         tail: the snapshot of the tail.
         arrived: the channel's events that the global stream has delivered since then.
@@ -92,9 +92,9 @@ def missed(
     unheld = _without(unseen, held)
     if not unheld:
         return Missed(held, early, gap)
-    # What is not held is older than the tail, or the global stream does not have it yet.
-    # It goes first, with all that precedes it in its own stream.  What was trimmed from
-    # that stream comes even before, under the id that the client has already.
+    # Events that are not in the tail are older, or the global stream does not have them yet. They
+    # are sent first, with all that precede them in their own stream. The report of trimmed events
+    # comes before them, under the id that the client has already.
     in_stream = {event.data for event in entries}
     only_delivered = [event for event in _without(recent, had) if event.data not in in_stream]
     cut = unseen.index(unheld[-1]) + 1
@@ -103,8 +103,8 @@ def missed(
 
 
 def _split(entries: Sequence[Event], since: LastId) -> tuple[list[Event], list[Event]]:
-    """Returns the entries that the client has for certain, and the others."""
-    # Any other id may be of the global stream, and name another event there.
+    """Returns the entries that the client certainly has, and the others."""
+    # Any other id may be one of the global stream, where it names another event.
     if since.of_channel_stream:
         last = bytes(since)
         for index, event in enumerate(entries, 1):

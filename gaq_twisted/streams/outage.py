@@ -1,4 +1,4 @@
-"""What is done while Redis is away: one log line for each kind of failure, and longer waits."""
+"""Handles outages of Redis: one log line for each kind of failure, and longer waits."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,10 +12,10 @@ from gaq_twisted.redis.errors import RedisError
 
 
 class Outage:
-    """The failures in a row of the reader of the global stream; there may be none.
+    """The reader's consecutive failures; there may be none.
 
     Args:
-        clock: the source of time.
+        clock: provides the time.
         retry_delay: returns the seconds to wait after that many failures in a row.
     """
 
@@ -32,12 +32,12 @@ class Outage:
         return self._failures > 0
 
     async def wait_after(self, error: Exception) -> None:
-        """Logs a failure, unless it is like an earlier one; waits, or until it is cancelled."""
+        """Logs a failure, unless a similar one was logged; waits until the next attempt."""
         state = error.state if isinstance(error, RedisError) else str(error)
         if state not in self._logged_states:
             self._logged_states.add(state)
             self._log.warn(
-                "cannot follow the global stream, will try until it works: {error}",
+                "cannot follow the global stream, will retry until it works: {error}",
                 event="cannot_follow",
                 error=str(error),
             )
@@ -47,7 +47,7 @@ class Outage:
             await deferLater(self._clock, delay_seconds)
 
     def end(self) -> None:
-        """Logs that reading works again, if it had failed."""
+        """Logs that reading works again after a failure."""
         if self._failures:
             self._failures = 0
             self._logged_states.clear()

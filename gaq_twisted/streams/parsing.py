@@ -1,4 +1,4 @@
-"""The entries of the global stream turned into events, and a report of those that are not."""
+"""Parses the entries of the global stream, and reports those that are no valid events."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,16 +11,16 @@ from gaq_twisted.core.throttle import Throttle
 from gaq_twisted.streams.events import Entry, Event, InvalidEvent, InvalidReason, parse_event
 from gaq_twisted.streams.metrics import INVALID_EVENT
 
-# How many entries are parsed as one step; the largest take a millisecond each.
+# Entries parsed in one step; the largest take a millisecond each.
 _STEP_ENTRIES = 16
 
 
 class EntryParser:
-    """Parses entries, and counts and logs those that it skips.
+    """Parses entries; counts and logs those that it skips.
 
     Args:
-        metrics: where to count.
-        clock: the source of time, to limit how often is logged.
+        metrics: count skipped entries.
+        clock: provides the time, to limit the number of log lines.
     """
 
     _log = Logger()
@@ -33,7 +33,7 @@ class EntryParser:
     def parse(self, entries: Sequence[Entry], events: list[Event]) -> Iterator[None]:
         """Appends the events of some entries to a list; returns the steps that do so.
 
-        There is a pause between two steps, none after the last one.
+        There is a pause between two steps, but none after the last one.
         """
         for start in range(0, len(entries), _STEP_ENTRIES):
             if start:
@@ -45,7 +45,7 @@ class EntryParser:
                     self._skipped.append((entry.id, error.reason))
 
     def report_skipped(self) -> None:
-        """Counts the entries skipped since the last report; logs them, but not too often."""
+        """Counts the entries skipped since the last report; logs them at a limited rate."""
         if not self._skipped:
             return
         for reason, count in Counter(reason for _, reason in self._skipped).items():
@@ -53,7 +53,7 @@ class EntryParser:
         if self._throttle.admits():
             first_id, reason = self._skipped[0]
             self._log.warn(
-                "skipped {count} entries that are not events; the first is {id}: {reason}",
+                "skipped {count} entries that are not valid events; the first is {id}: {reason}",
                 event="entries_skipped",
                 count=len(self._skipped),
                 id=first_id.decode(),

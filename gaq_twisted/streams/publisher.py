@@ -5,9 +5,9 @@ from typing import NamedTuple
 from gaq_twisted.redis.connection import Connection
 
 COMMANDS = ("+xadd",)
-"""The commands that its user needs, as ACL SETUSER takes them."""
+"""The commands that its user needs, for ACL SETUSER."""
 
-# Superset 6.1 lets Redis trim the streams near these lengths.
+# Superset 6.1 lets Redis trim the streams to about these lengths.
 _CHANNEL_STREAM_ENTRIES = 1_000
 _GLOBAL_STREAM_ENTRIES = 1_000_000
 
@@ -24,7 +24,7 @@ class Publisher:
 
     Args:
         redis: a connection to the Redis of the streams.
-        prefix: what the keys of the streams begin with.
+        prefix: the prefix of the streams' keys.
     """
 
     def __init__(self, redis: Connection, prefix: str) -> None:
@@ -36,10 +36,10 @@ class Publisher:
 
         Args:
             channel: its channel.
-            data: the event, a JSON object whose `channel_id` is that channel.
+            data: the event, a JSON object with that channel as `channel_id`.
 
         Raises:
-            RedisError: if Redis does not accept it; the channel's stream may hold it then.
+            RedisError: if Redis does not accept it; the channel's stream may still hold it.
         """
         channel_id = await self._add(channel, _CHANNEL_STREAM_ENTRIES, data)
         return Published(channel_id, await self._add("full", _GLOBAL_STREAM_ENTRIES, data))

@@ -1,8 +1,7 @@
-"""What each socket is sent when it joins, and the events that follow.
+"""Sends each socket what it missed when it joins, and the events that follow.
 
-Everything here happens between two turns of the reactor, so each call is atomic: a
-socket is sent what it missed and is admitted in one step, and no event can slip in
-between.
+Each call is atomic, because it completes within one turn of the reactor. A socket is sent what
+it missed and is admitted in one step, so no event can arrive between the two.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -41,19 +40,18 @@ _DISPATCHES_PER_OBSERVATION = 16  # Of each one it would cost a tenth of its wri
 
 
 class ChannelReader(Protocol):
-    """The part of Backfill that is needed here."""
+    """The part of Backfill that Resumption needs."""
 
     def read(
         self, channel: str, start: StreamId, on_try: Callable[[], None]
     ) -> "Deferred[ChannelHistory]":
-        """As Backfill.read."""
+        """See Backfill.read."""
 
 
 class _CatchUp:
     """A socket that waits until the stream of its channel has been read.
 
-    The events that arrive meanwhile are kept here, so that it does not matter how much of
-    the tail is dropped before the answer comes.
+    It keeps the events that arrive meanwhile, because the tail may drop them before the read ends.
     """
 
     __slots__ = ("arrived", "reading", "tail")
@@ -65,15 +63,15 @@ class _CatchUp:
 
 
 class Resumption:
-    """Gives each socket what it missed, and then every event of its channel; an EventSink.
+    """Sends each socket what it missed, and then every event of its channel; an EventSink.
 
     Args:
         hub: the hub, in which all sockets are.
-        tail: an empty tail, which is filled and owned here from now on.
+        tail: an empty tail, filled and owned by this object from now on.
         reader: reads channels' streams when the tail does not reach back far enough.
-        metrics: where events are counted.
+        metrics: count events.
         seconds: returns the time in seconds since 1970.
-        initial_replay_ms: a client without a `last_id` gets the events of so long.
+        initial_replay_ms: how far back the events go for a client without a `last_id`.
     """
 
     _log = Logger()
@@ -93,36 +91,36 @@ class Resumption:
         self._metrics = metrics
         self._seconds = seconds
         self.initial_replay_ms = initial_replay_ms
-        """How long before its start a client without a `last_id` may have missed events."""
+        """How far back a client without a `last_id` may have missed events."""
         self._audience = Audience(hub, metrics, seconds, self._forget)
-        # Sockets that came before the tail was filled, with their last_id.
+        # Sockets that joined before the tail was filled, with their last_id.
         self._before_start: dict[Socket, str | None] = {}
         self._is_started = False
         self._catching_up: dict[str, dict[Socket, _CatchUp]] = {}
         self._early = EarlyEvents()
-        # Clients can cause such lines as often as they connect; metrics count them all.
+        # Each connecting client can cause such lines; metrics count them all.
         self._warnings = Throttle(seconds)
         self._gaps = Throttle(seconds)
 
     @property
     def wanted(self) -> Wanted:
-        """As much as the tail can hold."""
+        """The capacity of the tail."""
         return Wanted(self._tail.max_events, self._tail.max_bytes)
 
     @property
     def channel_count(self) -> int:
-        """The number of channels that have a socket which is sent new events."""
+        """The number of channels with a socket that is sent new events."""
         return self._audience.heard_count
 
     def join(self, socket: Socket, last_id: str | None) -> None:
-        """Takes in a socket that has just opened, and sends it what it missed.
+        """Adds a socket that has just opened, and sends it what it missed.
 
         Args:
             socket: the socket.
             last_id: the id of the client's last event, as it sent it; None if it sent none.
 
         Raises:
-            NoRoom: if there are as many sockets as allowed.
+            NoRoom: if the maximum number of sockets is reached.
         """
         if not self._audience.enter(socket):
             return
@@ -145,7 +143,7 @@ class Resumption:
     # The sink of the firehose
 
     def start(self, recent: Sequence[Event], *, whole_from: bytes) -> None:
-        """Fills the tail, and answers the sockets that waited for it."""
+        """Fills the tail, and serves the sockets that waited for it."""
         self._tail.mark_incomplete(StreamId.parse(whole_from))
         self._tail.extend(recent)
         self._is_started = True
@@ -155,10 +153,10 @@ class Resumption:
                 self._resume(socket, last_id)
 
     def deliver(self, events: Sequence[Event]) -> Iterator[None]:
-        """Keeps events in the tail, and sends each to every socket that its channel has now.
+        """Adds events to the tail, and sends each to its channel's present sockets.
 
-        What a socket gets of them is one write. A socket that joins during the steps finds
-        them in the tail.
+        Each socket gets its events in one write. A socket that joins during the steps gets them
+        from the tail.
         """
         self._tail.extend(events)
         by_channel: dict[str, list[Event]] = {}
@@ -183,7 +181,7 @@ class Resumption:
         return steps
 
     def gap(self) -> int:
-        """Trusts the tail no longer to hold all that there was; returns how many listen."""
+        """Marks the tail as incomplete; returns how many channels have listeners."""
         self._tail.mark_incomplete(self._tail.newest_id)
         return self.channel_count
 
@@ -205,7 +203,7 @@ class Resumption:
         if position is None:
             if last_id is not None and self._warnings.admits():
                 self._log.warn(
-                    "{client}: ignored last_id, which is not <ms>-<seq>",
+                    "{client}: ignored last_id, because it is not <ms>-<seq>",
                     event="last_id_ignored",
                     **socket.peer.log_fields,
                 )
@@ -218,7 +216,7 @@ class Resumption:
                 return
         since_ms = position.id.ms
         if self._tail and since_ms > self._tail.newest_id.ms + SKEW_MS:
-            # Redis has lost what this client received last, and counts from an earlier time.
+            # Redis has lost this client's last event, and its ids start from an earlier time.
             since_ms = 0
         read_from = StreamId(max(0, since_ms - SKEW_MS), 0)
         self._read_channel(socket, ResumePoint(position, read_from, since_ms))
@@ -256,7 +254,7 @@ class Resumption:
         except Exception:
             self._log.failure("a client's missed events could not be read", event="replay_failed")
             self._end_catch_up(socket)
-            # The browser will come back and try again; left open it would wait for ever.
+            # The browser will reconnect and try again; an open socket would wait for ever.
             self._hub.drop(socket)
             return
         self._end_catch_up(socket)
@@ -272,7 +270,7 @@ class Resumption:
     def _log_gap(self, socket: Socket, gap: Gap) -> None:
         if self._gaps.admits():
             self._log.warn(
-                "{client} has lost {count} events since {since}, which Redis no longer has",
+                "{client} has lost {count} events since {since}, because Redis no longer has them",
                 event="client_gap",
                 **socket.peer.log_fields,
                 count="some" if gap.at_most is None else f"up to {gap.at_most}",

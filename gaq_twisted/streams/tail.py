@@ -5,10 +5,9 @@ from collections.abc import Sequence
 
 from gaq_twisted.streams.events import Event, StreamId
 
-# The memory of an event without its data: the Event, its bytes and str objects,
-# and its places in the deque and in its channel's list.  By tracemalloc on
-# CPython 3.11 that is 223 bytes if channels have many events, and 380 if each
-# event is the only one of its channel.
+# The memory of an event without its data: the Event, its bytes and str objects, and its entries
+# in the deque and in its channel's list. According to tracemalloc on CPython 3.11 that is 223 bytes
+# if channels have many events, and 380 if each event is the only one of its channel.
 _EVENT_OVERHEAD_BYTES = 380
 
 
@@ -16,8 +15,8 @@ class Tail:
     """The last events in stream order, bounded in number and bytes, indexed by channel.
 
     Args:
-        max_events: the most events to keep.
-        max_bytes: about how much memory the events may take.
+        max_events: the maximum number of events.
+        max_bytes: the approximate maximum memory of the events.
     """
 
     def __init__(self, max_events: int, max_bytes: int) -> None:
@@ -26,7 +25,7 @@ class Tail:
         self._bytes = 0
         self._events: deque[Event] = deque()
         self._channels: dict[str, list[Event]] = {}
-        # Events up to these two ids, if they are set, may exist without being held.
+        # Events up to these two ids, if set, may be missing from the tail.
         self._missing_until: StreamId | None = None
         self._dropped_until: bytes | None = None
 
@@ -35,7 +34,7 @@ class Tail:
 
     @property
     def size_bytes(self) -> int:
-        """About how much memory the events take."""
+        """The approximate memory that the events take."""
         return self._bytes
 
     @property
@@ -60,11 +59,11 @@ class Tail:
             self._drop_oldest()
 
     def mark_incomplete(self, until: StreamId) -> None:
-        """Notes that events up to an id may exist that the tail never saw."""
+        """Records that events up to an id may be missing from the tail."""
         self._missing_until = max(self._missing_until or until, until)
 
     def covers(self, ms: int) -> bool:
-        """Returns whether every event published at or after a time is held.
+        """Returns whether the tail has every event published at or after a time.
 
         Args:
             ms: milliseconds since 1970 by the clock of Redis.
@@ -81,8 +80,7 @@ class Tail:
         """Returns the channel's events that came after the one with an id.
 
         Returns:
-            The events, oldest first, or None if no event of the channel with that
-            id is held.
+            The events, oldest first; None if the tail has no event of the channel with that id.
         """
         wanted = bytes(last_id)
         newer: list[Event] = []

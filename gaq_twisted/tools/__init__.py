@@ -1,1 +1,1 @@
-"""Commands beside the server, which no other folder imports."""
+"""Further commands, which no other folder imports."""

@@ -17,17 +17,17 @@ _END = """
 
 | code | meaning |
 |---|---|
-| 0 | all is well |
+| 0 | success |
 | 1 | the server cannot start; a check failed; a cookie is rejected; an event of the load was lost |
-| 2 | the command line is wrong, or `load` or `token` cannot run; standard error says why |
+| 2 | the command line is invalid, or `load` or `token` cannot run; standard error says why |
 | 69 | Redis is older than 5.0 |
-| 130, 143 | Ctrl-C or SIGTERM ended `load`, or for the second time the server |
+| 130, 143 | Ctrl-C or SIGTERM ended `load`, or a second one ended the server |
 
 ## With twistd
 
 The server is a plugin of Twisted's `twistd`, which can make it a daemon or change its user.
 `twistd gaq-ws` takes `--config FILE`, `--check` with the options of `gaq-ws check`, and `--demo`.
-`gaq-ws` itself takes options of `twistd` first, with `--` behind them:
+`gaq-ws` itself accepts options of `twistd` before `--`:
 
 ```sh
 twistd --pidfile=ws.pid gaq-ws --config ws.json   # a daemon

@@ -15,7 +15,7 @@ _ISSUER = "superset"
 
 
 class Signer:
-    """Signs tokens of Superset 1.2 to 6.1, and reads those that it has signed.
+    """Signs tokens of Superset 1.2 to 6.1, and reads its own tokens.
 
     Args:
         settings: the secret, the algorithm, and the names of cookie and claim.
@@ -61,7 +61,7 @@ class Signer:
 
 
 class RealtimeSigner:
-    """Signs tokens of Superset 7, and reads those that it has signed.
+    """Signs tokens of Superset 7, and reads its own tokens.
 
     Args:
         settings: the secret, the algorithm, and the name of the cookie.
@@ -81,7 +81,7 @@ class RealtimeSigner:
         """Returns a new token.
 
         Args:
-            principal: whom it names: `user:<id>` or `guest:<hash>`.
+            principal: its user: `user:<id>` or `guest:<hash>`.
             issued_at: when it was issued, in seconds since 1970.
             expires_at: when it expires, in seconds since 1970.
         """
@@ -127,8 +127,8 @@ def _signing_key(setting: str, secret: str, algorithm: str) -> Any:
     if not isinstance(key, bytes) and not hasattr(key, "sign"):
         raise ConfigError(
             [
-                f"{setting} holds a public key, which signs nothing: for this test it must be"
-                " the private key that Superset signs with; put its PEM file's name into"
+                f"{setting} contains a public key, which cannot sign: for this test it must be"
+                " the private key that Superset signs with; put the path of its PEM file into"
                 f" {_file_variable(setting)}"
             ]
         )

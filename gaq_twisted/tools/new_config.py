@@ -11,8 +11,8 @@ NOTE = """\
 jwtSecret is new: set GLOBAL_ASYNC_QUERIES_JWT_SECRET of Superset 1.2 to 6.1 to the same text,
 or put Superset's secret here. For Superset 7 that is WEBSOCKET_JWT_SECRET, and protocol is
 realtime. allowedOrigins can list the origins of Superset, such as https://bi.example.com.
-The file must be readable by the server only."""
-"""What to do with such a file."""
+Only the server may be able to read the file."""
+"""Instructions for such a file."""
 
 
 def minimal() -> str:

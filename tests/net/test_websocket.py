@@ -556,8 +556,8 @@ class AdmissionTests(ProtocolTestCase):
     def test_limits(self) -> None:
         """A socket too many is let in and closed with 1013; one that closes frees its place."""
         for values, text in (
-            ({"max_total_connections": 2}, "there are 2 connections already"),
-            ({"max_connections_per_channel": 2}, "the channel has 2 connections already"),
+            ({"max_total_connections": 2}, "there are already 2 connections"),
+            ({"max_connections_per_channel": 2}, "the channel already has 2 connections"),
         ):
             self.server = MemoryServer(self.clock, **values)
             first, second, third = (self.server.open() for _ in range(3))

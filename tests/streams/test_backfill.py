@@ -222,7 +222,7 @@ class OutageTests(BackfillTestCase):
         self.assertEqual((other.begun, self.streams.asked[-1][0]), (1, "blue"))
 
     def test_others_take_their_turn(self) -> None:
-        """Others are served before a failed reading is tried again; the waits begin anew."""
+        """Others are served before a failed reading is tried again; the waits start again."""
         first, second = self.read(), self.read()
         self.fail_once(1)
         self.streams.answer()

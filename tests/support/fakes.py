@@ -97,7 +97,7 @@ class FakeReader:
     def read(
         self, channel: str, start: StreamId, on_try: Callable[[], None]
     ) -> "Deferred[ChannelHistory]":
-        """Keeps the reading, and begins its first try."""
+        """Keeps the read, and starts its first attempt."""
         self.readings.append(FakeReading(channel, start, on_try))
         return self.readings[-1].history
 

@@ -30,7 +30,7 @@ class Stream:
     """A stream: XADD with ids as Redis makes them, trimming at the old end."""
 
     def __init__(self) -> None:
-        """Be empty."""
+        """Starts empty."""
         self.entries: list[tuple[StreamId, bytes]] = []
         self.added = 0
         self._last = StreamId(0, 0)
@@ -132,7 +132,7 @@ class ModelStreams(GlobalStream, ChannelStreams):
     """The interface of Streams, on a model of Redis."""
 
     def __init__(self, redis: ModelRedis) -> None:
-        """Be connected."""
+        """Starts connected."""
         self._redis = redis
         self._times_connected = 1
         # Each with its answer, once it was executed.
@@ -297,7 +297,7 @@ class RecordingResumption(Resumption):
         return Wanted(max(max_events, RECENT_COUNT), max_bytes)
 
     def start(self, recent: Sequence[Event], *, whole_from: bytes) -> None:
-        """Note what is older, and begin."""
+        """Records the older events, and starts."""
         self.has_started = True
         self.before_start = set(self._published)
         super().start(recent, whole_from=whole_from)

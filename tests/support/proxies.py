@@ -287,7 +287,7 @@ class HttpChecks(IdleChecks):
         self.assertEqual((proxy.status("/ws/health"), proxy.status("/ws/ws/health")), (200, 404))
 
     def test_refusal(self) -> None:
-        """A refused upgrade reaches the browser as what it is."""
+        """The rejection of an upgrade reaches the browser unchanged."""
         proxy = self.proxy(self.server(ALLOWED_ORIGINS=f"https://{HOST}"))
         self.check_delivery(self.connect(proxy))
         with self.assertRaises(InvalidStatus) as caught:

@@ -1,4 +1,4 @@
-"""The demo: the real server with a Valkey of its own, and a page that shows events arrive."""
+"""The demo: the real server with its own Valkey, and a page that shows arriving events."""
 
 from gaq_twisted.tools.demo.service import make_demo, make_page
 

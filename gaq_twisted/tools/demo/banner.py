@@ -29,10 +29,10 @@ class Banner(Service):
         self._reactor = reactor
 
     def startService(self) -> None:
-        """Begins to wait."""
+        """Starts waiting."""
         super().startService()
         self._waiting = Deferred.fromCoroutine(self._print_when_ready())
-        # It is cancelled if the demo ends before.
+        # It is cancelled if the demo ends first.
         self._waiting.addErrback(lambda _: None)
 
     def stopService(self) -> None:

@@ -26,14 +26,14 @@ class Cookies(Protocol):
     """The cookies of one protocol."""
 
     def refusal(self, request: Request) -> Unauthorized | None:
-        """Returns why the browser's cookie is refused; None if it is accepted."""
+        """Returns why the browser's cookie is rejected; None if it is accepted."""
 
     def renew(self, request: Request) -> None:
         """Sets a new cookie if the browser needs one."""
 
 
 class ChannelCookies:
-    """Cookies of Superset 1.2 to 6.1, each with a channel of its own.
+    """Cookies of Superset 1.2 to 6.1, each with its own channel.
 
     Args:
         settings: the settings of the server.
@@ -52,7 +52,7 @@ class ChannelCookies:
         return self._authenticator.identify(_header(request)).channel
 
     def refusal(self, request: Request) -> Unauthorized | None:
-        """Returns why the browser's cookie is refused; None if it is accepted."""
+        """Returns why the browser's cookie is rejected; None if it is accepted."""
         try:
             self.channel(request)
         except Unauthorized as error:
@@ -72,7 +72,7 @@ class ChannelCookies:
 
 
 class PrincipalCookies:
-    """Cookies of Superset 7, each for a user of its own.
+    """Cookies of Superset 7, each for its own user.
 
     Args:
         settings: the settings of the server.
@@ -93,7 +93,7 @@ class PrincipalCookies:
         return self._authenticator.identify(_header(request))
 
     def refusal(self, request: Request) -> Unauthorized | None:
-        """Returns why the browser's cookie is refused; None if it is accepted."""
+        """Returns why the browser's cookie is rejected; None if it is accepted."""
         try:
             self.principal(request)
         except Unauthorized as error:
@@ -116,7 +116,7 @@ class PrincipalCookies:
 
 
 class CookieResource(Resource):
-    """Says why the browser's cookie is refused, and replaces it.
+    """Reports why the browser's cookie is rejected, and replaces it.
 
     Args:
         cookies: the cookies of one protocol.
@@ -129,7 +129,7 @@ class CookieResource(Resource):
         self._cookies = cookies
 
     def render_GET(self, request: Request) -> bytes:
-        """Sends why the browser's cookie is refused; null if it is accepted."""
+        """Sends why the browser's cookie is rejected; null if it is accepted."""
         refusal = self._cookies.refusal(request)
         return as_json(request, {"refusal": None if refusal is None else str(refusal)})
 

@@ -1,5 +1,5 @@
 "use strict";
-// The dashboard, its faults and what came of it: the same for both protocols.
+// The dashboard, its faults and the outcome: the same for both protocols.
 const PROTOCOL = document.body.dataset.protocol;
 const PATH = PROTOCOL === "streams" ? "/demo" : "/demo/7";
 const POLL_MS = 250;
@@ -10,7 +10,7 @@ const CHARTS = [
   ["Products", "rows"], ["Churn", "line"], ["Returns", "bars"], ["Sign-ups", "number"],
   ["Latency", "dots"], ["Stock", "rows"], ["Sessions", "area"], ["Tickets", "ring"],
 ];
-// Queries end in this order, so that the dashboard does not fill like a page of text.
+// Queries end in this order, so that the dashboard does not fill row by row.
 const ORDER = [5, 0, 9, 2, 7, 10, 4, 1, 11, 6, 3, 8];
 const element = (id) => document.getElementById(id);
 const plural = (count, noun) => count + " " + noun + (count === 1 ? "" : "s");
@@ -41,7 +41,7 @@ function explain(reason, remedy) {
 }
 
 function socketUrl(parameters) {
-  // The server takes a WebSocket on any path; this one has the page's cookie.
+  // The server accepts WebSockets on any path; this one has the page's cookie.
   const url = new URL("/demo", location.href);
   url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
   for (const [name, value] of Object.entries(parameters)) url.searchParams.set(name, value);
@@ -132,7 +132,7 @@ async function begin(fault) {
   load = {isActive: true, at: performance.now(), jobs: new Map(), shown: 0, replayed: 0, story: new Map(), node: {shown: [], lost: []}, reason: lossReason(), id: ""};
   setButtons();
   for (const tile of [...ours, ...theirs]) setTile(tile, "loading");
-  note("load", 0, "The dashboard began to load: " + plural(CHARTS.length, "chart") + ".");
+  note("load", 0, "The dashboard started loading: " + plural(CHARTS.length, "chart") + ".");
   showLoad();
   try {
     const answer = await fetch(PATH + "/dashboard?" + query, {method: "POST"}).catch(() => null);
@@ -228,7 +228,7 @@ function noteNow(key, text) {
 function noteFaults({cut, redis, server}) {
   if (cut !== null) note("cut", cut, "The connection was cut, without a close frame.");
   noteSpan("redis", redis, "Redis was stopped.", "Redis was started again.");
-  noteSpan("server", server, "The server stopped, and closed its WebSockets.", "A new server started, with an empty memory.");
+  noteSpan("server", server, "The server stopped and closed its WebSockets.", "A new server started, with an empty memory.");
 }
 
 function noteSpan(key, span, stopped, started) {

@@ -1,4 +1,4 @@
-"""Dashboards whose charts end one after the other, as Superset's workers end them."""
+"""Dashboards whose charts are completed one after another, as by Superset's workers."""
 
 import json
 from collections import OrderedDict
@@ -77,7 +77,7 @@ class StreamsWorkers:
         self._publisher = publisher
         self._faults = faults
         self.clock = clock
-        # A server that has run for a while has read some event.
+        # A server that has run for a while has read at least one event.
         self._newest = StreamId(0, 0)
         self._newest_at = clock.seconds()
 
@@ -93,7 +93,7 @@ class StreamsWorkers:
         """Publishes the end of a job, once Redis accepts it; returns its ids.
 
         Raises:
-            RedisError: if Redis does not for long.
+            RedisError: if Redis does not accept it for too long.
         """
         data = json.dumps(_ended_job(channel, chart))
         for _ in range(_MOST_RETRIES):
@@ -162,10 +162,10 @@ class RealtimeDashboard(Dashboard):
 
 
 class Loads:
-    """Loads dashboards, and causes faults meanwhile.
+    """Loads dashboards, and causes faults during the load.
 
     Args:
-        faults: causes them; None if there can be none.
+        faults: causes faults; None if it is not possible.
         clock: provides the time.
     """
 
@@ -177,7 +177,7 @@ class Loads:
         self._dashboards: OrderedDict[str, Dashboard] = OrderedDict()
 
     def begin(self, dashboard: Dashboard, fault: Fault) -> None:
-        """Begins to load a dashboard."""
+        """Starts loading a dashboard."""
         self._dashboards[dashboard.id] = dashboard
         if len(self._dashboards) > _MOST_DASHBOARDS:
             self._dashboards.popitem(last=False)

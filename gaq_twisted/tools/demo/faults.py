@@ -32,11 +32,11 @@ class Fault(StrEnum):
 
 
 class RestartingServer(MultiService):
-    """A server that can be replaced by another one, which has nothing of its memory.
+    """A server that can be replaced by a new one with empty memory.
 
     Args:
-        make: makes the next server, which listens at the same places.
-        port: the public port, which stays reserved between two servers.
+        make: creates the next server, which listens at the same addresses.
+        port: the public port, which stays reserved between servers.
     """
 
     def __init__(self, make: Callable[[], Server], port: int) -> None:
@@ -45,7 +45,7 @@ class RestartingServer(MultiService):
         self._port = port
 
     def begin_with(self, server: Server) -> None:
-        """Takes the server that runs first, or from now on."""
+        """Sets the first or the next server."""
         server.setServiceParent(self)
 
     def announce_stop(self, cause: str) -> None:
@@ -59,7 +59,7 @@ class RestartingServer(MultiService):
             await maybeDeferred(server.disownServiceParent)
 
     async def restart(self, down_seconds: float, clock: IReactorTime) -> None:
-        """Stops the server, and some time later starts the next one."""
+        """Stops the server, and starts the next one after a pause."""
         await self.stop()
         with reserve(self._port):
             await deferLater(clock, down_seconds)
@@ -67,7 +67,7 @@ class RestartingServer(MultiService):
 
 
 class Faults:
-    """Causes faults, and notes in a story when they were.
+    """Causes faults, and records their times in a story.
 
     Args:
         valkey: the Redis of the server.
@@ -79,7 +79,7 @@ class Faults:
         self.restarted_at: float | None = None
         """When the server was started again, in the reactor's seconds; None if it was not."""
         self.is_busy = False
-        """Whether a fault is to come, or is not over."""
+        """Whether a fault is planned or not yet over."""
         self._valkey = valkey
         self._server = server
         self._reactor = reactor

@@ -12,7 +12,7 @@ from gaq_twisted.web.policy import content_security_policy, set_headers
 from gaq_twisted.web.site import Branch
 
 REALTIME_PATH = b"7"
-"""Where the page of Superset 7 is, below the other one."""
+"""The path of the page of Superset 7, below the other one."""
 
 
 class Contents(NamedTuple):
@@ -34,9 +34,9 @@ class DemoPage(Branch):
     """Serves one of the pages, with a cookie.
 
     Args:
-        contents: what is on it.
+        contents: its contents.
         cookies: the cookies of its browsers.
-        children: what it calls, and further pages, by path.
+        children: the resources that it calls, and further pages, by path.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ def _page(contents: Contents) -> bytes:
 
 
 def _navigation(protocol: str) -> str:
-    """Returns the links to the pages, of which one is the current page."""
+    """Returns the links to the pages; one of them is the current page."""
     links = (
         ("streams", "/demo", "Superset 1.2 to 6.1"),
         ("realtime", f"/demo/{REALTIME_PATH.decode()}", "Superset 7"),

@@ -47,7 +47,7 @@ class Places(NamedTuple):
 
 
 def choose_places(port: int | None, internal: Sequence[str]) -> Places:
-    """Returns where to listen, on the loopback interface unless something else is asked for.
+    """Returns where to listen: on the loopback interface by default.
 
     Args:
         port: the public port; None for any.
@@ -60,7 +60,7 @@ def choose_places(port: int | None, internal: Sequence[str]) -> Places:
         listener = listen([candidate])
         if listener is None:
             continue
-        # A second demo that starts now takes another public port, and so another internal one.
+        # A second demo takes another public port, and therefore another internal one.
         chosen = internal or _internal(listener.getsockname()[1] + _INTERNAL_OFFSET)
         if chosen or port is not None:
             return Places(listener, chosen or _any_internal())
@@ -79,7 +79,7 @@ def free_port() -> int:
 
 
 def reserve(port: int) -> socket.socket:
-    """Returns a socket that keeps a port from being given to others, without listening.
+    """Returns a socket that reserves a port without listening.
 
     Connections to it are refused, and a server that asks for this port by its number gets it.
     """

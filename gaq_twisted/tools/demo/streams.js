@@ -6,7 +6,7 @@ const MOST_RETRIES = 6;
 const LAST_ID = "last_async_event_id";
 const GAVE_UP = MOST_RETRIES + " tries failed. The page stops here, as Superset’s does until it is"
   + " reloaded. Check that the server runs, then try again.";
-const REMEDY = ". With a new one, the page goes on where it was.";
+const REMEDY = ". With a new one, the page continues where it was.";
 const GONE = "gave up";
 const REPLAYED = "as a replay";
 const LOST = "would spin until the page is reloaded.";
@@ -32,13 +32,13 @@ function loadParameters() {
 // Why the Node.js server loses charts, if it does.
 function lossReason() {
   return lastId ? "It looks for missed events by ids of another stream."
-    : "It replays nothing to a browser that has had no event yet.";
+    : "It replays nothing to a browser that has not received an event yet.";
 }
 
 function connect() {
   clearTimeout(retryTimer);
   show("connecting", retries ? "Try " + retries + " of " + MOST_RETRIES + "." : "");
-  const asked = lastId ? "Asked for what came after the last event." : "New here: no last event to ask for.";
+  const asked = lastId ? "Asked for the events after the last one." : "First visit: there is no last event.";
   let hadOpened = false;
   socket = new WebSocket(socketUrl(lastId ? {last_id: lastId} : {}));
   socket.onopen = () => {
@@ -63,7 +63,7 @@ function closed(close, hadOpened) {
     show("gone", "");
     explain(GAVE_UP, "Try again");
   }
-  if (!hadOpened) explainRefusal(close.target, REMEDY, "Get a new cookie and go on");
+  if (!hadOpened) explainRefusal(close.target, REMEDY, "Get a new cookie and continue");
 }
 
 element("again").onclick = async () => {
@@ -91,7 +91,7 @@ function add(event) {
   addRow(event.status, how, isReplayed || isRepeated, titleOf(event.job_id), result);
   arrived.add(event.job_id);
   if (shownHere(event.job_id, isReplayed) && isReplayed) {
-    noteNow("replay " + openedAt, plural(load.replayed, "chart") + " that had ended meanwhile came as a replay.");
+    noteNow("replay " + openedAt, plural(load.replayed, "chart") + " that ended in the meantime arrived as a replay.");
   }
   showCounts();
 }

@@ -28,7 +28,7 @@ wait
 
 
 class Valkey(Service):
-    """A Valkey process, whose data outlive a stop and whose files go with the demo.
+    """A Valkey process; its data survive a stop, and its files are removed with the demo.
 
     Args:
         program: the path of the server program.
@@ -55,24 +55,24 @@ class Valkey(Service):
             time.sleep(_POLL_SECONDS)
 
     async def stopService(self) -> None:
-        """Ends it and removes its files."""
+        """Stops it and removes its files."""
         super().stopService()
         await self._end(b"")
-        # They are still there if it was halted.
+        # They still exist if it was halted.
         rmtree(self._directory, ignore_errors=True)
 
     def begin(self) -> None:
-        """Starts it with the data that it has, and does not wait for it."""
+        """Starts it with its present data, without waiting for it."""
         assert self._supervisor is None
         self._supervisor = subprocess.Popen(
             ["sh", "-c", _SUPERVISOR, "sh", self._directory, *self._command()],
             stdin=subprocess.PIPE,
-            # What a terminal sends to its programs would reach it before the server has closed.
+            # A signal from the terminal would reach it before the server has closed.
             start_new_session=True,
         )
 
     async def halt(self) -> None:
-        """Ends it and keeps its files."""
+        """Stops it and keeps its files."""
         await self._end(b"keep\n")
 
     async def _end(self, line: bytes) -> None:

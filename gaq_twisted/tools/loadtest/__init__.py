@@ -1,1 +1,1 @@
-"""The command `gaq-ws-load`: an operator's load test, which knows exactly what was lost."""
+"""The command `gaq-ws load`: a load test that counts exactly what was lost."""

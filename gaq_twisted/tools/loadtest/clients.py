@@ -36,18 +36,18 @@ _FIRST_TRIES = 3
 
 
 class CannotConnect(Exception):
-    """Raised if the first client is refused; the text says why."""
+    """Raised if the first client is rejected; the text says why."""
 
 
 class Crowd:
     """All clients, none of which is connected at first.
 
     Args:
-        counts: where connections are counted.
+        counts: count connections.
         target: the server.
         origin: the Origin header of all; None for none.
-        reactor: provides IReactorTime and what client endpoints need.
-        dice: decide who drops, and for how long.
+        reactor: provides IReactorTime and the interfaces that client endpoints need.
+        dice: decide which clients drop, and for how long.
     """
 
     def __init__(
@@ -79,10 +79,10 @@ class Crowd:
         self._clients.append(client)
 
     async def connect_first(self) -> None:
-        """Connects one client, as a trial.
+        """Connects one client as a test.
 
         Raises:
-            CannotConnect: if the server refuses it.
+            CannotConnect: if the server rejects it.
         """
         first = self._clients[0]
         if not await first.connect():
@@ -90,7 +90,7 @@ class Crowd:
             raise CannotConnect(
                 f"cannot connect to {self._target.url}: {reason} ({remedy(reason)})"
             )
-        # Saves the others from resolving the name again.
+        # The other clients need not resolve the name again.
         peer = first.address()
         kind = TCP6ClientEndpoint if isinstance(peer, IPv6Address) else TCP4ClientEndpoint
         self._endpoint = self._secured(kind(self.reactor, peer.host, peer.port))
@@ -139,7 +139,7 @@ class Crowd:
             client.drop()
 
     def note_frame(self) -> None:
-        """Notes that one of its clients has just got a frame."""
+        """Records that one of its clients has just received a frame."""
         self.last_frame_at = self.reactor.seconds()
 
     def away(self) -> int:
@@ -158,7 +158,7 @@ class Crowd:
         return connecting
 
     def request(self, headers: dict[str, str], query: str) -> ConnectingRequest:
-        """Returns the upgrade that a client sends, perhaps with a parameter more in its query."""
+        """Returns the upgrade that a client sends, with an optional further parameter."""
         target = self._target
         resource = target.resource
         if query:
@@ -196,7 +196,7 @@ class Client(ABC):
 
     @abstractmethod
     def query(self) -> str:
-        """Returns what its next upgrade adds to the query; perhaps nothing."""
+        """Returns the parameter that its next upgrade adds to the query; may be empty."""
 
     @abstractmethod
     def may_drop(self) -> bool:
@@ -232,7 +232,7 @@ class Client(ABC):
         return attempt
 
     def drop(self) -> bool:
-        """Breaks the connection if that may be done; returns whether it did so.
+        """Breaks the connection if that is allowed; returns whether it did.
 
         Once the test is over, any connection is broken.
         """

@@ -1,4 +1,4 @@
-"""What `gaq-ws load` does and prints."""
+"""Runs `gaq-ws load` and prints its result."""
 
 import json
 import os
@@ -106,7 +106,7 @@ async def _run(
     )
     try:
         if not options.yes:
-            progress.show("starting", 0.0, "asking Redis who uses it")
+            progress.show("starting", 0.0, "checking whether Superset uses this Redis")
             neighbours = await interrupts.cancelling(test.neighbours())
             progress.clear()
             if neighbours:
@@ -137,7 +137,7 @@ def _ask_permission(neighbours: str, interrupts: Interrupts) -> None:
     """Asks whether to publish although others may use this Redis.
 
     Args:
-        neighbours: what is known of the others.
+        neighbours: describes the others.
         interrupts: lets Ctrl-C end the process meanwhile.
 
     Raises:
@@ -145,8 +145,8 @@ def _ask_permission(neighbours: str, interrupts: Interrupts) -> None:
         CancelledError: if a signal came before.
     """
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        _give_up([f"{neighbours}. Nothing was published: --yes publishes without asking"])
-    answer = interrupts.answer(f"{_PREFIX}{neighbours}. Publish there? [y/N] ")
+        _give_up([f"{neighbours}. Nothing was published. Use --yes to publish anyway"])
+    answer = interrupts.answer(f"{_PREFIX}{neighbours}. Publish anyway? [y/N] ")
     if answer.strip().lower() not in ("y", "yes"):
         _give_up(["nothing was published"])
 

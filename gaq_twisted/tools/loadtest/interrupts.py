@@ -10,12 +10,12 @@ from twisted.internet.interfaces import IReactorFromThreads
 
 _T = TypeVar("_T")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# By convention of shells.
+# A convention of shells.
 _EXIT_CODE_BASE = 128
 
 
 class Interrupts:
-    """Passes signals to whatever runs at the moment.
+    """Passes signals to the work that is running.
 
     Args:
         reactor: runs what signals cause.

@@ -1,4 +1,4 @@
-"""How far the load test is, on standard error."""
+"""Shows the progress of the load test on standard error."""
 
 from collections.abc import Callable
 from typing import TextIO
@@ -12,9 +12,9 @@ class Progress:
     """Shows a bar on a terminal, elsewhere a line every ten seconds and for each phase.
 
     Args:
-        stream: where it is shown.
+        stream: the output.
         seconds: returns the time.
-        prefix: what each line begins with.
+        prefix: the prefix of each line.
     """
 
     def __init__(self, stream: TextIO, seconds: Callable[[], float], prefix: str) -> None:
@@ -27,12 +27,12 @@ class Progress:
         self._shown_at = 0.0
 
     def show(self, phase: str, share: float, detail: str) -> None:
-        """Shows how far a phase is.
+        """Shows the progress of a phase.
 
         Args:
             phase: the phase.
-            share: which share of it is done, from 0 to 1.
-            detail: what is done, in numbers.
+            share: the share of it that is done, from 0 to 1.
+            detail: the progress in numbers.
         """
         now = self._seconds()
         pause_seconds = _BAR_SECONDS if self._is_terminal else _LINE_SECONDS

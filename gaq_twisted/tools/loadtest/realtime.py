@@ -1,4 +1,4 @@
-"""What a load test of the realtime protocol publishes, and its clients.
+"""The messages of a load test of the realtime protocol, and its clients.
 
 Import this module only where a reactor is installed.
 """
@@ -27,13 +27,13 @@ from gaq_twisted.tools.loadtest.realtime_record import (
 _BROADCAST_TOPIC = "load-test"
 _TOPIC = "task.status"
 _GAP_CODE = 1012
-# As many messages are for a tab as for all tabs of a user.
+# Equally many messages are for one tab and for all tabs of a user.
 _TAB_SHARE = 0.5
 _decode = msgspec.json.Decoder(Frame).decode
 
 
 class RealtimeTraffic:
-    """Messages for users that only this test has, a few for everybody, and these users' tabs.
+    """Messages for test users, a few of them for every socket, and these users' tabs.
 
     Args:
         name: what the ids of the users begin with.
@@ -41,9 +41,9 @@ class RealtimeTraffic:
         reactor: connects to Redis.
         clients: how many tabs there are.
         principals: how many users there are.
-        broadcast_share: the share of messages that are for everybody.
+        broadcast_share: the share of messages that are for every socket.
         settle_seconds: how long a message may take at most.
-        dice: decide whom each message is for.
+        dice: choose the recipient of each message.
 
     Raises:
         ConfigError: if the settings are unusable.
@@ -77,7 +77,7 @@ class RealtimeTraffic:
         self._routes = list(self.counts.routes())
 
     def announcement(self, events: int) -> str:
-        """Returns what will be done to Redis."""
+        """Describes the planned changes to Redis."""
         return (
             f"about {events:,} messages will be published on the channel {self._channel}, a share"
             f" of {self._broadcast_share:.0%} of them to every socket of every server, under the"
@@ -85,7 +85,7 @@ class RealtimeTraffic:
         )
 
     async def neighbours(self) -> str:
-        """Returns who follows the channel; empty if nobody does.
+        """Describes the channel's subscribers; empty if there are none.
 
         Raises:
             RedisError: if Redis does not say.
@@ -108,7 +108,7 @@ class RealtimeTraffic:
             crowd.add(_RealtimeClient(crowd, cookie_headers[tab.principal], self.counts, tab))
 
     async def try_to_publish(self) -> None:
-        """Publishes one message for nobody, to check the permission.
+        """Publishes one message without recipients, to check the permission.
 
         Raises:
             RedisError: if Redis does not accept it.
@@ -116,7 +116,7 @@ class RealtimeTraffic:
         await self._send(Payload(0, f"user:{self.name}-trial", time.monotonic_ns()))
 
     async def publish(self) -> None:
-        """Publishes a message for some tab, for all tabs of some user, or for everybody."""
+        """Publishes a message for one tab, for all tabs of a user, or for every socket."""
         principal, tab = self._dice.choice(self._routes)
         route = tab if self._dice.random() < _TAB_SHARE else principal
         if self._dice.random() < self._broadcast_share:

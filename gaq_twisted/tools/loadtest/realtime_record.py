@@ -1,7 +1,7 @@
-"""The bookkeeping of the realtime protocol: which messages a socket is owed, and which it got.
+"""Counts for the realtime protocol: the messages that a socket is owed, and those it received.
 
-Nothing is stored there, so a socket is owed what is published while it is open, and nothing
-else.  What is under way when a socket ends may never arrive.
+The protocol stores nothing, so a socket is owed only what is published while it is open.
+Messages in transit when a socket ends may never arrive.
 """
 
 from collections import Counter
@@ -14,7 +14,7 @@ from gaq_twisted.tools.loadtest.report import Counts, Report
 EVERYBODY = "*"
 """Stands for the routes of every socket."""
 GAP = "closed with 1012 after a gap"
-CUT_OFF = "under way when the connection ended"
+CUT_OFF = "in transit when the connection ended"
 AWAY = "published while the client was away"
 
 

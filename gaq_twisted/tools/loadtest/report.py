@@ -1,4 +1,4 @@
-"""What is counted of any protocol, and the result of a load test."""
+"""The counts of every protocol, and the result of a load test."""
 
 import math
 from collections import Counter
@@ -60,13 +60,13 @@ class Counts:
         self.never_connected = 0
         self.reconnects = 0
         self.failed_connects: Counter[str] = Counter()
-        """Connections that the server refused or ended, by reason."""
+        """Connections that the server rejected or ended, by reason."""
         self.failed_publications: Counter[str] = Counter()
         self.frames = 0
         self.duplicated = 0
         self.out_of_order = 0
         self.misdelivered = 0
-        """Frames that were for others, or of nothing that this test has published."""
+        """Frames for other clients, or with data that this test has not published."""
         self.connecting = IDLE
         self.running = IDLE
         self.is_interrupted = False
@@ -132,7 +132,7 @@ class Report(NamedTuple):
 
     @property
     def is_good(self) -> bool:
-        """Whether all was published, and every client connected and received all it was owed."""
+        """Whether all events were published, and every client connected and received its events."""
         return not (
             self.failed_publications or self.lost or self.misdelivered or self.never_connected
         )
@@ -143,5 +143,5 @@ class Report(NamedTuple):
 
 
 def rate(count: int, seconds: float) -> float:
-    """Returns how many there were a second; 0 if there was no time."""
+    """Returns the rate per second; 0 if no time has passed."""
     return count / seconds if seconds else 0.0

@@ -67,7 +67,7 @@ class Plan(NamedTuple):
 
 
 class CannotPublish(Exception):
-    """Raised if Redis does not accept events; the text says why, and what to do."""
+    """Raised if Redis does not accept events; the text says why and what to do."""
 
 
 class LoadTest:
@@ -123,11 +123,11 @@ class LoadTest:
         )
 
     def announcement(self) -> str:
-        """Returns what will be done to Redis."""
+        """Describes the planned changes to Redis."""
         return self._traffic.announcement(self._plan.events)
 
     async def neighbours(self) -> str:
-        """Returns who else may use what the test publishes to; empty if nobody does.
+        """Describes other users of the streams or channel; empty if there are none.
 
         Raises:
             CannotPublish: if Redis does not answer.
@@ -140,13 +140,13 @@ class LoadTest:
             raise CannotPublish(str(error)) from None
 
     async def start(self) -> None:
-        """Publishes an event for nobody, and connects the first client.
+        """Publishes an event without recipients, and connects the first client.
 
         Raises:
             CannotPublish: if Redis does not accept events.
-            CannotConnect: if the server refuses the client.
+            CannotConnect: if the server rejects the client.
         """
-        self._progress("starting", 0.0, "publishing an event for nobody")
+        self._progress("starting", 0.0, "publishing a test event without recipients")
         try:
             await self._traffic.try_to_publish()
         except RedisError as error:
@@ -166,7 +166,7 @@ class LoadTest:
             self._crowd.close()
 
     async def clean_up(self) -> str | None:
-        """Removes what the test has left in Redis; returns what is wrong if it cannot."""
+        """Removes the test's data from Redis; returns the error if it cannot."""
         return await self._traffic.clean_up() if self._has_published else None
 
     def interrupt(self) -> None:
@@ -224,7 +224,7 @@ class LoadTest:
         return result
 
     async def _settle(self) -> None:
-        """Waits until nothing is missing, or nothing has come for a while."""
+        """Waits until nothing is missing, or no event has arrived for a while."""
         begun_at = self._reactor.seconds()
         while not self._wants_end_now:
             now = self._reactor.seconds()

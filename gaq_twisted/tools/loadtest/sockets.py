@@ -18,12 +18,12 @@ HANDSHAKE_SECONDS = 10
 _SHOWN_CHARACTERS = 120
 _REMEDIES = {
     "HTTP 401": "this test signs its cookies by the settings: give it the server's jwtSecret,"
-    " jwtAlgorithms, jwtCookieName and jwtChannelIdKey, as by --config or JWT_SECRET",
+    " jwtAlgorithms, jwtCookieName and jwtChannelIdKey, for example by --config",
     "HTTP 403": "give one of the server's allowedOrigins with --origin",
-    "TLS:": "the certificate must be for the host in --url, and of a CA that this machine trusts;"
-    " SSL_CERT_FILE may name a file with another CA",
+    "TLS:": "the certificate must be for the host in --url and from a CA that this machine trusts;"
+    " SSL_CERT_FILE can name a file with another CA",
 }
-"""What to do about the reasons for which a first client is refused, by their beginning."""
+"""Remedies for the rejection of the first client, by the prefix of the reason."""
 
 
 class Target(NamedTuple):
@@ -78,7 +78,7 @@ class Socket(WebSocketClientProtocol):  # type: ignore[misc]
         self.owner.take(payload)
 
     def failHandshake(self, reason: str) -> None:
-        """Keeps the answer that refuses the upgrade, of which Autobahn reports only a part."""
+        """Keeps the answer that rejects the upgrade, because Autobahn reports only a part of it."""
         self._refusal = _refusal(bytes(self.data)) or reason
         super().failHandshake(reason)
 
@@ -105,15 +105,15 @@ class Socket(WebSocketClientProtocol):  # type: ignore[misc]
 
 
 def remedy(reason: str) -> str:
-    """Returns what to do if a first client is refused for a reason."""
+    """Returns the remedy if the first client is rejected for a reason."""
     for beginning, remedy in _REMEDIES.items():
         if reason.startswith(beginning):
             return remedy
-    return "see that the server runs and that --url leads to it"
+    return "check that the server is running and that --url is its address"
 
 
 def _refusal(answer: bytes) -> str | None:
-    """Returns status and text, as one line, of an answer that refuses; None for other bytes."""
+    """Returns the status and text of a rejection, as one line; None for other bytes."""
     head, _, body = answer.partition(b"\r\n\r\n")
     _, _, status = head.partition(b"\r\n")[0].decode("latin-1").partition(" ")
     code, _, phrase = status.partition(" ")

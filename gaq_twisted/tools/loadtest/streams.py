@@ -1,4 +1,4 @@
-"""What a load test of streams publishes, and its clients.
+"""The events of a load test of streams, and its clients.
 
 Import this module only where a reactor is installed.
 """
@@ -31,7 +31,7 @@ class StreamsTraffic:
         settings: the settings of the server.
         reactor: connects to Redis.
         channels: how many channels there are.
-        dice: decide whom each event is for.
+        dice: choose the channel of each event.
 
     Raises:
         ConfigError: if the settings are unusable.
@@ -56,7 +56,7 @@ class StreamsTraffic:
         self.counts = Record([f"{name}-{number}" for number in range(channels)])
 
     def announcement(self, events: int) -> str:
-        """Returns what will be done to Redis."""
+        """Describes the planned changes to Redis."""
         return (
             f"about {events:,} entries will be added to the stream {self._prefix}full, and as"
             f" many, together, to the streams {self._prefix}{self.name}-*, which are removed at"
@@ -64,7 +64,7 @@ class StreamsTraffic:
         )
 
     async def neighbours(self) -> str:
-        """Returns who else may use the streams; empty if nobody does.
+        """Describes other users of the streams; empty if there are none.
 
         Raises:
             RedisError: if Redis does not say.
@@ -73,7 +73,7 @@ class StreamsTraffic:
         entries = await self._redis.ask("XLEN", stream)
         if not entries:
             return ""
-        return f"Redis has the stream {stream} (length {entries:,}), perhaps of Superset"
+        return f"Redis has the stream {stream} (length {entries:,}), which Superset may use"
 
     def add_clients(self, crowd: Crowd, count: int, expires_at: int) -> None:
         """Adds clients, which share the channels evenly."""
@@ -94,7 +94,7 @@ class StreamsTraffic:
         await self._publisher.publish(self._trial_channel, _event(self._trial_channel, 0))
 
     async def publish(self) -> None:
-        """Publishes an event to some channel."""
+        """Publishes an event to one of the channels."""
         channel = self._dice.choice(self.counts.channels)
         number = channel.next_number()
         try:
@@ -105,14 +105,14 @@ class StreamsTraffic:
             self.counts.failed_publications[reason] += 1
 
     async def clean_up(self) -> str | None:
-        """Removes the streams of the test's channels; returns what is wrong if it cannot."""
+        """Removes the streams of the test's channels; returns the error if it cannot."""
         names = [self._trial_channel, *(channel.name for channel in self.counts.channels)]
         keys = [f"{self._prefix}{name}" for name in names]
         try:
             for start in range(0, len(keys), _KEYS_AT_A_TIME):
                 await self._redis.ask("UNLINK", *keys[start : start + _KEYS_AT_A_TIME])
         except RedisError as error:
-            return f"the streams {self._prefix}{self.name}-* are still there: {error}"
+            return f"the streams {self._prefix}{self.name}-* could not be removed: {error}"
         finally:
             self._redis.close()
         return None
@@ -139,7 +139,7 @@ class _StreamsClient(Client):
         return "" if self._last_id is None else f"last_id={self._last_id}"
 
     def may_drop(self) -> bool:
-        # Others would reconnect without `last_id`, and so without a claim to what they missed.
+        # Others would reconnect without `last_id`, and would not be owed what they missed.
         return self._last_id is not None
 
     def note_open(self) -> None:
@@ -150,7 +150,7 @@ class _StreamsClient(Client):
             self._record.reconnects += 1
 
     def note_end(self, close_code: int | None) -> None:
-        """Does nothing: it is owed all events, whatever its connections do."""
+        """Does nothing: it is owed all events, regardless of its connections."""
 
     def take(self, payload: bytes) -> None:
         now_ns = time.monotonic_ns()

@@ -61,13 +61,13 @@ def remarks(report: Report) -> Iterator[str]:
     if report.failed_publications:
         yield (
             f"{sum(report.failed_publications.values()):,} events could not be published, so the"
-            " result is not good, whatever arrived"
+            " test has failed"
         )
     if report.frames_expected and not report.frames_received:
         names = "redis.db and redisStreamPrefix"
         if report.not_owed is not None:
             names = "and realtimeChannelPrefix"
-        yield f"no event arrived: this test and the server must have the same Redis, {names}"
+        yield f"no event arrived: this test and the server must use the same Redis, {names}"
     if report.core_share_running > _BUSY_CORE_SHARE:
         yield (
             "this test was short of CPU time, which distorts latencies and rates: start several"

@@ -3,7 +3,7 @@
 docs/migrating.md and docs/superset-7.md document the behaviour that the simulation follows:
 
 - Nothing is stored. A page asks Superset which queries have ended each time its socket opens.
-- When the server loses Redis, it closes all sockets with 1012 and refuses upgrades with 503, until
+- When the server loses Redis, it closes all sockets with 1012 and rejects upgrades with 503, until
   3.5 s after Redis is back.
 - A page tries again 1, 2, 4 s and so on after each end, and up to 1 s more; half a second is taken
   here. At the third end without an open in between, it fails every chart that waits.

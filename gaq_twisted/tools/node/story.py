@@ -1,4 +1,4 @@
-"""What happened while a dashboard loaded: the facts that any server would have met."""
+"""What happened while a dashboard loaded, independent of the server."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from gaq_twisted.streams.events import StreamId
 
 
 class Span(NamedTuple):
-    """A time in which something did not run, in seconds since the dashboard began to load."""
+    """A period in which something did not run, in seconds since the dashboard began to load."""
 
     start: float
     end: float
@@ -30,7 +30,7 @@ class Publication(NamedTuple):
 
 
 class Position(NamedTuple):
-    """Where a reader of the global stream is."""
+    """The position of a reader of the global stream."""
 
     newest: StreamId | None
     """The last event that it has read; None if it has read none since it started."""
@@ -40,7 +40,7 @@ class Position(NamedTuple):
 
 @dataclass(kw_only=True)
 class Story:
-    """The load of one dashboard, and the faults meanwhile; times are in seconds since it began."""
+    """The load of one dashboard, and its faults; times are in seconds since its start."""
 
     cut_at: float | None = None
     """When the browser's connection was cut."""
@@ -55,7 +55,7 @@ class Story:
 
 
 class Outcome(NamedTuple):
-    """What became of a chart."""
+    """The outcome of a chart."""
 
     is_shown: bool
     """Whether the browser shows it; otherwise it never does, until the page is reloaded."""

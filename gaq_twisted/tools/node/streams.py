@@ -7,7 +7,7 @@ docs/migrating.md documents the behaviour that the simulation follows, and iored
 - An event goes to the sockets of its channel that are open when it is read.
 - A browser that comes back with a `last_id` gets the events of its channel's stream after that id,
   up to the last event that the server has read. The ids of the two streams differ. A browser
-  without a `last_id` gets nothing of before.
+  without a `last_id` gets no earlier events.
 - That read waits behind the server's blocking read of the global stream, which ends with the next
   event, or after 5 s.
 - ioredis connects to Redis again 50 ms after a loss, then 100 ms after that, and so on up to 2 s.
@@ -83,7 +83,7 @@ class _Simulation:
         self._answer_at = 0.0
 
     def advance(self, to: float) -> None:
-        """Lets the time pass."""
+        """Advances the time."""
         if self._asked is not None and self._answer_at <= to:
             self._answer(self._answer_at)
 
@@ -128,7 +128,7 @@ class _Simulation:
         self._is_open = False
 
     def give_up(self, at: float) -> None:
-        """The page tries no more."""
+        """The page stops trying."""
         self._has_given_up = True
         self._lose_all(at)
 
@@ -169,7 +169,7 @@ class _Simulation:
             self._lose(publication, at)
 
     def _lose(self, publication: Publication, at: float) -> None:
-        """Nothing brings an event any more that has not been shown by now."""
+        """No event arrives any more that has not been shown by now."""
         self.outcomes.setdefault(publication.chart, Outcome(False, at))
 
 

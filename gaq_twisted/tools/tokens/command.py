@@ -49,10 +49,10 @@ def _mint(loaded: Loaded, options: Namespace) -> None:
     wish = Wish(options.protocol, options.channel, options.user, options.url, options.expires)
     made = new_cookie(loaded, wish, time.time())
     print(f"Cookie: {made.header}", flush=True)
-    _note(f"\nA token for {made.whom}.\n\nConnect with it:\n  {made.connect[0]}")
+    _note(f"\nA token for {made.whom}.\n\nTo connect with it:\n  {made.connect[0]}")
     for command in made.connect[1:]:
         _note(f"or\n  {command}")
-    _note(f"\nSend something to it:\n  {made.publish}")
+    _note(f"\nTo send an event to it:\n  {made.publish}")
 
 
 def _explain(loaded: Loaded, text: str) -> None:

@@ -15,7 +15,7 @@ _TIMES = {"iat": "issued", "nbf": "valid from", "exp": "expires"}
 
 
 class Explanation(NamedTuple):
-    """What is known of a cookie."""
+    """The facts about a cookie."""
 
     lines: list[str]
     is_accepted: bool
@@ -40,7 +40,7 @@ def explain(loaded: Loaded, text: str, now_seconds: float) -> Explanation:
 
 
 def _contents(header: str, now_seconds: float) -> Iterator[str]:
-    """Yields what the tokens in a header say, whoever has signed them."""
+    """Yields the contents of the tokens in a header, without checking their signatures."""
     for name, value in cookies(header):
         try:
             head = jwt.get_unverified_header(value)
@@ -48,7 +48,7 @@ def _contents(header: str, now_seconds: float) -> Iterator[str]:
         except jwt.InvalidTokenError:
             continue
         algorithm = shown_name(str(head.get("alg")))
-        yield f"The cookie {shown_name(name)} holds a token with these claims ({algorithm}):"
+        yield f"The cookie {shown_name(name)} contains a token with these claims ({algorithm}):"
         for claim, content in claims.items():
             time = _time(claim, claims, now_seconds)
             yield f"  {shown_name(claim)}: {json.dumps(content)}{time}"

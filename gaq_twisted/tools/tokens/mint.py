@@ -1,4 +1,4 @@
-"""New cookies for a try by hand, and the commands to use them with."""
+"""New cookies for manual tests, and commands that use them."""
 
 import json
 import secrets
@@ -18,7 +18,7 @@ _NAME_BYTES = 4
 
 
 class Wish(NamedTuple):
-    """What the operator wants; None where anything will do."""
+    """What the operator wants; None for any value."""
 
     protocol: str | None = None
     channel: str | None = None
@@ -33,11 +33,11 @@ class NewCookie(NamedTuple):
     header: str
     """The Cookie header of a browser that has it."""
     whom: str
-    """Whom it names, and until when."""
+    """Its user and its expiry."""
     connect: list[str]
     """Commands that connect with it."""
     publish: str
-    """A command that publishes something that they show."""
+    """A command that publishes an event that they receive."""
 
 
 def new_cookie(loaded: Loaded, wish: Wish, now_seconds: float) -> NewCookie:
@@ -123,7 +123,7 @@ def _new_name() -> str:
 
 
 def _url(settings: Settings) -> str:
-    # What `listen` says is for Twisted, and may be behind a proxy.
+    # `listen` contains endpoints of Twisted, which may be behind a proxy.
     return "ws://HOST:PORT/" if settings.listen else f"ws://127.0.0.1:{settings.port}/"
 
 

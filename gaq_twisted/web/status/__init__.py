@@ -1,1 +1,1 @@
-"""The status page: what the server does now and did in the last ten minutes."""
+"""The status page: the state and the last ten minutes of the server."""

@@ -1,4 +1,4 @@
-"""What a server is: its process, its ports, its certificates, and doubtful settings."""
+"""Facts about a server: its process, ports, certificates and configuration warnings."""
 
 import os
 import platform
@@ -13,7 +13,7 @@ from msgspec import Struct
 from gaq_twisted.config.catalogue import doubts
 from gaq_twisted.config.settings import Settings
 
-# The files of an endpoint string; what they are is of no interest to who looks at a page.
+# The files in an endpoint string, which do not matter to readers of the page.
 _FILES = re.compile(
     r":(?:privateKey|certKey|extraCertChain|dhParameters|caCertsDir)=(?:\\.|[^\\:])*"
 )
@@ -21,16 +21,16 @@ _STATM, _OPEN_FILES = Path("/proc/self/statm"), Path("/proc/self/fd")
 
 
 class Certificate(Struct, frozen=True, rename="camel"):
-    """A certificate that the server shows to its clients."""
+    """A certificate that the server presents to its clients."""
 
     endpoint: str
-    """Where it is shown."""
+    """The endpoint that presents it."""
     expires_at: float
     """When it expires, in seconds since 1970."""
 
 
 class Facts(Struct, frozen=True, rename="camel"):
-    """What a server is now; numbers that the system does not have are None."""
+    """The facts about a server; numbers that the system does not provide are None."""
 
     host: str
     pid: int
@@ -38,23 +38,23 @@ class Facts(Struct, frozen=True, rename="camel"):
     listen: Sequence[str]
     """The public ports, as endpoint strings without the names of files."""
     memory_bytes: int | None
-    """The memory of the process that is not swapped out."""
+    """The resident memory of the process."""
     open_files: int | None
     max_files: int
     certificates: Sequence[Certificate]
-    """Those that expire first come first."""
+    """The first to expire comes first."""
     warnings: Sequence[str]
-    """What is probably unintended in the settings."""
+    """Settings that are probably unintended."""
 
 
 class About:
-    """Finds out what the server is; no secret and no name of a file is part of it.
+    """Collects facts about the server, without secrets and names of files.
 
     Args:
         settings: the settings.
         max_files: how many files the process may have open.
-        expiries: returns when the certificates expire that are in use now, in seconds since
-            1970, by endpoint string.
+        expiries: returns when the certificates in use expire, in seconds since 1970, by endpoint
+        string.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class About:
         self.apply(settings)
 
     def apply(self, settings: Settings) -> None:
-        """Uses these settings from now on; the ports stay as they are."""
+        """Uses these settings from now on, except for the ports."""
         self._warnings = list(doubts(settings))
 
     def now(self) -> Facts:
@@ -100,6 +100,6 @@ def _memory_bytes() -> int | None:
 
 def _open_files() -> int | None:
     with suppress(OSError):
-        # Linux 6.2 and newer has their number; to list them all takes long.
+        # Linux 6.2 and newer provide their number; listing all of them takes long.
         return _OPEN_FILES.stat().st_size or len(os.listdir(_OPEN_FILES))
     return None

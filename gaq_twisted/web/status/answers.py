@@ -1,4 +1,4 @@
-"""Facts that the page shows and that something else must be asked for, such as Redis."""
+"""Facts on the page that must be queried elsewhere, such as in Redis."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,10 +11,10 @@ from gaq_twisted.web.status.sampler import Sample
 
 
 class Answers:
-    """Asks while somebody is interested, and again only where something has changed.
+    """Queries facts while they are shown, and again only when something has changed.
 
     Args:
-        questions: what to ask.
+        questions: the queries.
     """
 
     _log = Logger()
@@ -27,14 +27,14 @@ class Answers:
 
     @property
     def facts(self) -> Mapping[str, str]:
-        """What is known, by name."""
+        """The known facts, by name."""
         return self._facts
 
     def refresh(self, sample: Sample) -> None:
-        """Asks what may have changed; the answers come later.
+        """Queries facts that may have changed; the answers arrive later.
 
         Args:
-            sample: how things are now.
+            sample: the present sample.
         """
         for question in self._questions:
             value = sample[question.column]
@@ -45,7 +45,7 @@ class Answers:
                 asking.addBoth(self._finished, question)
 
     def stop(self) -> None:
-        """Asks no more."""
+        """Stops all queries."""
         for asking in list(self._asking.values()):
             asking.cancel()
 
@@ -55,4 +55,6 @@ class Answers:
     def _finished(self, result: object, question: Question) -> None:
         self._asking.pop(question, None)
         if isinstance(result, Failure) and not result.check(CancelledError):
-            self._log.failure("asking for {column} failed", result, event="question_failed")
+            self._log.failure(
+                "the query after a change of {column} failed", result, event="question_failed"
+            )

@@ -1,4 +1,4 @@
-"""What the status page of every server shows, and what its editions add to that."""
+"""The status page's common contents, and those that editions add."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
@@ -40,11 +40,11 @@ REASONS: Mapping[str, str] = {
     "files": "too many open files",
     "total": "maxTotalConnections is reached",
     "channel": "maxConnectionsPerChannel is reached",
-    "rate": "sent too many bytes a second",
-    "message_size": "sent too large a message",
+    "rate": "sent too many bytes per second",
+    "message_size": "sent a message that is too large",
     "origin": "origin not allowed",
-    "signature": "bad signature of the token",
-    "algorithm": "algorithm of the token not allowed",
+    "signature": "the token's signature is invalid",
+    "algorithm": "the token's algorithm is not allowed",
     "no_jwt": "the cookie holds no token",
     "no_channel": "the token names no channel",
     "bad_handshake": "bad handshake",
@@ -54,7 +54,7 @@ REASONS: Mapping[str, str] = {
     "host": "no Host header, or several",
     "body": "has a body",
 }
-"""The reasons of rejections that need other words than their names."""
+"""The texts of rejection reasons whose labels are not clear enough."""
 
 _REJECTIONS = (
     metrics.UPGRADE_REJECTED,
@@ -170,20 +170,20 @@ CORE = Dashboard(
         Reached(
             "stallSeconds",
             _STALL_SECONDS,
-            News(Level.WARN, "stall", "the process did nothing else for up to {value:.2g} s"),
+            News(Level.WARN, "stall", "the reactor was blocked for up to {value:.2g} s"),
         ),
-        Switched("isDraining", on=News(Level.WARN, "draining", "the server is about to stop")),
+        Switched("isDraining", on=News(Level.WARN, "draining", "the server is stopping")),
     ),
 )
-"""What belongs to no edition; the sampler itself adds the time and the CPU."""
+"""The columns of no edition; the sampler itself adds the time and the CPU."""
 
 
 def contents(version: str, editions: Iterable[Dashboard]) -> Dashboard:
-    """Returns all that the status page shows.
+    """Returns the whole status page.
 
     Args:
         version: the version of this server.
-        editions: what each edition adds.
+        editions: the parts that editions add.
     """
     added = tuple(editions)
     parts = (CORE, *added)
@@ -221,7 +221,7 @@ def _faults_tile(faults: Sequence[Fault]) -> Tile:
 
 
 def _with_routes(plot: Plot, routes: str) -> Plot:
-    """Returns a plot that names what the editions have in place of channels."""
+    """Returns a plot with the editions' name for channels."""
     if not routes:
         return plot
     series = [

@@ -23,16 +23,16 @@ from gaq_twisted.web.status.sampler import Sample, Sampler, SampleRing
 _INTERVAL_SECONDS = 1.0
 _KEPT_SAMPLES = 600
 _MOST_WATCHERS = 10
-# How long a browser may take to read what it was sent.
+# How long a browser may take to read what was sent.
 _PATIENCE_SAMPLES = 10
 _RETRY_MS = 2000
-# How often open pages are sent what the server is.
+# How often open pages are sent facts about the server.
 _SERVER_SAMPLES = 10
 
 
 @implementer(IPushProducer)
 class Watcher:
-    """A browser that is sent samples, as Server-Sent Events.
+    """A browser that receives samples as Server-Sent Events.
 
     Args:
         request: its request.
@@ -43,9 +43,9 @@ class Watcher:
         self.request = request
         self.next_number = next_number
         self.lists_version: tuple[int, int] | None = None
-        """The version of the lists that it was sent."""
+        """The version of the lists that it was last sent."""
         self.unread_samples = 0
-        """For how many samples it has not read what it was sent before."""
+        """The number of samples during which it has not read earlier data."""
         self.can_read = True
 
     def send(self, name: str, data: bytes, more: str = "") -> None:
@@ -54,7 +54,7 @@ class Watcher:
         Args:
             name: its name.
             data: its data, in one line.
-            more: further lines of it.
+            more: further lines of the event.
         """
         self.request.write(b"%bevent: %b\ndata: %b\n\n" % (more.encode(), name.encode(), data))
 
@@ -70,29 +70,29 @@ class Watcher:
     # Called by the transport (IPushProducer)
 
     def pauseProducing(self) -> None:
-        """Notes that the browser does not read as fast as is sent to it."""
+        """Records that the browser reads more slowly than data are sent to it."""
         self.can_read = False
 
     def resumeProducing(self) -> None:
-        """Notes that the browser has read nearly all."""
+        """Records that the browser has read nearly everything."""
         self.can_read = True
         self.unread_samples = 0
 
     def stopProducing(self) -> None:
-        """Does nothing; the request reports its end."""
+        """Does nothing, because the request reports its end."""
 
 
 class StatusFeed(Service):
-    """Keeps the samples of the last ten minutes, and sends new ones to the open pages.
+    """Keeps the samples of the last ten minutes, and sends new ones to open pages.
 
     Args:
-        metrics: the numbers.
-        rejections: the clients that were rejected.
-        dashboard: what the page shows.
-        about: finds out what the server is.
-        state: returns what else holds now, by name; among it `reasons`, why the server is
-            not ready.
-        clock: the time.
+        metrics: the source of the samples.
+        rejections: the rejected clients.
+        dashboard: the description of the page.
+        about: collects facts about the server.
+        state: returns further present facts by name, including `reasons`, why the server is not
+        ready.
+        clock: provides the time.
         cpu_seconds: returns how much CPU time the process has used.
     """
 
@@ -124,18 +124,18 @@ class StatusFeed(Service):
         self._loop.clock = clock
 
     def startService(self) -> None:
-        """Begins to take samples."""
+        """Starts taking samples."""
         super().startService()
         now = self._clock.seconds()
         self._sampler = Sampler(self._metrics, self._dashboard.columns, now, self._cpu_seconds())
-        # Distinguishes this process from the one that it replaces.
+        # Distinguishes this process from its predecessor.
         self._run = f"{now * 1000:.0f}"
         self._started_at = now
         self._hello = self._greeting(now)
         self._loop.start(_INTERVAL_SECONDS, now=False)
 
     def stopService(self) -> None:
-        """Ends the sampling, and all streams."""
+        """Stops sampling, and ends all streams."""
         super().stopService()
         self._loop.stop()
         self._answers.stop()
@@ -147,10 +147,10 @@ class StatusFeed(Service):
 
         Args:
             request: the request; its headers are set.
-            last_event_id: the id of the last event that the browser got; empty for none.
+            last_event_id: the id of the browser's last event; empty for none.
 
         Returns:
-            Whether there is room for one more.
+            Whether there was room for this page.
         """
         if not self.running or len(self._watchers) >= _MOST_WATCHERS:
             return False
@@ -166,7 +166,7 @@ class StatusFeed(Service):
         return True
 
     def snapshot(self) -> bytes:
-        """Returns what the page shows now, as JSON."""
+        """Returns the present contents of the page as JSON."""
         sample = self._last or {}
         if sample:
             self._answers.refresh(sample)
@@ -183,7 +183,7 @@ class StatusFeed(Service):
         )
 
     def _greeting(self, now: float) -> bytes:
-        """Returns what a page needs to know before the first sample."""
+        """Returns the facts that a page needs before the first sample."""
         shown = self._dashboard
         return msgspec.json.encode(
             {
@@ -203,7 +203,7 @@ class StatusFeed(Service):
         try:
             self._take()
         except Exception:
-            # Passed on, it would end the loop for good.
+            # An exception would stop the loop.
             self._log.failure("taking a sample failed", event="sample_failed")
 
     def _take(self) -> None:
@@ -211,7 +211,7 @@ class StatusFeed(Service):
         self._incidents.compare(self._last, sample)
         self._last = sample
         self._samples.add(msgspec.json.encode(list(sample.values())))
-        # What nobody watches is not read.
+        # Without open pages, these facts are not needed.
         if not self._watchers:
             return
         self._answers.refresh(sample)
@@ -227,11 +227,14 @@ class StatusFeed(Service):
         return msgspec.json.encode(self._about.now())
 
     def _update(self, watcher: Watcher, state: bytes, server: bytes) -> None:
-        """Sends what a watcher does not have yet, unless it is slow; drops it if it is too slow."""
+        """Sends new data to a watcher, unless it is slow; drops it if it is too slow."""
         if not watcher.can_read:
             watcher.unread_samples += 1
             if watcher.unread_samples > _PATIENCE_SAMPLES:
-                self._log.info("dropped a watcher that does not read", event="watcher_dropped")
+                self._log.info(
+                    "dropped an open status page, because its browser does not read",
+                    event="watcher_dropped",
+                )
                 watcher.drop()
             return
         lists_version = (self._rejections.version, self._incidents.version)

@@ -19,12 +19,12 @@ const byteRate = (number) => scaled(number, "B/s");
 const percent = (part) => digits(part * 100) + " %";
 
 const digits = (number) => number >= 9.95 || number === 0 ? grouped(number) : number.toFixed(1);
-/** Leave out meaningless digits, where a number does not change. */
+/** Omit meaningless digits of a number that does not change. */
 const constant = (text) => text.replace(".0 ", " ");
 const seconds = (number) => number < 0.9995 ? digits(number * 1000) + " ms" : digits(number) + " s";
 
 function latency(number, axis) {
-  // Beyond the ends of the axis nothing is known.
+  // Values beyond the ends of the axis are not known exactly.
   if (number <= axis.least) return "≤ " + constant(seconds(axis.least));
   return (number >= axis.most ? "≥ " : "") + seconds(number);
 }

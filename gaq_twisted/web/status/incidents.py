@@ -1,4 +1,4 @@
-"""The samples that are worth a line: Redis lost and found, gaps, stalls, the shutdown."""
+"""Incidents: outages of Redis and their end, gaps, stalls, the shutdown."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -12,12 +12,12 @@ _MOST = 50
 
 @dataclass(frozen=True)
 class Incident:
-    """One line."""
+    """One line in the list of incidents."""
 
     at: float
-    """When it was last so, in seconds since 1970."""
+    """When it last occurred, in seconds since 1970."""
     count: int
-    """In how many samples in a row it was so."""
+    """In how many consecutive samples it occurred."""
     level: Level
     kind: str
     text: str
@@ -27,7 +27,7 @@ class Incidents:
     """The last incidents.
 
     Args:
-        rules: what makes an incident.
+        rules: define incidents.
     """
 
     def __init__(self, rules: Sequence[Rule]) -> None:
@@ -37,10 +37,10 @@ class Incidents:
         """Changes whenever there is a new incident."""
 
     def compare(self, before: Sample | None, now: Sample) -> None:
-        """Notes what is new in a sample.
+        """Records the incidents of a sample.
 
         Args:
-            before: the sample before; None if it is the first.
+            before: the previous sample; None if there is none.
             now: the sample.
         """
         for rule in self._rules:
@@ -54,14 +54,14 @@ class Incidents:
     def _note(self, at: float, news: News, text: str) -> None:
         count = 1
         if self._last and self._last[-1].kind == news.kind:
-            # Of what goes on, only the newest is kept.
+            # An incident that continues is kept once, with the newest time.
             count += self._last.pop().count
         self._last.append(Incident(at, count, news.level, news.kind, text))
         self.version += 1
 
 
 def _news(rule: Rule, before: Sample | None, now: Sample) -> Iterator[tuple[News, str]]:
-    """Yields what a rule says of a sample, with its text: nothing, or one thing."""
+    """Yields the text of a rule's incident in a sample, if there is one."""
     value = now[rule.column] or 0
     last = (before[rule.column] or 0) if before else 0
     match rule:

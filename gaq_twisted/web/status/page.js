@@ -1,9 +1,9 @@
-// The server sends rows of numbers, one a second, beginning with those of the last ten minutes.
-// All texts are made from these; nothing that the server sends is used as markup.
+// The server sends a row of numbers each second, starting with those of the last ten minutes.
+// All texts are built from these; nothing that the server sends is used as markup.
 const STALE_MS = 3500;
 const RETRY_MS = 5000;
 const EXPIRY_WARN_SECONDS = 14 * DAY_SECONDS;
-// How many rows of a list a phone shows before they are asked for.
+// How many rows of a list a phone shows until all are requested.
 const FEW_ROWS = 5;
 const element = (id) => document.getElementById(id);
 
@@ -33,12 +33,12 @@ function opened(made) {
 }
 
 function hello(data) {
-  // Another version, or other settings, may have another page.
+  // Another version, or other settings, may need another page.
   const itsShape = JSON.stringify([data.version, data.plots, data.tiles, data.process, data.up]);
   if (shape === null) makePage(data);
   else if (shape !== itsShape) location.reload();
   shape = itsShape;
-  // Only a source that reconnects reports to the server what it has.
+  // Only a source that reconnects reports to the server its last sample.
   if (isNewSource || data.startedAt !== facts.startedAt) samples = [];
   isNewSource = false;
   facts = data;
@@ -53,7 +53,7 @@ function take(data) {
   samples.splice(0, samples.length - facts.keptSeconds);
   state = data.state;
   heardAt = performance.now();
-  // Of a server that was just started, ten minutes would be an empty plot.
+  // For a server that has just started, ten minutes would be an empty plot.
   if (windowSeconds === null) setWindow(samples.length < 120 ? 60 : 600);
   setLink("live");
   requestAnimationFrame(draw);
@@ -69,13 +69,13 @@ function showLink() {
   const silentMs = performance.now() - heardAt;
   const isLive = link === "live" && silentMs < STALE_MS;
   const why = {connecting: "connecting", lost: "reconnecting", live: "waiting",
-    refused: "the server refuses: too many pages may be open; trying again"}[link];
+    refused: "rejected by the server: perhaps too many pages are open; retrying"}[link];
   document.body.dataset.link = isLive ? "live" : link === "live" ? "stale" : link;
   write(element("link"), isLive ? "live" : why);
   write(element("silence"), isLive || !last ? "" : `no data for ${span(silentMs / 1000)}`);
   if (isLive) return;
   showTitle("no data", "bad");
-  // The last known state need not be the present one.
+  // The last known state may not be the present one.
   if (last) setState(element("readiness"), "unknown", "was " + readinessOf(last, state)[1]);
 }
 
@@ -254,7 +254,7 @@ for (const id of ["rejections", "incidents"]) {
   });
 }
 
-// The time that the plots show, and the time whose values are shown.
+// The period of the plots, and the time whose values are shown.
 
 const asked = /^#(1|10)min$/.exec(location.hash);
 let windowSeconds = asked ? asked[1] * 60 : null;
@@ -287,7 +287,7 @@ element("place").textContent = location.host;
 element("cursor-time").addEventListener("input", (event) => setCursor(Number(event.target.value)));
 for (const choice of document.querySelectorAll("[name=window]")) {
   choice.addEventListener("change", () => {
-    // It is kept when the page reloads itself.
+    // The choice survives a reload of the page.
     history.replaceState(null, "", `#${choice.value / 60}min`);
     setWindow(Number(choice.value));
   });

@@ -14,10 +14,10 @@ _TEXT = b"text/plain; charset=utf-8"
 
 
 class StatusPage(Branch):
-    """The page; it needs nothing from elsewhere but its events.
+    """The page, which loads nothing from elsewhere except its events.
 
     Args:
-        feed: where the events come from.
+        feed: sends the events.
     """
 
     def __init__(self, feed: StatusFeed) -> None:
@@ -28,7 +28,7 @@ class StatusPage(Branch):
         self.putChild(b"events", StatusEvents(feed))
 
     def render_GET(self, request: Request) -> bytes:
-        """Answers with the page, which may also connect to the servers that `with` names."""
+        """Answers with the page, which may also connect to the servers in the parameter `with`."""
         (text,) = request.args.get(b"with", [b""])[:1]
         others = addresses(text.decode("ascii", "replace"))
         if others is None:
@@ -49,7 +49,7 @@ class StatusEvents(Branch):
     """The page's Server-Sent Events (WHATWG HTML, section 9.2).
 
     Args:
-        feed: where they come from.
+        feed: sends them.
     """
 
     def __init__(self, feed: StatusFeed) -> None:
@@ -57,15 +57,15 @@ class StatusEvents(Branch):
         self._feed = feed
 
     def render_GET(self, request: Request) -> bytes | int:
-        """Answers with events until either side ends it, or 503 if too many pages are open."""
+        """Answers with events until either side ends it, or with 503 if too many pages are open."""
         _set_event_headers(request)
-        # Some proxies would hold them back until there are many.
+        # Some proxies would buffer them.
         request.setHeader(b"x-accel-buffering", b"no")
         if self._feed.watch(request, request.getHeader("last-event-id") or ""):
             return NOT_DONE_YET
         request.setResponseCode(503)
         request.setHeader(b"content-type", _TEXT)
-        return b"as many pages are open as there may be\n"
+        return b"too many status pages are open; close one\n"
 
     def render_HEAD(self, request: Request) -> bytes:
         """Answers with the headers."""
@@ -74,10 +74,10 @@ class StatusEvents(Branch):
 
 
 class StatusJson(Branch):
-    """What the page shows now, for programs.
+    """The present contents of the page, for programs.
 
     Args:
-        feed: where it comes from.
+        feed: provides the contents.
     """
 
     def __init__(self, feed: StatusFeed) -> None:
@@ -91,9 +91,10 @@ class StatusJson(Branch):
 
 
 def _set_event_headers(request: Request) -> None:
-    """Sets the headers of events; the status page of another server of the network may read them.
+    """Sets the headers of events, which status pages of other servers in the network may read.
 
-    Any page in the Internet could ask otherwise, through the browser of an operator.
+    Without this restriction, any page on the Internet could read them through an operator's
+    browser.
     """
     set_headers(request, b"text/event-stream")
     origin = request.getHeader("origin") or ""

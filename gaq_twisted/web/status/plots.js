@@ -3,7 +3,7 @@ const WIDTH = 600, HEIGHT = 100;
 const ORDINALS = ["first", "second", "third"];
 // A state is the worst of the last STATE_SAMPLES, so that it stays long enough to be read.
 const STATE_SAMPLES = 10;
-// A few samples, or this part of them, may exceed the axis if they are far greater than all others.
+// A few samples, or this share of them, may exceed the axis if they are far greater than all others.
 const CLIPPED_PART = 0.02, CLIPPED_SAMPLES = 3, CLIPPED_RATIO = 3;
 const WINDOWS = {
   60: {ago: "1 min ago", half: "30 s", spoken: "in the last minute", lines: 6},
@@ -62,7 +62,7 @@ const valueOf = (sample, line) => line.of ? sample[line.column] / facts[line.of]
 /** Return the greatest of a sample's values that a plot shows. */
 const peakOf = (plot, sample) => Math.max(...plot.series.map((line) => valueOf(sample, line) || 0));
 
-/** Return the number that the axis must reach: not a short spike, which would flatten all else. */
+/** Return the top of the axis: without short spikes, which would flatten all other values. */
 function highest(peaks, least) {
   const most = Math.max(least, ...peaks);
   const ascending = peaks.filter((peak) => peak > 0).sort((one, other) => one - other);
@@ -125,7 +125,7 @@ function drawClipped(plot, clipped, x) {
   plot.peak.style.right = part < 0.6 ? "auto" : `calc(${100 - 100 * part}% + 4px)`;
 }
 
-/** Return the first state that holds: the sum of its columns is in its range. */
+/** Return the first state that applies: the sum of its columns is in its range. */
 function stateOf(states, sample) {
   return states.find(({columns = [], least = -Infinity, most = Infinity}) => {
     const sum = columns.reduce((total, name) => total + Number(sample[name]), 0);
@@ -143,7 +143,7 @@ function runsOf(inWindow, line, x, y) {
     if (isKnown) {
       const point = [x(sample.at).toFixed(1), y(value).toFixed(1)];
       const isNext = before !== null && sample.at > before && sample.at - before < 3;
-      // A value that stands alone is a dash as long as its second.
+      // A single value is a dash as long as its second.
       if (isNext) runs.at(-1).push(point);
       else runs.push([[x(sample.at - 1).toFixed(1), point[1]], point]);
     }

@@ -12,7 +12,7 @@ function follow(url, on) {
   source.onerror = () => {
     const isRefused = source.readyState === EventSource.CLOSED;
     on.link(isRefused ? "refused" : "lost");
-    // After an answer that is not a stream, the browser does not try again by itself.
+    // After an answer that is not a stream, the browser itself does not retry.
     if (isRefused) setTimeout(() => on.open(follow(url, on)), RETRY_MS);
   };
   return source;
@@ -24,14 +24,14 @@ function followOthers() {
   const here = makeReplica(location.host);
   replicas.push({...here, read: () => ({facts, state, tiles: page.tiles, last: samples.at(-1), link, heardAt})});
   for (const address of others) {
-    const told = {facts: {}, state: {reasons: []}, tiles: [], last: undefined, link: "connecting", heardAt: -Infinity};
+    const known = {facts: {}, state: {reasons: []}, tiles: [], last: undefined, link: "connecting", heardAt: -Infinity};
     follow(`//${address}/status/events`, {
       open: () => {},
-      link: (now) => { told.link = now; },
-      hello: (data) => Object.assign(told, {facts: data, tiles: data.tiles}),
-      samples: (data) => Object.assign(told, {state: data.state, last: named(told.facts.fields, data.samples.at(-1)), link: "live", heardAt: performance.now()}),
+      link: (now) => { known.link = now; },
+      hello: (data) => Object.assign(known, {facts: data, tiles: data.tiles}),
+      samples: (data) => Object.assign(known, {state: data.state, last: named(known.facts.fields, data.samples.at(-1)), link: "live", heardAt: performance.now()}),
     });
-    replicas.push({...makeReplica(address), read: () => told});
+    replicas.push({...makeReplica(address), read: () => known});
   }
   setInterval(showReplicas, 1000);
 }
@@ -54,7 +54,7 @@ function showReplicas() {
     const {facts, state, tiles, last, link, heardAt} = replica.read();
     const isLive = link === "live" && performance.now() - heardAt < STALE_MS;
     if (!last || !isLive) {
-      setState(replica.readiness, "bad", link === "refused" ? "no connection, or refused" : "no data");
+      setState(replica.readiness, "bad", link === "refused" ? "no connection, or rejected" : "no data");
       continue;
     }
     const events = SUMMED.reduce((sum, name) => sum + (last[name] || 0), 0);

@@ -1,10 +1,10 @@
-"""Several servers on one status page: which the page may ask, and which pages may ask this one."""
+"""Several servers on one status page: which servers a page may query, and from which origins."""
 
 import re
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-# What a Content-Security-Policy can name (CSP 3, section 2.3.1): no underscore, no IPv6 address.
+# Hosts that a Content-Security-Policy allows (CSP 3, section 2.3.1): no underscore, no IPv6.
 _ADDRESS = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,5})?")
 _MOST_ADDRESSES = 20
 # Names that nobody can register (RFC 6761, RFC 6762, ICANN's resolution 2024.07.29.06).
@@ -12,7 +12,7 @@ _INTERNAL_DOMAINS = (".internal", ".local", ".localhost")
 
 
 def addresses(text: str) -> list[str] | None:
-    """Returns the hosts, with their ports, in a text with commas; None if it has others.
+    """Returns the hosts and ports in a comma-separated text; None if one is invalid.
 
     Args:
         text: such as `gaq-1:9090,10.0.0.7:9090`.
@@ -24,10 +24,10 @@ def addresses(text: str) -> list[str] | None:
 
 
 def is_internal(origin: str) -> bool:
-    """Returns whether only a server within the network can have pages of an origin.
+    """Returns whether only servers within the network can have an origin.
 
-    That is so for addresses that are not routed in the Internet, for names without a dot,
-    and for names of internal domains.
+    This holds for addresses that are not routed on the Internet, for names without a dot, and for
+    names of internal domains.
 
     Args:
         origin: the Origin header.

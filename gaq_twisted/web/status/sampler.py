@@ -1,4 +1,4 @@
-"""What the server does, as a row of numbers for each second."""
+"""Samples of the metrics: a row of numbers for each second."""
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -20,22 +20,22 @@ from gaq_twisted.core.dashboard import (
 )
 from gaq_twisted.core.metrics import Histogram, Metrics
 
-# More digits than this cannot be seen.
+# More digits would not be visible.
 _DIGITS = 4
 
 Sample = Mapping[str, float | None]
-"""What the server did in a second, and how it is now, by column; unknown numbers are None."""
+"""The activity in one second and the present state, by column; unknown numbers are None."""
 
 
 class Sampler:
-    """Makes samples of metrics.
+    """Takes samples of metrics.
 
-    A sample has the columns that are asked for, and two of its own: `at`, the time
-    in seconds since 1970, and `cpu`, the part of one core that the process used.
+    A sample has the requested columns and two more: `at`, the time in seconds since 1970, and
+    `cpu`, the share of one core that the process used.
 
     Args:
         metrics: the metrics.
-        columns: what a sample has, each under a name of its own.
+        columns: the columns of a sample, by unique names.
         now_seconds: the time in seconds since 1970.
         cpu_seconds: how much CPU time the process has used.
     """
@@ -60,11 +60,11 @@ class Sampler:
             for metric in dict.fromkeys(column.metric for column in of_histograms)
         }
         self._readers = [(column.name, self._reader(column)) for column in columns]
-        # What was counted before this began belongs to no interval.
+        # Earlier counts belong to no interval.
         self.sample(now_seconds, cpu_seconds)
 
     def sample(self, now_seconds: float, cpu_seconds: float) -> Sample:
-        """Returns what happened since the last call; arguments as of the constructor."""
+        """Returns the sample since the last call; arguments as for the constructor."""
         self._interval_seconds, self._at = now_seconds - self._at, now_seconds
         used_seconds, self._cpu_seconds = cpu_seconds - self._cpu_seconds, cpu_seconds
         for increase in self._increases.values():
@@ -76,7 +76,7 @@ class Sampler:
         return values
 
     def _reader(self, column: Column) -> Callable[[], float | None]:
-        """Returns what reads a column; it is called once for each sample, in their order."""
+        """Returns the reader of a column, which is called once for each sample, in order."""
         total = self._metrics.total
         match column:
             case Count(metric=metric):
@@ -112,21 +112,21 @@ class Sampler:
 
 
 class _Rise:
-    """By how much a number rises."""
+    """The increase of a number."""
 
     def __init__(self, read: Callable[[], float]) -> None:
         self._read = read
         self._before = 0.0
 
     def take(self) -> float:
-        """Returns by how much it has risen since the last call."""
+        """Returns the increase since the last call."""
         now = self._read()
         rise, self._before = now - self._before, now
         return rise
 
 
 class _Falls:
-    """How often a flag was reset after it had been set."""
+    """How often a flag was cleared after it had been set."""
 
     def __init__(self, read: Callable[[], float | None]) -> None:
         self._read = read
@@ -134,7 +134,7 @@ class _Falls:
         self._count = 0
 
     def take(self) -> int:
-        """Returns how often it was reset up to now."""
+        """Returns how often it was cleared so far."""
         is_set = bool(self._read())
         self._count += self._was_set and not is_set
         self._was_set = is_set
@@ -142,7 +142,7 @@ class _Falls:
 
 
 class _Downtime:
-    """For how long a flag was not set after it had been set once."""
+    """How long a flag was not set after it was first set."""
 
     def __init__(self, read: Callable[[], float | None]) -> None:
         self._read = read
@@ -150,7 +150,7 @@ class _Downtime:
         self._seconds = 0.0
 
     def take(self, seconds: float) -> float:
-        """Returns the time up to now, with the last seconds."""
+        """Returns the total time, including the last seconds."""
         is_set = bool(self._read())
         self._has_been_set |= is_set
         if self._has_been_set and not is_set:
@@ -159,7 +159,7 @@ class _Downtime:
 
 
 class _Increase:
-    """What a histogram got since the last sample."""
+    """The new values of a histogram since the last sample."""
 
     def __init__(self, histogram: Histogram) -> None:
         self._histogram = histogram
@@ -171,7 +171,7 @@ class _Increase:
         """The sum of the values."""
 
     def take(self) -> None:
-        """Compares the histogram with what it was at the last call."""
+        """Compares the histogram with its state at the last call."""
         counts, before = self._histogram.counts, self._counts_before
         if counts == before:
             self.counts, self.sum = self._none, 0.0
@@ -185,7 +185,7 @@ class SampleRing:
     """The last samples as JSON, numbered from 0 on.
 
     Args:
-        most: how many it keeps.
+        most: the maximum number of samples.
     """
 
     def __init__(self, most: int) -> None:
@@ -199,23 +199,23 @@ class SampleRing:
         self.end += 1
 
     def since(self, number: int) -> list[bytes]:
-        """Returns the samples from that number on, as far as they are kept."""
+        """Returns the kept samples from that number on."""
         wanted = min(len(self._rows), max(0, self.end - number))
         return list(islice(self._rows, len(self._rows) - wanted, None))
 
 
 def quantile(bounds: Sequence[float], counts: Sequence[int], part: float) -> float | None:
-    """Returns about the value that a part of a histogram's values does not exceed.
+    """Returns an approximate quantile of a histogram's values.
 
     Within a bucket, values are assumed to be spread evenly.
 
     Args:
         bounds: the upper bounds of the buckets, ascending.
-        counts: how many values are in each, and above the last.
-        part: the part, from 0 to 1.
+        counts: how many values are in each bucket, and above the last bound.
+        part: the quantile, from 0 to 1.
 
     Returns:
-        The value; None without values; the last bound if it is above that.
+        The quantile; None without values; the last bound if the quantile is above it.
     """
     rank = part * sum(counts)
     below, lower = 0, 0.0
@@ -227,12 +227,12 @@ def quantile(bounds: Sequence[float], counts: Sequence[int], part: float) -> flo
 
 
 def at_most(bounds: Sequence[float], counts: Sequence[int], total: float) -> float:
-    """Returns what none of a histogram's values exceeds.
+    """Returns an upper bound of a histogram's values.
 
     Args:
-        bounds: as of `quantile`.
-        counts: as of `quantile`.
-        total: the sum of the values, none of which is negative; so none exceeds the sum.
+        bounds: as for `quantile`.
+        counts: as for `quantile`.
+        total: the sum of the values. As none is negative, no value exceeds it.
     """
     for bound, count in zip(reversed((*bounds, inf)), reversed(counts), strict=True):
         if count:
@@ -241,7 +241,7 @@ def at_most(bounds: Sequence[float], counts: Sequence[int], total: float) -> flo
 
 
 def _shortened(number: float | None) -> float | None:
-    """Returns a number with the digits that can be seen, or None if it is not finite."""
+    """Returns a number without invisible digits; None if it is not finite."""
     if not number:
         return number
     if not isfinite(number):

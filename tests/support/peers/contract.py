@@ -1,4 +1,4 @@
-"""What every client must see of a server process."""
+"""The common tests of a server process, as seen by clients."""
 
 import json
 import os

@@ -35,7 +35,7 @@ class ExplanationTests(SynchronousTestCase):
             self.assertEqual(
                 lines[:5],
                 [
-                    "The cookie async-token holds a token with these claims (HS256):",
+                    "The cookie async-token contains a token with these claims (HS256):",
                     f'  channel: "{CHANNEL}"',
                     '  sub: "1"',
                     f"  iat: {NOW - 30} (issued {shown_time(NOW - 30)}, 30 s ago)",

@@ -96,7 +96,7 @@ class FeedTests(FeedTestCase):
             },
         )
         self.assertEqual(
-            [row["label"] for row in hello.data["process"]], ["tail holds", "tail takes"]
+            [row["label"] for row in hello.data["process"]], ["tail holds", "tail memory"]
         )
         self.assertEqual(hello.data["up"], ["redisUp"])
         self.assertEqual((hello.data["tailMaxEvents"], hello.data["tailMaxBytes"]), (1000, 100_000))
@@ -208,7 +208,7 @@ class FeedTests(FeedTestCase):
         browsers = [self.watch() for _ in range(MOST_WATCHERS)]
         late = self.watch()
         self.assertTrue(late.received.startswith(b"HTTP/1.1 503 "))
-        self.assertTrue(late.received.endswith(b"as many pages are open as there may be\n"))
+        self.assertTrue(late.received.endswith(b"too many status pages are open; close one\n"))
         browsers[0].lose()
         self.assertEqual(len(self.watch().events("hello")), 1)
 

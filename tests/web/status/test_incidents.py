@@ -76,7 +76,7 @@ class IncidentTests(SynchronousTestCase):
                 "events may be lost (once); the log has more",
                 "events may be lost (1,233 times); the log has more",
                 "1,500 stream entries that are no valid events",
-                "the process did nothing else for up to 0.3 s",
+                "the reactor was blocked for up to 0.3 s",
             ],
         )
 
