@@ -1,6 +1,7 @@
 """The `gaq-ws` command: selects the requested command, and loads only what it needs."""
 
 import os
+import signal
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -139,7 +140,17 @@ def _check(options: Namespace) -> None:
     )
 
 
+def _print_only() -> None:
+    """Lets Ctrl-C, and a pipe that nobody reads, end a command that only prints.
+
+    By default Python prints a traceback.
+    """
+    for number in (signal.SIGINT, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def _config(options: Namespace) -> None:
+    _print_only()
     from gaq_twisted.tools.new_config import NOTE, minimal, with_all_keys
 
     print(with_all_keys() if options.defaults else minimal())
@@ -147,12 +158,14 @@ def _config(options: Namespace) -> None:
 
 
 def _token(options: Namespace) -> None:
+    _print_only()
     from gaq_twisted.tools.tokens.command import run
 
     run(options)
 
 
 def _completion(options: Namespace) -> None:
+    _print_only()
     from gaq_twisted.tools.completion import script
 
     print(script(options.shell), end="")

@@ -122,8 +122,13 @@ class Housekeeping(Service):
         self._silent_rounds = self._most_silent_rounds
         self._round = self._hub.ping(self._silent_rounds)
         self._per_slice = ceil(self._hub.socket_count / self._slices)
-        if self._ping in self._loops:
-            self._loops[self._ping].interval = self._slice_seconds
+        loop = self._loops.get(self._ping)
+        if loop is not None and loop.interval != self._slice_seconds:
+            loop.interval = self._slice_seconds
+            # From here the loop counts its intervals. After stalls, the first slice of this round,
+            # perhaps its only one, would end too early otherwise, and the next pings would follow
+            # before the answers.
+            loop.starttime = self._clock.seconds()
 
     def _plan_slices(self) -> None:
         """Divides a round, because all pings and pongs at once would delay every event."""

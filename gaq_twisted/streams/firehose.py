@@ -163,6 +163,9 @@ class Firehose(Service):
             entries = await self._verified(self._last)
         if entries:
             self._begin_delivery(entries)
+            if self._is_behind:
+                # As long as there is a backlog, nothing else ends the outage.
+                self._outage.end()
         else:
             await self._streams.follow(self._last, self._take)
         if self._undelivered is not None:

@@ -1,6 +1,5 @@
 """An audience: which sockets a dispatch reaches, and what each is sent."""
 
-from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -13,6 +12,7 @@ from gaq_twisted.core.metrics import (
     FRAMES_SENT,
 )
 from tests.support.fakes import FakeSocket, finish
+from tests.support.properties import for_any
 from tests.support.samples import settings, streams_metrics
 
 
@@ -107,7 +107,7 @@ class RouteTests(AudienceTestCase):
         self.assertEqual(set(self.audience.routes), {"user:5", "user:5:2"})
         self.assertEqual(list(self.audience.sockets()), [stays])
 
-    @given(st.lists(st.lists(st.sampled_from("abcd"), min_size=1, max_size=3, unique=True)))
+    @for_any(st.lists(st.lists(st.sampled_from("abcd"), min_size=1, max_size=3, unique=True)))
     def test_any(self, all_routes: list[list[str]]) -> None:
         """Whatever the routes are: one copy for each socket that has one of them."""
         self.setUp()

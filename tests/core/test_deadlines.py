@@ -1,17 +1,16 @@
 """Items with deadlines."""
 
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from gaq_twisted.core.deadlines import Deadlines
+from tests.support.properties import for_any
 
 
 class DeadlinesTests(SynchronousTestCase):
     """Additions, removals and deadlines in any order."""
 
-    @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-    @given(
+    @for_any(
         st.lists(
             st.tuples(
                 st.sampled_from(("add", "discard", "look")), st.integers(0, 9), st.integers(0, 20)

@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import signal
+import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -11,7 +13,15 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gaq_twisted.commands.table import COMMANDS
 from tests.support import sessions
-from tests.support.processes import ROOT, Program, RedisProcess, Tab, environment, health
+from tests.support.processes import (
+    DEADLINE_SECONDS,
+    ROOT,
+    Program,
+    RedisProcess,
+    Tab,
+    environment,
+    health,
+)
 from tests.support.samples import SECRET
 
 COMMAND = Path(sys.executable).with_name("gaq-ws")
@@ -184,6 +194,23 @@ class ConfigTests(CommandTestCase):
             )
             self.assertIn("0 failed", self.output("check"))
         self.assertEqual(len(secrets), 3)
+
+    def test_unread_pipe(self) -> None:
+        """A pipe that nobody reads any more ends it as it ends other programs."""
+        reading, writing = os.pipe()
+        os.close(reading)
+        process = sessions.start(
+            self,
+            [COMMAND, "config"],
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        os.close(writing)
+        _, errors = process.communicate(timeout=DEADLINE_SECONDS)
+        self.assertEqual(process.returncode, -signal.SIGPIPE, errors)
+        self.assertNotIn("Traceback", errors)
 
 
 class TokenTests(CommandTestCase):

@@ -1,5 +1,6 @@
 """Periodic work, with sockets in memory."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -110,6 +111,28 @@ class HousekeepingTests(SynchronousTestCase):
     def test_many_pings(self) -> None:
         """With many sockets the pings are spread over the whole round."""
         self.assert_ping_turns(1600, 160)
+
+    def test_fewer_pings_after_stall(self) -> None:
+        """Rounds are not shortened when most sockets have left after a stall."""
+        for _ in range(800):
+            self.server.open()
+        self.start(ping_sockets_interval_ms=20_000)
+        self.clock.pump([0.2] * 50)
+        self.clock.advance(15.1)
+        staying, *leaving = self.server.hub.sockets
+        for socket in leaving:
+            self.server.hub.leave(socket)
+        turns: list[float] = []
+
+        def answer(socket: Any) -> None:
+            turns.append(self.clock.seconds())
+            self.server.hub.pong(socket)
+
+        self.patch(type(staying), "ping", answer)
+        self.clock.pump([0.1] * 1000)
+        gaps = [after - before for before, after in itertools.pairwise(turns)]
+        self.assertGreater(len(gaps), 2)
+        self.assertGreater(min(gaps), 19)
 
     def test_expiry(self) -> None:
         """Sockets are closed soon after they expire, and many at once without a long stall."""

@@ -3,11 +3,12 @@
 import json
 from typing import Any
 
-from hypothesis import example, given
+from hypothesis import example
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from gaq_twisted.realtime.envelope import InvalidMessage, InvalidReason, parse, text_frame
+from tests.support.properties import for_any
 
 # From Python 3.14 on, the limit is the size of the stack, and no number.
 TOO_DEEP = 1_000_000
@@ -96,7 +97,7 @@ class ParseTests(SynchronousTestCase):
             self.assertTrue(frame.endswith(text))
             self.assertEqual(len(frame) - size, 2 if size < 126 else 4 if size < 65_536 else 10)
 
-    @given(TEXTS, JSON)
+    @for_any(TEXTS, JSON)
     @example("\ud800", "\udfff")
     def test_any(self, topic: str, payload: object) -> None:
         """Whatever Python's json writes is read by a browser as the same payload."""
@@ -145,7 +146,7 @@ class DropTests(SynchronousTestCase):
             expected = reason or "nested_too_deeply"
             self.assertEqual(self.reason(published), expected, published[:60])
 
-    @given(st.binary() | TEXTS.map(lambda text: text.encode("utf-8", "surrogatepass")))
+    @for_any(st.binary() | TEXTS.map(lambda text: text.encode("utf-8", "surrogatepass")))
     def test_anything(self, published: bytes) -> None:
         """No bytes raise anything else."""
         try:

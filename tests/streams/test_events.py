@@ -3,7 +3,6 @@
 import json
 from typing import Any
 
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 from websockets.frames import Frame, Opcode
@@ -16,6 +15,7 @@ from gaq_twisted.streams.events import (
     channel_stream_event,
     parse_event,
 )
+from tests.support.properties import for_any
 
 UINT64_MAX = 2**64 - 1
 # From Python 3.14 on, the limit is the size of the stack, and no number.
@@ -324,8 +324,7 @@ class GoodEventTests(SynchronousTestCase):
                 _decoded(event.frame()), b'{"id":"%b","channel_id":"c","x":"-"}' % shown
             )
 
-    @settings(deadline=None)
-    @given(ESCAPED | UNESCAPED)
+    @for_any(ESCAPED | UNESCAPED)
     def test_any_document(self, written: tuple[dict[str, Any], bytes]) -> None:
         """Any event is read by the browser with the stream id as first key."""
         document, data = written

@@ -145,6 +145,19 @@ class ProgressTests(FirehoseTestCase):
         self.answer()
         self.assertEqual(self.firehose.progress()[:2], (True, "1-0"))
 
+    def test_backlog_after_outage(self) -> None:
+        """A backlog that is read after an outage ends it, however long the backlog lasts."""
+        self.answer()
+        self.answer(*map(entry, range(1, 6)))
+        self.streams.fail(AWAY)
+        self.assertFalse(self.firehose.progress().is_following)
+        self.clock.advance(1)
+        self.clock.advance(0)
+        self.assertEqual(self.asked(), ("following", b"5-0"))
+        self.answer(*map(entry, range(6, 11)))
+        self.assertEqual(self.asked(), ("following", b"10-0"))
+        self.assertEqual(self.firehose.progress()[:2], (True, "10-0"))
+
 
 class StartTests(FirehoseTestCase):
     """The first read."""

@@ -3,12 +3,12 @@
 import tracemalloc
 from collections.abc import Iterable
 
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from gaq_twisted.streams.events import Event, StreamId
 from gaq_twisted.streams.tail import Tail
+from tests.support.properties import for_any
 
 ROOM = 10**9
 CHANNELS = ("a", "b", "c")
@@ -166,8 +166,7 @@ class LookupTests(SynchronousTestCase):
 class PropertyTests(SynchronousTestCase):
     """The tail against a list."""
 
-    @settings(deadline=None)
-    @given(_streams(), st.integers(1, 3), st.integers(1, 6), st.integers(1, 3000))
+    @for_any(_streams(), st.integers(1, 3), st.integers(1, 6), st.integers(1, 3000))
     def test_like_a_list(
         self, events: list[Event], at_a_time: int, max_events: int, max_bytes: int
     ) -> None:

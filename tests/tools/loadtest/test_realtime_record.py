@@ -1,6 +1,5 @@
 """What the load test counts with the realtime protocol."""
 
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -14,6 +13,7 @@ from gaq_twisted.tools.loadtest.realtime_record import (
     Tab,
 )
 from gaq_twisted.tools.loadtest.table import remarks, table
+from tests.support.properties import for_any
 
 SETTLE_NS = 100
 MINE, OTHER = "user:a", "user:b"
@@ -141,8 +141,7 @@ class RecordTests(SynchronousTestCase):
         self.publish()
         self.assertIn("realtimeChannelPrefix", "".join(remarks(self.record.report())))
 
-    @settings(deadline=None)
-    @given(st.lists(st.tuples(st.booleans(), st.integers(0, 2)), max_size=40))
+    @for_any(st.lists(st.tuples(st.booleans(), st.integers(0, 2)), max_size=40))
     def test_any_order(self, steps: list[tuple[bool, int]]) -> None:
         """Each message to an open socket is received once, lost once, or not owed."""
         record, tab = RealtimeRecord([Tab(MINE, "1")], SETTLE_NS), None

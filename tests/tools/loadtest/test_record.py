@@ -1,12 +1,12 @@
 """What the load test counts."""
 
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from gaq_twisted.tools.loadtest.record import Channel, Listener, NumberedEvent, Record, Sight
 from gaq_twisted.tools.loadtest.report import Load, Report
 from gaq_twisted.tools.loadtest.table import remarks, table
+from tests.support.properties import for_any
 
 
 def event(channel: Channel, number: int, published_ns: int = 0) -> NumberedEvent:
@@ -112,8 +112,7 @@ class RecordTests(SynchronousTestCase):
         self.record.running = Load(1.0, 0.81)
         self.assertIn("latencies and rates", "".join(remarks(self.report())))
 
-    @settings(deadline=None)
-    @given(
+    @for_any(
         st.integers(0, 12),
         st.sets(st.integers(1, 12)),
         st.lists(st.integers(1, 12), max_size=30),

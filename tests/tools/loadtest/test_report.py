@@ -3,18 +3,17 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from gaq_twisted.tools.loadtest.report import Latencies, rate
+from tests.support.properties import for_any
 
 
 class LatencyTests(SynchronousTestCase):
     """The histogram."""
 
-    @settings(deadline=None)
-    @given(st.lists(st.integers(0, 10**9), min_size=1), st.floats(0.01, 1.0))
+    @for_any(st.lists(st.integers(0, 10**9), min_size=1), st.floats(0.01, 1.0))
     def test_quantiles(self, latencies_us: Sequence[int], share: float) -> None:
         """A quantile is that of the sorted list, but for 0.8 %; and they ascend."""
         latencies = Latencies()

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from gaq_twisted.streams.events import StreamId
 from gaq_twisted.tools.node.story import Outcome, Position, Publication, Span, Story
 from gaq_twisted.tools.node.streams import streams_outcomes
+from tests.support.properties import for_any
 
 LONG_AGO = StreamId(1, 0)
 RUNNING = Position(LONG_AGO, 0.0)
@@ -146,7 +146,7 @@ class RedisTests(SynchronousTestCase):
 class AllTests(SynchronousTestCase):
     """What holds in all stories."""
 
-    @given(
+    @for_any(
         times=st.lists(st.floats(0, 20), max_size=10).map(sorted),
         fault=st.sampled_from(("cut_at", "server_down", "redis_down")),
         at=st.floats(0, 10),
