@@ -54,7 +54,7 @@ def config_options(parser: ArgumentParser) -> None:
 
 def token_options(parser: ArgumentParser) -> None:
     """Adds the options of `token`."""
-    _config_option(parser)
+    _config_option(parser, "-c")
     new = parser.add_argument_group("a new cookie")
     new.add_argument("--protocol", choices=_PROTOCOLS, help=_PROTOCOLS_HELP)
     new.add_argument(

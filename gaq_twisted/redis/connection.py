@@ -4,6 +4,7 @@ It imports txredisapi, which imports the global reactor: import this module only
 reactor is installed.
 """
 
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -185,7 +186,7 @@ class Connection:
         try:
             protocol = await connecting.addTimeout(self._connect_seconds, self._clock)
         except (ConnectError, DNSLookupError, ValueError) as error:
-            raise RedisError(f"cannot connect to {address.name}: {error}") from None
+            raise RedisError(f"cannot connect to {address.name}: {_reason(error)}") from None
         except DeadlineError:
             raise RedisError(
                 f"cannot connect to {address.name} within {self._connect_seconds:g} s"
@@ -252,6 +253,12 @@ def _cancellable(deferred: "Deferred[_T]") -> "Deferred[_T]":
     passed: Deferred[_T] = Deferred(cancel)
     deferred.addBoth(pass_on)
     return passed
+
+
+def _reason(error: Exception) -> str:
+    """Returns why a connection could not be made, in the operating system's words."""
+    number = getattr(error, "osError", None)
+    return os.strerror(number) if isinstance(number, int) else str(error)
 
 
 def _ignore(*_: object) -> None:

@@ -113,7 +113,7 @@ class Remedies(NamedTuple):
                 f" {self.section}.validateHostname to false)"
             )
         if isinstance(reason.value, ConnectionAborted):
-            return "it was closed here, because a reply did not arrive in time"
+            return "this server closed it"
         text = str(reason.value)
         for known, explanation in self._tls_faults():
             if known in text:

@@ -68,17 +68,10 @@ class Streams(Service):
         """The most entries that a waiting read returns."""
         self._behind_count = max(self.read_count, _BEHIND_ENTRIES)
         self._block_ms = settings.redis_stream_read_block_ms
-        # The command without its last word, which differs for each read.
-        self._read_prefix = _encoded(
-            "XREAD",
-            "COUNT",
-            self.read_count,
-            "BLOCK",
-            self._block_ms,
-            "STREAMS",
-            self._global,
-            more_words=1,
-        )
+        # Commands without their last word, which is different for each read.
+        what, where = ("XREAD", "COUNT", self.read_count), ("STREAMS", self._global)
+        self._read_at_once = _encoded([*what, *where], more_words=1)
+        self._wait_and_read = _encoded([*what, "BLOCK", self._block_ms, *where], more_words=1)
 
     @property
     def times_connected(self) -> int:
@@ -120,10 +113,12 @@ class Streams(Service):
     async def follow(self, last: Entry, take: Callable[[list[Entry]], Entry | None]) -> None:
         """Waits for the next entries of the global stream and reads them, repeatedly.
 
+        The first read does not wait: after an outage it is known at once that reading works.
+
         Args:
             last: the last entry that was read; Redis uses only its id.
-            take: called with the entries of each read, an empty list after the block time; returns
-            the entry to continue after, or None to stop.
+            take: called with the entries of each read, an empty list if there were none; returns
+                the entry to continue after, or None to stop.
 
         Raises:
             RedisError: if they cannot be read.
@@ -131,19 +126,15 @@ class Streams(Service):
 
         def next_command(reply: Any) -> bytes | None:
             read = take(_entries(reply[0][1]) if reply else [])
-            return None if read is None else self._read_after(read)
+            return None if read is None else _completed(self._wait_and_read, read.id)
 
         with self._noting_moves():
             await self._following.converse(
-                self._read_after(last),
+                _completed(self._read_at_once, last.id),
                 next_command,
                 name="XREAD",
                 within_seconds=self._block_ms / 1000 + ANSWER_SECONDS,
             )
-
-    def _read_after(self, last: Entry) -> bytes:
-        """Returns the command that waits for the entries after one."""
-        return b"%b$%d\r\n%b\r\n" % (self._read_prefix, len(last.id), last.id)
 
     async def following(self, last: Entry) -> list[Entry] | None:
         """Returns the next entries of the global stream, without waiting for any.
@@ -257,11 +248,20 @@ async def _trimmed(connection: Connection, key: str) -> int | None:
     return 0 if facts[b"length"] < _UNTRIMMED_ENTRIES else None
 
 
-def _encoded(*words: object, more_words: int) -> bytes:
-    """Returns the start of a command in Redis's protocol, without its last words."""
-    encoded = [str(word).encode() for word in words]
+def _encoded(words: Sequence[object], *, more_words: int) -> bytes:
+    """Returns the beginning of a command in Redis's protocol.
+
+    Args:
+        words: the first words.
+        more_words: how many words will follow.
+    """
     count = b"*%d\r\n" % (len(words) + more_words)
-    return count + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in encoded)
+    return count + b"".join(_completed(b"", str(word).encode()) for word in words)
+
+
+def _completed(beginning: bytes, word: bytes) -> bytes:
+    """Returns the beginning of a command with one more word."""
+    return b"%b$%d\r\n%b\r\n" % (beginning, len(word), word)
 
 
 def _entries(reply: Sequence[Any]) -> list[Entry]:

@@ -135,6 +135,13 @@ class ReadingTests(StreamsTestCase):
             await streams.follow(BEGINNING, take)
         self.assertEqual(reads, 1)
 
+    async def test_follow_at_once(self) -> None:
+        """The first read does not wait, so that it is known at once whether reading works."""
+        streams = self.streams(redis_stream_read_block_ms=3_600_000)
+        reads: list[list[Entry]] = []
+        await streams.follow(BEGINNING, reads.append)
+        self.assertEqual(reads, [[]])
+
     async def test_follow_nothing(self) -> None:
         """After the block time a read returns nothing."""
         streams = self.streams(redis_stream_read_block_ms=1)

@@ -16,7 +16,7 @@ from tests.tools.check.case import OTHER_SECRET, loaded
 
 # How texts begin that Redis, Twisted or an operator write, or that a sentence ends with.
 FOREIGN_WORDS = (
-    "Connection was refused",
+    "Connection refused",
     "WRONGPASS",
     "NOPERM",
     "WRONGTYPE",
