@@ -81,7 +81,7 @@ class FaultTests(BrowserTestCase):
         self.tab.press("Stop Redis for 5 s")
         self.tab.wait_for_text("Redis was stopped.")
         second.press("Cut the connection")
-        second.wait_for_text("another fault is not over yet")
+        second.wait_for_text("another fault is still in progress")
         self.tab.wait_until_loaded()
         second.press("Just load")
         second.wait_until_loaded()

@@ -246,7 +246,7 @@ class ReloadTests(BothTestCase):
         self.assertEqual(
             self.status(server, realtime_cookie(secret=REALTIME_SECRET), "?tab_id=1"), 401
         )
-        self.reload(server, file, {"realtimeJwtSecret": "short"}, until="have not changed")
+        self.reload(server, file, {"realtimeJwtSecret": "short"}, until="no setting has changed")
         self.assert_new(new, self.new_page(server, secret=NEW_SECRET))
         self.assert_old(old, self.old_page(server))
 

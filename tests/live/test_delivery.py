@@ -120,7 +120,7 @@ class LiveTests(SynchronousTestCase):
             self.redis.client.xadd(f"{PREFIX}full", {"other": "field"})
             self.redis.publish("good")
             self.assertEqual(tab.jobs(1), ["good"])
-        server.wait_for_text("entries that are not events")
+        server.wait_for_text("entries that are not valid events")
 
     def test_redis_restarted(self) -> None:
         """Sockets outlive a kill of Redis, and nothing that it holds is lost."""

@@ -232,7 +232,7 @@ class LoadTests(PageTestCase):
         wait_until(lambda: self.report(dashboard)["redis"] is not None, lambda: "no fault")
         answer = self.ask("POST", "dashboard?fault=cut", self.cookie)
         self.assertEqual(answer.status, 409)
-        self.assertIn("another fault is not over yet", answer.body.decode())
+        self.assertIn("another fault is still in progress", answer.body.decode())
 
     def test_restart(self) -> None:
         """The WebSocket is closed with 1001, and one to the next server gets all charts."""

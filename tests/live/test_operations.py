@@ -243,7 +243,7 @@ class ReloadTests(OperationsTestCase):
                     "jwtSecret contains no RS256 key",
                 ),
             ):
-                said = self.reload(server, file, text, until="have not changed")
+                said = self.reload(server, file, text, until="no setting has changed")
                 self.assertIn(reason, said)
                 self.assert_delivers(tab.connection)
                 with Tab(server.port) as other:
@@ -319,7 +319,7 @@ class ListenTests(OperationsTestCase):
                 open_tab(first)
             key.write_text("broken")
             server.process.send_signal(signal.SIGHUP)
-            server.wait_for_text("have not changed: listen: ssl:")
+            server.wait_for_text("no setting has changed: listen: ssl:")
             with open_tab(second) as other:
                 self.assert_delivers(tab, other)
         self.assertNotIn("Traceback", server.text())

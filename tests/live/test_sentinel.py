@@ -476,7 +476,7 @@ class FailoverTests(SynchronousTestCase):
     def assert_told_once(self, server: Server) -> None:
         """Check that each failure was logged once, and no unexpected one."""
         text = server.text()
-        told = [line.partition(" will try ")[2] for line in lines_with(text, "cannot follow")]
+        told = [line.partition(" will retry ")[2] for line in lines_with(text, "cannot follow")]
         self.assertEqual(sorted(set(told)), sorted(told))
         self.assertNotIn("Traceback", text)
 
