@@ -66,7 +66,8 @@ class PageTestCase(DemoTestCase):
     def setUp(self) -> None:
         """Starts the demo and opens its page."""
         super().setUp()
-        self.server, self.host = self.started()
+        # Other demos that run now look for a port from 8080 on, also while this one's is not open.
+        self.server, self.host = self.started(PORT=str(free_port()))
         self.cookie, self.page = self.opened("/demo")
 
     def opened(self, path: str) -> tuple[str, str]:
