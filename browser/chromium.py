@@ -30,9 +30,9 @@ REFUSED = (
 )
 NOBODY_LISTENS = (
     r"WebSocket connection to 'ws://127\.0\.0\.1:\d+/\S*' failed:"
-    r" Error in connection establishment: net::ERR_CONNECTION_REFUSED"
+    r" Error in connection establishment: net::ERR_CONNECTION_(REFUSED|RESET)"
 )
-NOTHING_LOADED = r"Failed to load resource: net::ERR_CONNECTION_REFUSED"
+NOTHING_LOADED = r"Failed to load resource: net::ERR_CONNECTION_(REFUSED|RESET)"
 
 _OPTIONS = (
     "--disable-gpu",

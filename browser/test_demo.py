@@ -70,7 +70,7 @@ class FaultTests(BrowserTestCase):
         """The page goes on with the next server."""
         self.expected_complaints = (NOBODY_LISTENS, NOTHING_LOADED)
         self.tab.press("Restart the server")
-        self.tab.wait_for_text("Closed with 1001 (the server stops). Try 1 of 6 in 2.5 s.")
+        self.tab.wait_for_text("Closed with 1001 (the server is stopping). Try 1 of 6 in 2.5 s.")
         self.tab.wait_until_loaded()
         self.tab.wait_for_text("A new server started, with an empty memory.")
 
