@@ -75,7 +75,8 @@ class Delivery:
     def receive(self, *published: bytes) -> None:
         """Queues and sends published messages that arrived together."""
         now = self.last_at = self._clock.seconds()
-        if now > self._idle_at + _BURST_SECONDS:
+        # The clock may have been set back.
+        if not self._idle_at <= now <= self._idle_at + _BURST_SECONDS:
             self._pause_at = now + _SLICE_SECONDS
         self._queue.extend(published)
         self._queued_bytes += sum(map(len, published))

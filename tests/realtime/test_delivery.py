@@ -92,6 +92,17 @@ class DeliveryTests(SynchronousTestCase):
         self.clock.pump([0] * 20)
         self.assertEqual(len(socket.sent), 40)
 
+    def test_clock_set_back(self) -> None:
+        """A clock that was set back does not make the next slice longer."""
+        sockets = self.add(40)
+        self.delivery.receive(message(1))
+        self.clock.pump([0] * 20)
+        self.clock.rightNow -= 500
+        self.delivery.receive(message(2))
+        self.assertLess(sum(len(one.sent) for one in sockets), 40 + 20)
+        self.clock.pump([0] * 20)
+        self.assertEqual([len(one.sent) for one in sockets], [2] * 40)
+
     def test_joining_and_leaving_meanwhile(self) -> None:
         """A socket that leaves during a broadcast gets no more; one that joins gets no part."""
         sockets = self.add(40)
