@@ -98,17 +98,7 @@ def _deliver(
     meter.stop()
     crowd.close_all()
     publisher.close()
-    frames = events * sockets_each
-    return Result(
-        meter.cpu_seconds / frames * 1e6,
-        "µs CPU a frame",
-        meter.generator_busy,
-        {
-            "frames/s": frames / meter.seconds,
-            "% of a core": meter.server_busy * 100,
-            "MB more": meter.grown_mb,
-        },
-    )
+    return meter.bulk_result(events * sockets_each, "a frame", "frames/s")
 
 
 def discard(
@@ -132,16 +122,7 @@ def discard(
     meter.stop()
     crowd.close_all()
     publisher.close()
-    return Result(
-        meter.cpu_seconds / events * 1e6,
-        "µs CPU an event",
-        meter.generator_busy,
-        {
-            "events/s": events / meter.seconds,
-            "% of a core": meter.server_busy * 100,
-            "MB more": meter.grown_mb,
-        },
-    )
+    return meter.bulk_result(events, "an event", "events/s")
 
 
 def connect(target: Target, progress: Progress) -> Result:

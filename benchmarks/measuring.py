@@ -53,6 +53,25 @@ class Meter:
         self.wakeups = self._target.wakeups() - self._wakeups
         self.grown_mb = (self._target.rss_bytes() - self._rss_bytes) / 1e6
 
+    def bulk_result(self, count: int, one: str, rate: str) -> Result:
+        """Returns what a backlog cost.
+
+        Args:
+            count: how many events or frames it had.
+            one: one of these, such as `a frame`.
+            rate: the name of their rate, such as `frames/s`.
+        """
+        return Result(
+            self.cpu_seconds / count * 1e6,
+            f"µs CPU {one}",
+            self.generator_busy,
+            {
+                rate: count / self.seconds,
+                "% of a core": self.server_busy * 100,
+                "MB more": self.grown_mb,
+            },
+        )
+
 
 @contextmanager
 def published(publisher: Publisher, commands: Sequence[bytes]) -> Iterator[None]:
