@@ -15,6 +15,7 @@ from gaq_twisted.core.every import every
 from gaq_twisted.core.hub import Hub
 from gaq_twisted.core.metrics import CONNECTED_CLIENT, FRAMES_SENT, Metrics
 from gaq_twisted.core.readiness import Readiness
+from gaq_twisted.redis.server import host_and_port
 
 _READY_SECONDS = 0.1
 
@@ -135,5 +136,4 @@ def _place(redis: Redis) -> str:
         return f"{redis.sentinel_master} (Sentinels {names}) database {redis.db}"
     if redis.unix_socket_path:
         return f"{redis.unix_socket_path} database {redis.db}"
-    host = f"[{redis.host}]" if ":" in redis.host else redis.host
-    return f"{host}:{redis.port}/{redis.db}"
+    return f"{host_and_port(redis.host, redis.port)}/{redis.db}"

@@ -81,17 +81,7 @@ class Connection:
         """Called when the connection is lost."""
 
     async def ask(self, *command: object, within_seconds: float = ANSWER_SECONDS) -> Any:
-        """Returns the reply to a command.
-
-        Args:
-            command: the words of the command.
-            within_seconds: how long the reply may take; after that the connection is aborted.
-
-        Raises:
-            RedisRefused: if Redis rejects the command for this key.
-            RedisTooOld: if Redis does not know the command.
-            RedisError: if there is no reply, or the reply is another error.
-        """
+        """Returns the reply to a command; see Session.ask."""
         session = await self._connected()
         return await session.ask(*command, within_seconds=within_seconds)
 
