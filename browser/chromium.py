@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
 from playwright.sync_api import (
@@ -16,12 +16,16 @@ from playwright.sync_api import (
 )
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support.processes import DEADLINE_SECONDS, RedisProcess, Server, environment
+from tests.support.processes import DEADLINE_SECONDS, ROOT, RedisProcess, Server, environment
 
 CHROMIUM = "/usr/bin/chromium"
 DEADLINE_MS = DEADLINE_SECONDS * 1000
 CHARTS = 12
 """How many charts the demo's dashboard has."""
+IMAGES = ROOT / "docs" / "images"
+"""Where the documentation has its pictures."""
+Scheme = Literal["light", "dark"]
+"""The colours that a visitor prefers."""
 
 # What Chromium itself writes to the console; no script can prevent it.
 REFUSED = (
@@ -30,7 +34,7 @@ REFUSED = (
 )
 NOBODY_LISTENS = (
     r"WebSocket connection to 'ws://127\.0\.0\.1:\d+/\S*' failed:"
-    r" Error in connection establishment: net::ERR_CONNECTION_(REFUSED|RESET)"
+    r" Error in connection establishment: net::ERR_CONNECTION_REFUSED"
 )
 NOTHING_LOADED = r"Failed to load resource: net::ERR_CONNECTION_(REFUSED|RESET)"
 
@@ -86,6 +90,25 @@ class BrowserTestCase(SynchronousTestCase):
         if cookie_token is not None:
             give_cookie(context, cookie_token)
         return context
+
+    def picture_visitor(
+        self, scheme: Scheme, width: int, height: int, scale: float
+    ) -> BrowserContext:
+        """Returns a new visitor for a picture in IMAGES, for whom nothing moves.
+
+        Args:
+            scheme: the colours that the visitor prefers.
+            width: of the window, in CSS pixels.
+            height: of the window, in CSS pixels.
+            scale: how many pixels of the picture a CSS pixel has each way.
+        """
+        IMAGES.mkdir(exist_ok=True)
+        return self.visitor(
+            color_scheme=scheme,
+            reduced_motion="reduce",
+            viewport={"width": width, "height": height},
+            device_scale_factor=scale,
+        )
 
     def _note(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):

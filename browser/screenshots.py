@@ -1,12 +1,6 @@
 """Makes the pictures of the demo's pages that the documentation shows."""
 
-from typing import Literal
-
-from browser.chromium import BrowserTestCase, DemoTab
-from tests.support.processes import ROOT
-
-IMAGES = ROOT / "docs" / "images"
-Scheme = Literal["light", "dark"]
+from browser.chromium import IMAGES, BrowserTestCase, DemoTab, Scheme
 
 
 class Screenshots(BrowserTestCase):
@@ -37,15 +31,9 @@ class Screenshots(BrowserTestCase):
         button: str = "Cut the connection",
     ) -> None:
         """Makes one picture."""
-        visitor = self.visitor(
-            color_scheme=scheme,
-            reduced_motion="reduce",
-            viewport={"width": width, "height": height},
-            device_scale_factor=scale,
-        )
+        visitor = self.picture_visitor(scheme, width, height, scale)
         tab = DemoTab(visitor, self.demo(), path)
         tab.press(button)
         tab.wait_until_loaded()
         tab.page.mouse.move(0, 0)
-        IMAGES.mkdir(exist_ok=True)
         tab.page.screenshot(path=IMAGES / f"demo-{name}.png")

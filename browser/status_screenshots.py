@@ -2,16 +2,12 @@
 
 import subprocess
 import sys
-from typing import Literal
 
 from playwright.sync_api import expect
 
-from browser.chromium import DEADLINE_MS, BrowserTestCase
+from browser.chromium import DEADLINE_MS, IMAGES, BrowserTestCase, Scheme
 from tests.support.processes import ROOT
 from tests.support.sessions import start
-
-IMAGES = ROOT / "docs" / "images"
-Scheme = Literal["light", "dark"]
 
 
 class StatusScreenshots(BrowserTestCase):
@@ -47,17 +43,11 @@ class StatusScreenshots(BrowserTestCase):
         assert server.stdout is not None
         self.addCleanup(server.stdout.close)
         port = int(server.stdout.readline())
-        visitor = self.visitor(
-            color_scheme=scheme,
-            reduced_motion="reduce",
-            viewport={"width": width, "height": height},
-            device_scale_factor=scale,
-        )
+        visitor = self.picture_visitor(scheme, width, height, scale)
         page = visitor.new_page()
         page.goto(f"http://127.0.0.1:{port}/status#10min")
         expect(page.locator("#link")).to_have_text("live", timeout=DEADLINE_MS)
         expect(page.locator("#redisVersion")).to_have_text("Valkey 8.1.1", timeout=DEADLINE_MS)
-        IMAGES.mkdir(exist_ok=True)
         page.screenshot(path=IMAGES / f"{name}.png", full_page=is_whole)
         # Otherwise it would report that the server ended first.
         page.close()
